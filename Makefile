@@ -1,0 +1,46 @@
+# `make` lists the verbs. Everything happens in .venv inside this checkout.
+
+# The first of these that is there makes .venv; override with `make PYTHON=/path/to/python3.12 run`.
+PYTHON ?= $(shell for name in python3.11 python3 python3.13 python3.12; do \
+	$$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$name && break; done)
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help run test quick check bench bench-long example docs setup setup-run lock
+
+help: ## list the verbs
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: setup-run ## set everything up and start one site on the embedded engine, data in ./polysite-data
+	@exec $(BIN)/polysite serve --data ./polysite-data
+
+test: setup ## every test that this machine can run
+	@$(BIN)/python -m pytest
+
+quick: setup ## the tests that are done in under two minutes together
+	@$(BIN)/python -m pytest -m "not slow and not engine"
+
+check: setup ## format, lint, types, import rules, generated files, docs
+	@$(BIN)/python scripts/check.py
+
+docs: setup ## check links, words and examples of the docs
+	@$(BIN)/python scripts/check.py docs
+	@$(BIN)/python -m pytest tests/docs
+
+bench: setup ## the speed ratios; fails when one is missed
+	@$(BIN)/python -m benchmarks
+
+bench-long: setup ## the same and the long ones (a million lock cycles)
+	@$(BIN)/python -m benchmarks --long
+
+example: setup ## count real ballots from three processes while two of them are killed
+	@$(BIN)/python -m examples.votes
+
+lock: ## write requirements/*.lock anew
+	@$(or $(PYTHON),$(error no Python 3.11 or later found; install one or say make PYTHON=...)) scripts/setup_env.py lock
+
+setup: ## only set up .venv with what tests and checks need
+	@$(or $(PYTHON),$(error no Python 3.11 or later found; install one or say make PYTHON=...)) scripts/setup_env.py dev
+
+setup-run:
+	@$(or $(PYTHON),$(error no Python 3.11 or later found; install one or say make PYTHON=...)) scripts/setup_env.py run
