@@ -1,0 +1,83 @@
+"""What an engine must be able to do to hold lock cells: one linearizable register per key, changed by compare-and-set.
+
+A cell's content is opaque here. Version 0 with empty content is a cell that was never written; each change adds 1.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Literal, NamedTuple
+
+CellCapability = Literal[
+    "joint",  # a store of the same engine can change a cell and rows in one atomic step
+    "watch",  # `watch` tells of changes
+    "local_view",  # `read_local` waits for no wide-area round trip
+    "durable",  # what was applied survives a kill of every process
+]
+
+
+class CellCosts(NamedTuple):
+    """Wide-area round trips that each operation waits for."""
+
+    read_local: float = 0
+    read: float = 0
+    compare_and_set: float = 0
+    compare_and_set_refused: float = 0
+
+
+class CellView(NamedTuple):
+    """A past or present true state of one cell."""
+
+    version: int
+    content: bytes
+
+
+NEVER_WRITTEN = CellView(0, b"")
+
+
+class CellAnswer(NamedTuple):
+    """Whether a compare-and-set applied, and the cell after it: the new content if applied, else what stood against it."""
+
+    applied: bool
+    view: CellView
+
+
+class Cells(ABC):
+    """The cells of one engine, as one process uses them. Every method may raise `Unavailable` (nothing happened)."""
+
+    name: str
+    capabilities: frozenset[CellCapability]
+    costs: CellCosts
+
+    @abstractmethod
+    async def start(self) -> None:
+        """Connect, check and prepare the engine; an error says what to mend."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Let go of everything. Changes under way are finished or answered `OutcomeUnknown` first."""
+
+    @abstractmethod
+    async def read_local(self, key: bytes) -> CellView:
+        """Some past true state of the cell, from the nearest replica; later calls may return older states than earlier ones."""
+
+    @abstractmethod
+    async def read(self, key: bytes) -> CellView:
+        """The state of the cell at some moment during the call (linearizable); settles changes that were left unanswered
+        before the call began, so that none of them can apply later than what this returns, unless the version did not move."""
+
+    @abstractmethod
+    async def compare_and_set(self, key: bytes, expected_version: int, content: bytes) -> CellAnswer:
+        """Set the content if the version is still `expected_version`; linearizable, durable when it returns.
+
+        `OutcomeUnknown`: it may have been applied, or may still be. The caller finds out by `read` and by what its own
+        content carries; the same call may be sent again. `Unavailable`: it was not sent.
+        """
+
+    @abstractmethod
+    async def keys(self, after: bytes, limit: int) -> list[bytes]:
+        """Up to `limit` keys above `after` that have a cell at the nearest replica, in byte order: for the janitor."""
+
+    def watch(self, key: bytes, changed: Callable[[], None]) -> Callable[[], None]:
+        """Call `changed` soon after the cell changes, at least once per burst of changes, until the returned function
+        is called. Only with the capability `watch`; a lost notice costs time only."""
+        raise NotImplementedError(f"{self.name} lacks the capability watch")

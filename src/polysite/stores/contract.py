@@ -1,0 +1,210 @@
+"""What an engine must be able to do to hold rows. The docstrings are the specification; `testing/` runs them as suites.
+
+Rows are replicated; a write reaches some replicas now and the others later. Per cell the write with the higher stamp
+wins, wherever and whenever it arrives; at equal stamps a tombstone beats a value and larger bytes beat smaller ones.
+Tombstones (cell, row, range, partition) hide what is stamped at or below them and are kept at least `TOMBSTONE_LIFE_S`.
+
+Hidden columns (`row_stamp`, the `absent` mark, the static `part_stamp`) travel in the fields that `values.rows` gives
+them; the adapter stores them, and drops rows marked absent and rows that are only static before a limit, a cursor or a
+filter applies. Nothing above an adapter sees a driver's types: errors are those of `polysite.errors`.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import msgspec
+
+from polysite.values.keys import RowKey
+from polysite.values.rows import WHOLE_PARTITION, Slice, StoredRow, Write
+from polysite.values.tables import IndexSpec, KeyspaceSpec, TableSpec
+
+Level = Literal["local", "majority"]
+"""local: the nearest replica answers. majority: a majority of replicas does, and a majority read writes back what it
+returns to the replicas it asked (blocking read repair)."""
+
+StoreCapability = Literal[
+    "conditional_write",  # `write_if` is linearizable
+    "expiry",  # writes may carry a life
+    "cross_site_quorum",  # majority means more than one site
+    "joint",  # the cell of a lock and rows change in one atomic step (`joint`)
+    "durable",  # what was acknowledged survives a kill of every process
+]
+
+TOMBSTONE_LIFE_S = 864_000.0
+PAGE_ROWS_MAX = 10_000
+BATCH_WRITES_MAX = 1_000
+VALUE_BYTES_MAX = 8 * 1024 * 1024
+
+
+class StoreCosts(NamedTuple):
+    """Wide-area round trips that each operation waits for."""
+
+    read_local: float = 0
+    read_majority: float = 0
+    write_local: float = 0
+    write_majority: float = 0
+    conditional: float = 0
+    conditional_refused: float = 0
+
+
+class StoredPage(NamedTuple):
+    """Rows in order, and the cursor of the next page; None when this was the last.
+
+    `part_stamp` is that of the partition a `read_partition` read, 0 when missing, and is told even if no row is shown.
+    """
+
+    rows: list[StoredRow]
+    cursor: bytes | None
+    part_stamp: int = 0
+
+
+class Predicate(msgspec.Struct, frozen=True, kw_only=True):
+    """What a conditional write expects of one row.
+
+    `exists` True or False asks for presence only; None asks that each column of `equals` has exactly that serialised
+    value (None: null). A row that is not there has every column null.
+    """
+
+    key: RowKey
+    exists: bool | None = None
+    equals: dict[str, bytes | None] = {}
+
+
+class Conditional(NamedTuple):
+    """The answer of a conditional write: `rows` are the rows of its predicates as found when it did not apply."""
+
+    applied: bool
+    rows: list[StoredRow]
+
+
+class CellChange(NamedTuple):
+    """A compare-and-set as a store sees it: opaque key, the version that must still be current, the new content."""
+
+    key: bytes
+    expected_version: int
+    content: bytes
+
+
+class TableWrites(NamedTuple):
+    """Writes to one partition of one table."""
+
+    table: TableSpec
+    writes: Sequence[Write]
+
+
+class Joint(NamedTuple):
+    """The answer of a joint step. Not applied: the cell as it is now, and nothing was written."""
+
+    applied: bool
+    version: int
+    content: bytes
+
+
+class Store(ABC):
+    """Rows of one engine, as one process uses them. Every method may raise `Unavailable` (nothing happened)."""
+
+    name: str
+    capabilities: frozenset[StoreCapability]
+    costs: StoreCosts
+
+    @abstractmethod
+    async def start(self) -> None:
+        """Connect, check and prepare the engine; an error says what to mend."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Let go of everything. Writes under way are finished or answered `OutcomeUnknown` first."""
+
+    @abstractmethod
+    async def create_keyspace(self, spec: KeyspaceSpec) -> bool:
+        """True: made now. False: it was there and is equal. AlreadyExists: it is there and differs."""
+
+    @abstractmethod
+    async def drop_keyspace(self, name: str) -> bool:
+        """Drop it with its tables. False: there was none."""
+
+    @abstractmethod
+    async def keyspaces(self) -> list[KeyspaceSpec]:
+        """All keyspaces by name, as the engine knows them now."""
+
+    @abstractmethod
+    async def create_table(self, spec: TableSpec) -> bool:
+        """True: made now. False: it was there and is equal. AlreadyExists: differs. UnknownKey: no such keyspace."""
+
+    @abstractmethod
+    async def drop_table(self, keyspace: str, name: str) -> bool:
+        """Drop it with its rows; rows of a table made later under the same name start from nothing."""
+
+    @abstractmethod
+    async def tables(self, keyspace: str) -> list[TableSpec]:
+        """All tables of the keyspace by name; UnknownKey: no such keyspace."""
+
+    @abstractmethod
+    async def table(self, keyspace: str, name: str) -> TableSpec:
+        """The table as it is now, at most a second old, without a wide-area round trip; UnknownKey: no such table."""
+
+    @abstractmethod
+    async def create_index(self, keyspace: str, table: str, index: IndexSpec) -> bool:
+        """Add a secondary index; rows already there are found through it when this returns. Answers as `create_table`."""
+
+    @abstractmethod
+    async def drop_index(self, keyspace: str, table: str, index_name: str) -> bool:
+        """Drop it. False: there was none."""
+
+    @abstractmethod
+    async def read(self, table: TableSpec, key: RowKey, level: Level) -> StoredRow:
+        """All columns of one row, with stamps and hidden columns; one that is not there has `present` false."""
+
+    @abstractmethod
+    async def read_partition(
+        self,
+        table: TableSpec,
+        partition: tuple[bytes, ...],
+        level: Level,
+        *,
+        slice: Slice = WHOLE_PARTITION,
+        limit: int,
+        cursor: bytes | None = None,
+        reverse: bool = False,
+    ) -> StoredPage:
+        """Rows of a slice in clustering order (or its reverse), at most `limit` (1 to PAGE_ROWS_MAX) shown ones."""
+
+    @abstractmethod
+    async def scan(
+        self,
+        table: TableSpec,
+        level: Level,
+        *,
+        index: tuple[str, bytes] | None = None,
+        limit: int,
+        cursor: bytes | None = None,
+    ) -> StoredPage:
+        """Rows of the whole table in an order of the engine's own that pages keep; `index` (column, value): only rows where
+        that indexed column has that value. A row written meanwhile may or may not be seen; none is seen twice."""
+
+    @abstractmethod
+    async def write(self, table: TableSpec, writes: Sequence[Write], level: Level) -> None:
+        """Carry out writes to ONE partition as one atomic batch: whoever reads sees all of them or none.
+
+        Returns when as many replicas as `level` says have it durably. `OutcomeUnknown` if it was sent and not answered;
+        any other error: nothing was written. At most BATCH_WRITES_MAX writes.
+        """
+
+    @abstractmethod
+    async def write_if(self, table: TableSpec, expect: Sequence[Predicate], writes: Sequence[Write]) -> Conditional:
+        """If every predicate holds then all writes, else none: linearizable per partition (tables `conditional`).
+
+        All predicates and writes are of one partition. Stamps in the writes are ignored: the engine orders these.
+        """
+
+    async def joint(
+        self, change: CellChange | None, writes: Sequence[TableWrites], reads: Sequence[tuple[TableSpec, RowKey]] = ()
+    ) -> tuple[Joint, list[StoredRow]]:
+        """Compare-and-set the cell and carry out `writes` as one atomic step; the rows of `reads` are as before it.
+
+        Only engines with the capability `joint` have it; they keep the cells of the same process in the same place.
+        Several partitions and tables are allowed. Durable when it returns. `change` None: no cell takes part, the
+        writes alone are one atomic step that always applies (an idempotency record beside its effect).
+        """
+        raise NotImplementedError(f"{self.name} lacks the capability joint")

@@ -1,0 +1,126 @@
+"""Keys as values: row keys, lock keys, and the references that holders carry.
+
+Key components are CQL serialisations, so that equal keys are equal bytes on every engine.
+"""
+
+import base64
+import binascii
+import struct
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from polysite.errors import BadRequest
+
+REFERENCE_FORMAT = 1
+REFERENCE_SET_FORMAT = 2
+SECRET_BYTES = 16
+_LENGTH = struct.Struct(">H")
+_TICKET = struct.Struct(">Q")
+
+
+class RowKey(NamedTuple):
+    """Serialised partition components and serialised clustering components of one row."""
+
+    partition: tuple[bytes, ...]
+    clustering: tuple[bytes, ...] = ()
+
+
+class LockKey(NamedTuple):
+    """Keyspace, table and the serialised lock columns: the unit that is locked."""
+
+    keyspace: str
+    table: str
+    columns: tuple[bytes, ...]
+
+    def encode(self) -> bytes:
+        """One byte string per key, self-delimiting; lock sets are taken in the order of these bytes."""
+        return join_parts((self.keyspace.encode(), self.table.encode(), *self.columns))
+
+    @staticmethod
+    def decode(data: bytes) -> "LockKey":
+        """Inverse of `encode`; BadRequest if `data` is none."""
+        parts = split_parts(data)
+        if len(parts) < 3:
+            raise BadRequest("not a lock key")
+        try:
+            return LockKey(parts[0].decode(), parts[1].decode(), tuple(parts[2:]))
+        except UnicodeDecodeError:
+            raise BadRequest("not a lock key") from None
+
+
+class Reference(NamedTuple):
+    """What a client holds: whoever has it may use it, as with a capability. Its text form is made for headers and URLs."""
+
+    key: LockKey
+    ticket: int
+    secret: bytes
+
+    def __str__(self) -> str:
+        body = self.secret + _TICKET.pack(self.ticket) + self.key.encode()
+        return f"{REFERENCE_FORMAT}.{_base64(body)}"
+
+    def __repr__(self) -> str:
+        return f"Reference(ticket={self.ticket})"
+
+
+class ReferenceSet(NamedTuple):
+    """The references of a lock set, in the order in which they were taken."""
+
+    references: tuple[Reference, ...]
+
+    def __str__(self) -> str:
+        body = join_parts(str(reference).encode() for reference in self.references)
+        return f"{REFERENCE_SET_FORMAT}.{_base64(body)}"
+
+    def __repr__(self) -> str:
+        return f"ReferenceSet(tickets={[reference.ticket for reference in self.references]})"
+
+
+def parse_reference(text: str) -> Reference | ReferenceSet:
+    """The reference that `text` spells; BadRequest if it spells none."""
+    form, dot, body = text.partition(".")
+    try:
+        data = base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)) if dot else b""
+        if form == str(REFERENCE_FORMAT) and len(data) > SECRET_BYTES + _TICKET.size:
+            (ticket,) = _TICKET.unpack_from(data, SECRET_BYTES)
+            reference = Reference(LockKey.decode(data[SECRET_BYTES + _TICKET.size :]), ticket, data[:SECRET_BYTES])
+            if str(reference) == text:
+                return reference
+        if form == str(REFERENCE_SET_FORMAT):
+            members = [parse_reference(part.decode("ascii")) for part in split_parts(data)]
+            if 1 <= len(members) <= 64:
+                singles = tuple(member for member in members if isinstance(member, Reference))
+                if len(singles) == len(members):
+                    return ReferenceSet(singles)
+    except (binascii.Error, UnicodeError, struct.error, BadRequest):
+        pass
+    raise BadRequest("not a lock reference: pass on the text that the lock request answered, unchanged")
+
+
+def join_parts(parts: Iterable[bytes]) -> bytes:
+    """Concatenate with two-byte lengths in front: injective and self-delimiting."""
+    out = bytearray()
+    for part in parts:
+        out += _LENGTH.pack(len(part))
+        out += part
+    return bytes(out)
+
+
+def split_parts(data: bytes) -> list[bytes]:
+    """Inverse of `join_parts`; BadRequest if `data` is cut short."""
+    parts: list[bytes] = []
+    position = 0
+    while position < len(data):
+        if position + _LENGTH.size > len(data):
+            raise BadRequest("key bytes are cut short")
+        (length,) = _LENGTH.unpack_from(data, position)
+        position += _LENGTH.size
+        if position + length > len(data):
+            raise BadRequest("key bytes are cut short")
+        parts.append(data[position : position + length])
+        position += length
+    return parts
+
+
+def _base64(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode("ascii")
