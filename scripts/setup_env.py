@@ -32,7 +32,7 @@ LOCKS = {
 
 def main(arguments: list[str]) -> int:
     """Do what the only argument says; 0 when it is done."""
-    if sys.version_info < (3, 11):
+    if sys.version_info < (3, 11):  # noqa: UP036 (whoever has an older one gets a clear word)
         return complain(f"polysite needs Python 3.11 or later; {sys.executable} is {sys.version.split()[0]}")
     if len(arguments) != 1 or arguments[0] not in ("run", "dev", "lock"):
         return complain(__doc__ or "")
