@@ -15,7 +15,8 @@
     │   ├── Unauthenticated       no valid credentials
     │   ├── Forbidden             valid credentials without the right
     │   ├── IdempotencyMismatch   the idempotency key was used before for another request
-    │   └── CellExhausted         a lock cell whose stamps or tickets ran out
+    │   ├── CellExhausted         a lock cell whose stamps or tickets ran out
+    │   └── UnknownCellFormat     a lock cell written by a newer version of polysite; it is never overwritten
     ├── Unavailable               it did not happen, for a passing reason: try again
     │   ├── QuorumUnavailable     too few replicas are up
     │   ├── SiteUnreachable       the site or the process asked cannot be reached
@@ -152,6 +153,12 @@ class CellExhausted(Refused):
     """The lock cell has no stamps or tickets left."""
 
     code = "cell_exhausted"
+
+
+class UnknownCellFormat(Refused):
+    """The lock cell was written in a format that this version of polysite does not know."""
+
+    code = "unknown_cell_format"
 
 
 class Unavailable(PolysiteError):
