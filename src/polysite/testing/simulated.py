@@ -142,7 +142,7 @@ class SeededRandomness:
 
     def __init__(self, seed: int | str) -> None:
         self.seed = seed
-        self._random = random.Random(seed)  # noqa: S311
+        self._random = random.Random(seed)
 
     def random_bytes(self, count: int) -> bytes:
         return self._random.randbytes(count)

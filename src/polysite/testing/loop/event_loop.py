@@ -25,7 +25,7 @@ _COLLECT_EVERY_STEPS = 5_000
 _TAIL_STEPS = 12
 
 
-class Stuck(RuntimeError):  # noqa: N818
+class Stuck(RuntimeError):
     """The run cannot go on: nothing is ready and no timer is left, or a limit is passed.
 
     `pending` has one line per task that is not done, in the order they were made: its name and where it waits.
@@ -39,7 +39,7 @@ class Stuck(RuntimeError):  # noqa: N818
         super().__init__(f"{reason}\npending tasks:{waiting}\nlast steps:{steps}")
 
 
-class Leaked(AssertionError):  # noqa: N818
+class Leaked(AssertionError):
     """The run ended and left something behind: tasks that are not done, or threads."""
 
 
@@ -47,7 +47,7 @@ class Unretrieved(ExceptionGroup[Exception]):
     """Errors of tasks and callbacks that nobody awaited; each is one of the group, with its own traceback."""
 
 
-class OutsideWorld(RuntimeError):  # noqa: N818
+class OutsideWorld(RuntimeError):
     """A seeded loop was asked for something whose timing no seed decides: a socket, a subprocess, a thread, a signal."""
 
 
@@ -109,7 +109,7 @@ class SeededLoop(asyncio.BaseEventLoop):
         self._shuffle = shuffle
         self._inline_threads = inline_threads
         self._trace = trace
-        self._random = random.Random(seed)  # noqa: S311
+        self._random = random.Random(seed)
         self._hash = hashlib.blake2b(digest_size=16)
         self._tail: deque[tuple[float, str, str]] = deque(maxlen=_TAIL_STEPS)
         self._now_s = 0.0
