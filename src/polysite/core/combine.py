@@ -8,16 +8,54 @@ immutable once built: the same id, bytes and expected version, however often it 
                             -> no answer: read linearizably, resolve_unknown(...)
 """
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeAlias
 
 import msgspec
+from msgspec.structs import replace
 
-from polysite.core.lock_cell import Author, Entry, LockCell
-from polysite.core.wishes import Result, Wish
+from polysite.core.lock_cell import (
+    Author,
+    Entry,
+    LockCell,
+    departed_ticket,
+    encode,
+    entry_by_request,
+    entry_by_ticket,
+    find_change,
+    find_wish,
+    holders,
+    is_exclusive,
+    pack_change,
+    reaches_back,
+    with_recent,
+)
+from polysite.core.transitions import apply
+from polysite.core.wishes import (
+    ID_BYTES,
+    Cancel,
+    Compact,
+    Done,
+    Enqueue,
+    Enqueued,
+    Identity,
+    Leave,
+    Promote,
+    Refusal,
+    ReleaseClean,
+    ReleaseDirty,
+    Result,
+    TakeOver,
+    Wish,
+)
 
 WISHES_MAX = 64
 """Wishes in one change; more go into the next."""
+
+KEEP_BACK_TRIPS = 4
+STEWARD_IDLE_TRIPS = 10
+DOUBLINGS_MAX = 6
 
 
 class AskedWish(msgspec.Struct, frozen=True, array_like=True):
@@ -57,7 +95,42 @@ def build_change(
     now: int,
 ) -> Change:
     """Gather up to `WISHES_MAX` wishes, applied in order on the intermediate states. `now` is a stamp."""
-    raise NotImplementedError
+    results: dict[bytes, Result] = {}
+    carried: list[tuple[bytes, Result]] = []
+    expired: list[bytes] = []
+    after = cell
+    assert len(change_id) == ID_BYTES, "change ids have a fixed length"
+    assert len(wishes) <= WISHES_MAX, "too many wishes in one change"
+    for asked in wishes:
+        assert len(asked.wish_id) == ID_BYTES, "wish ids have a fixed length"
+        if asked.wish_id in results:
+            continue
+        if not reaches_back(cell, version, asked.seen_version):
+            expired.append(asked.wish_id)
+            continue
+        remembered = find_wish(cell, asked.wish_id) if asked.seen_version < version else None
+        if remembered is not None:
+            results[asked.wish_id] = remembered
+            continue
+        if isinstance(asked.wish, Compact) and (asked.seen_version != version or after is not cell):
+            result: Result = Refusal("compare_failed", "the cell has moved")
+        else:
+            after, result = apply(after, asked.wish, now)
+        results[asked.wish_id] = result
+        carried.append((asked.wish_id, result))
+    content = replace(
+        after, recent=with_recent(after.recent, pack_change(change_id, version + 1, tuple(carried))), author=author
+    )
+    return Change(
+        change_id=change_id,
+        expected_version=version,
+        content=encode(content),
+        cell=content,
+        results=results,
+        expired=tuple(expired),
+        effective=after is not cell,
+        wishes=tuple(wishes),
+    )
 
 
 class Happened(msgspec.Struct, frozen=True):
@@ -89,18 +162,68 @@ Resolution: TypeAlias = Happened | SendAgain | NotMade | Undecided
 
 def resolve_unknown(change: Change, version: int, cell: LockCell) -> Resolution:
     """What became of a change whose compare-and-set was not answered, from a linearizable read made after it was sent."""
-    raise NotImplementedError
+    record = find_change(cell, change.change_id)
+    if record is not None:
+        return Happened({**change.results, **dict(record.results)})
+    if version < change.expected_version:
+        raise ValueError("a linearizable read cannot be older than the version the change was built on")
+    if version == change.expected_version:
+        return SendAgain()
+    decided = search_own(change.results, cell)
+    if reaches_back(cell, version, change.expected_version):
+        return NotMade(decided)
+    still_open: list[bytes] = []
+    for asked in change.wishes:
+        if asked.wish_id in decided or asked.wish_id not in change.results:
+            continue
+        traced = _trace(asked.wish, cell)
+        if traced is None:
+            still_open.append(asked.wish_id)
+        else:
+            decided[asked.wish_id] = traced
+    return Undecided(decided, tuple(still_open))
 
 
 def search_own(wish_ids: Iterable[bytes], cell: LockCell) -> dict[bytes, Result]:
     """Those of the wishes that the cell says are decided. To be asked of every cell that comes back, also with a refusal."""
-    raise NotImplementedError
+    found: dict[bytes, Result] = {}
+    for wish_id in wish_ids:
+        result = find_wish(cell, wish_id)
+        if result is not None:
+            found[wish_id] = result
+    return found
+
+
+def _trace(wish: Wish, cell: LockCell) -> Result | None:
+    """What the entries alone tell about a wish that may have been carried out at any time before this state.
+
+    Tickets are issued once and leave once, so an entry that is still there was not released, and a nonce that is there was
+    taken over. An entry that is not there may have gone in other ways: that proves nothing.
+    """
+    if isinstance(wish, Enqueue):
+        queued = entry_by_request(cell, wish.request_id)
+        if queued is not None:
+            return Enqueued(queued.ticket, repeated=True)
+        gone = departed_ticket(cell, wish.request_id)
+        return None if gone is None else Enqueued(gone, repeated=True, gone=True)
+    if isinstance(wish, TakeOver):
+        entry = entry_by_ticket(cell, wish.ticket)
+        return Done() if entry is not None and entry.nonce == wish.nonce else None
+    if isinstance(wish, ReleaseClean | ReleaseDirty | Leave | Cancel | Promote):
+        entry = entry_by_ticket(cell, wish.ticket)
+        if entry is None or entry.nonce != wish.nonce:
+            return None
+        if isinstance(wish, Promote):
+            return Done() if entry.kind == "promoting" else None
+        return Refusal("expired", "it was not carried out; ask again")
+    return None
 
 
 def combiner_of(key: bytes, processes: Sequence[str]) -> str:
     """Which of a site's processes combines the wishes for a key: a rendezvous hash, so that one that comes or goes moves few
     keys. `processes` is not empty."""
-    raise NotImplementedError
+    assert processes, "a site has at least one process"
+    return max(processes, key=lambda process: (_rendezvous(key, process), process))
 
 
 def steward_of(cell: LockCell, *, idle_s: float, rtt_s: float) -> Author | None:
@@ -109,27 +232,31 @@ def steward_of(cell: LockCell, *, idle_s: float, rtt_s: float) -> Author | None:
     `idle_s`: how long the caller has seen this version on its own clock; `rtt_s` is W. None: nobody, do your own. It is
     advice: the register arbitrates.
     """
-    raise NotImplementedError
+    if cell.queue:
+        first = cell.queue[0]
+        return Author(first.site, first.process, first.incarnation)
+    return cell.author if idle_s < STEWARD_IDLE_TRIPS * rtt_s else None
 
 
 def may_keep_back(cell: LockCell, wish: Wish) -> bool:
     """Whether a steward may keep the wish for its next release or renewal: it does not change who holds."""
-    raise NotImplementedError
+    after, _ = apply(cell, wish, cell.floor)
+    return _holding(after) == _holding(cell)
 
 
 def keep_back_s(rtt_s: float) -> float:
     """How long at most a wish is kept back: 4 W."""
-    raise NotImplementedError
+    return KEEP_BACK_TRIPS * rtt_s
 
 
 def noted_within_s(steward_rtt_s: float) -> float:
     """How long to wait for the steward's `noted` before an own compare-and-set: the measured round trip to it + 100 ms."""
-    raise NotImplementedError
+    return steward_rtt_s + 0.1
 
 
 def decided_within_s(rtt_s: float) -> float:
     """How long to wait for the decided cell after `noted`: 8 W + 200 ms."""
-    raise NotImplementedError
+    return 8 * rtt_s + 0.2
 
 
 def own_attempt_delay_s(rtt_s: float, unknowns: int, fraction: float) -> float:
@@ -137,9 +264,18 @@ def own_attempt_delay_s(rtt_s: float, unknowns: int, fraction: float) -> float:
 
     `fraction` is a random number in [0, 1).
     """
-    raise NotImplementedError
+    assert 0 <= fraction < 1, "fraction is a random number in [0, 1)"
+    return float(rtt_s * 2 ** min(unknowns, DOUBLINGS_MAX) * fraction)
 
 
 def entries_of(cell: LockCell, process: str, incarnation: str) -> tuple[Entry, ...]:
     """The entries whose session this incarnation of a process is, for renewals and for farewells."""
-    raise NotImplementedError
+    return tuple(entry for entry in cell.queue if entry.process == process and entry.incarnation == incarnation)
+
+
+def _holding(cell: LockCell) -> list[tuple[Identity, bool]]:
+    return [(entry.identity, is_exclusive(cell, entry.ticket, entry.nonce)) for entry in holders(cell)]
+
+
+def _rendezvous(key: bytes, process: str) -> bytes:
+    return hashlib.blake2b(key, digest_size=8, key=process.encode()[:64]).digest()

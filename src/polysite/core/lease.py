@@ -6,6 +6,7 @@ staggered by their place in the queue. That is for dead processes; for dead clie
 """
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import msgspec
 
@@ -15,33 +16,63 @@ from polysite.core.wishes import Observed
 
 def lease_s_min(rtt_s: float) -> float:
     """The shortest lease allowed: 10 W + 100 ms."""
-    raise NotImplementedError
+    return 10 * rtt_s + 0.1
 
 
 def answer_limit_s(lease_s: float) -> float:
     """How long after the sending of a renewal answers may be `done`: the lease less 10 % and 50 ms, for clock rates."""
-    raise NotImplementedError
+    return 0.9 * lease_s - 0.05
+
+
+STAGGER_TRIPS = 2
+BEAT_EVERY = 1 / 3
+
+
+class _Watched(NamedTuple):
+    ticket: int
+    nonce: bytes
+    beat: int
+    lease_s: float
+    since_s: float
 
 
 class Observation:
     """What one process has seen of the entries of one key, on its own clock."""
 
+    def __init__(self) -> None:
+        self._watched: dict[int, _Watched] = {}
+
     def feed(self, entries: Iterable[Entry], now_s: float) -> None:
         """The entries of a view just read. Those seen before with the same (ticket, nonce, beat) go on ageing."""
-        raise NotImplementedError
+            watched: dict[int, _Watched] = {}
+        for entry in entries:
+            seen = self._watched.get(entry.ticket)
+            if seen is None or seen.nonce != entry.nonce or seen.beat != entry.beat:
+                seen = _Watched(entry.ticket, entry.nonce, entry.beat, entry.lease_s, now_s)
+            watched[entry.ticket] = seen
+        self._watched = watched
 
     def dead(self, now_s: float, *, place: int = 0, rtt_s: float = 0.0) -> tuple[Observed, ...]:
         """The entries seen unchanged for their lease and for this observer's stagger (its place in the queue times 2 W)."""
-        raise NotImplementedError
+            stagger_s = place * STAGGER_TRIPS * rtt_s
+        return tuple(
+            Observed(seen.ticket, seen.nonce, seen.beat)
+            for seen in self._watched.values()
+            if now_s - seen.since_s >= seen.lease_s + stagger_s
+        )
 
     def next_look_s(self, now_s: float, *, place: int = 0, rtt_s: float = 0.0) -> float | None:
         """Seconds until the first entry could be dead, 0 if one is; None if nothing is watched. Look at the cell again then:
         `feed` what is read before `dead` is believed."""
-        raise NotImplementedError
+            if not self._watched:
+            return None
+        stagger_s = place * STAGGER_TRIPS * rtt_s
+        return max(0.0, min(seen.since_s + seen.lease_s for seen in self._watched.values()) + stagger_s - now_s)
 
     def unchanged_s(self, ticket: int, now_s: float) -> float | None:
         """How long the entry has been seen unchanged; None if it is not watched."""
-        raise NotImplementedError
+            seen = self._watched.get(ticket)
+        return None if seen is None else now_s - seen.since_s
 
 
 class ClientLife(msgspec.Struct):
@@ -57,20 +88,21 @@ class ClientLife(msgspec.Struct):
 
     def sign(self, now_s: float) -> None:
         """The client showed life."""
-        raise NotImplementedError
+            self.last_sign_s = max(self.last_sign_s, now_s)
 
     def beat_sent(self, now_s: float) -> None:
         """A renewal of the entry was sent."""
-        raise NotImplementedError
+            self.last_beat_s = max(self.last_beat_s, now_s)
 
     def is_dead(self, now_s: float) -> bool:
         """No sign for as long as the lease: end the tenure, or cancel the waiting entry."""
-        raise NotImplementedError
+            return now_s - self.last_sign_s >= self.lease_s
 
     def beat_due(self, now_s: float) -> bool:
         """A third of the lease has passed since the last beat, and the client is not dead."""
-        raise NotImplementedError
+            return not self.is_dead(now_s) and now_s - self.last_beat_s >= self.lease_s * BEAT_EVERY
 
     def next_event_s(self, now_s: float) -> float:
         """Seconds until a beat is due or the client counts as dead, whichever is first; 0 if it is now."""
-        raise NotImplementedError
+            beat_at_s = self.last_beat_s + self.lease_s * BEAT_EVERY
+        return max(0.0, min(beat_at_s, self.last_sign_s + self.lease_s) - now_s)

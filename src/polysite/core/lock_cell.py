@@ -11,6 +11,7 @@ The register around it (`cells`) gives every state a version; each change adds 1
 entry in its newest view carries a nonce that this incarnation of it made. What may happen to a cell is in `transitions`.
 """
 
+import hmac
 import struct
 from typing import Literal, TypeAlias
 
@@ -23,8 +24,11 @@ from polysite.errors import UnknownCellFormat
 FORMAT = 1
 RECENT_MAX = 16
 DEPARTED_MAX = 64
-_DEPARTED_TICKET = struct.Struct(">Q")
-_DEPARTED_BYTES = ID_BYTES + _DEPARTED_TICKET.size
+_FORMAT_BYTE = bytes([FORMAT])
+_VERSION = struct.Struct(">Q")
+_VERSION_END = ID_BYTES + _VERSION.size
+_TICKET = struct.Struct(">Q")
+_DEPARTED_BYTES = ID_BYTES + _TICKET.size
 
 
 class Entry(msgspec.Struct, frozen=True, array_like=True):
@@ -89,14 +93,21 @@ Role: TypeAlias = Literal["waiting", "shared", "first", "exclusive"]
 may also re-stamp. exclusive: may write."""
 
 
+NEVER_USED = LockCell(issued=0, floor=STAMP_BASE, fence=0)
+
+_encoder = msgspec.msgpack.Encoder()
+_cell_decoder = msgspec.msgpack.Decoder(LockCell)
+_results_decoder = msgspec.msgpack.Decoder(tuple[tuple[bytes, Result], ...])
+
+
 def empty() -> LockCell:
     """The content of a cell that was never used."""
-    raise NotImplementedError
+    return NEVER_USED
 
 
 def encode(cell: LockCell) -> bytes:
     """The bytes that go into the register: one byte of format number, then msgpack."""
-    raise NotImplementedError
+    return _FORMAT_BYTE + _encoder.encode(cell)
 
 
 def decode(content: bytes) -> LockCell:
@@ -104,12 +115,27 @@ def decode(content: bytes) -> LockCell:
 
     UnknownCellFormat if another (newer) format or anything else is there: such a cell is never overwritten.
     """
-    raise NotImplementedError
+    if not content:
+        return NEVER_USED
+    if content[0] != FORMAT:
+        raise UnknownCellFormat(found=content[0], known=FORMAT)
+    try:
+        return _cell_decoder.decode(memoryview(content)[1:])
+    except msgspec.DecodeError as error:
+        raise UnknownCellFormat("the lock cell's content cannot be read", found=FORMAT, known=FORMAT) from error
 
 
 def head(cell: LockCell) -> Entry | None:
     """The first entry: it holds."""
-    raise NotImplementedError
+    return cell.queue[0] if cell.queue else None
+
+
+def run_from(queue: tuple[Entry, ...], start: int) -> tuple[Entry, ...]:
+    """The consecutive shared and promoting entries from position `start` on."""
+    end = start
+    while end < len(queue) and queue[end].kind != "exclusive":
+        end += 1
+    return queue[start:end]
 
 
 def holders(cell: LockCell) -> tuple[Entry, ...]:
@@ -117,70 +143,137 @@ def holders(cell: LockCell) -> tuple[Entry, ...]:
 
     While an entry of the run is promoting, only entries with tickets up to its `upto` belong to the run.
     """
-    raise NotImplementedError
+    if not cell.queue or cell.queue[0].kind == "exclusive":
+        return cell.queue[:1]
+    run = run_from(cell.queue, 0)
+    for entry in run:
+        if entry.kind == "promoting":
+            return tuple(member for member in run if member.ticket <= entry.upto)
+    return run
 
 
 def role(cell: LockCell, ticket: int, nonce: bytes) -> Role | None:
     """What the session (ticket, nonce) may do in this state; None if it has no entry in it."""
-    raise NotImplementedError
+    entry = entry_by_ticket(cell, ticket)
+    if entry is None or entry.nonce != nonce:
+        return None
+    first = cell.queue[0]
+    if first.kind == "exclusive":
+        return "exclusive" if first is entry else "waiting"
+    members = holders(cell)
+    if first is entry:
+        return "exclusive" if entry.kind == "promoting" and len(members) == 1 else "first"
+    return "shared" if any(member is entry for member in members) else "waiting"
 
 
 def is_holder(cell: LockCell, ticket: int, nonce: bytes) -> bool:
     """Whether (ticket, nonce) holds, alone or with others."""
-    raise NotImplementedError
+    return role(cell, ticket, nonce) not in {None, "waiting"}
 
 
 def is_head(cell: LockCell, ticket: int, nonce: bytes) -> bool:
     """Whether (ticket, nonce) is the first entry."""
-    raise NotImplementedError
+    return bool(cell.queue) and cell.queue[0].ticket == ticket and cell.queue[0].nonce == nonce
 
 
 def is_exclusive(cell: LockCell, ticket: int, nonce: bytes) -> bool:
     """Whether (ticket, nonce) holds alone: an exclusive head, or a promoting one that is the only member of its run."""
-    raise NotImplementedError
+    return role(cell, ticket, nonce) == "exclusive"
 
 
 def position(cell: LockCell, ticket: int) -> int | None:
     """How many entries stand before the one with `ticket`; None if there is none."""
-    raise NotImplementedError
+    for index, entry in enumerate(cell.queue):
+        if entry.ticket == ticket:
+            return index
+    return None
 
 
 def entry_by_ticket(cell: LockCell, ticket: int) -> Entry | None:
     """The entry with `ticket`, whoever its session is."""
-    raise NotImplementedError
+    for entry in cell.queue:
+        if entry.ticket == ticket:
+            return entry
+    return None
 
 
 def entry_by_secret(cell: LockCell, ticket: int, secret: bytes) -> Entry | None:
     """The entry that a reference names; None if it has left or the secret is wrong. Compares in constant time."""
-    raise NotImplementedError
+    entry = entry_by_ticket(cell, ticket)
+    if entry is None or not hmac.compare_digest(entry.secret, secret):
+        return None
+    return entry
 
 
 def entry_by_request(cell: LockCell, request_id: bytes) -> Entry | None:
     """The entry that was enqueued with `request_id`, if it is still in the queue."""
-    raise NotImplementedError
+    for entry in cell.queue:
+        if entry.request_id == request_id:
+            return entry
+    return None
 
 
 def departed_ticket(cell: LockCell, request_id: bytes) -> int | None:
     """The ticket of the entry enqueued with `request_id`, if it is among the last 64 that left."""
-    raise NotImplementedError
+    packed = cell.departed
+    found = packed.find(request_id)
+    while found >= 0:
+        if found % _DEPARTED_BYTES == 0:
+            ticket: int = _TICKET.unpack_from(packed, found + ID_BYTES)[0]
+            return ticket
+        found = packed.find(request_id, found + 1)
+    return None
+
+
+def with_departed(packed: bytes, request_id: bytes, ticket: int) -> bytes:
+    """`departed` after one more entry has left."""
+    return packed[-(DEPARTED_MAX - 1) * _DEPARTED_BYTES :] + request_id + _TICKET.pack(ticket)
+
+
+def pack_change(change_id: bytes, version: int, results: tuple[tuple[bytes, Result], ...]) -> bytes:
+    """A change as `recent` keeps it: id, version, then the results."""
+    return change_id + _VERSION.pack(version) + _encoder.encode(results)
+
+
+def with_recent(recent: tuple[bytes, ...], packed: bytes) -> tuple[bytes, ...]:
+    """`recent` after one more change."""
+    return (*recent[-(RECENT_MAX - 1) :], packed)
 
 
 def recent_changes(cell: LockCell) -> tuple[ChangeRecord, ...]:
     """The changes the cell remembers, oldest first."""
-    raise NotImplementedError
+    return tuple(_unpack_change(packed) for packed in cell.recent)
 
 
 def find_change(cell: LockCell, change_id: bytes) -> ChangeRecord | None:
     """The change with this id, if the cell remembers it."""
-    raise NotImplementedError
+    for packed in reversed(cell.recent):
+        if packed.startswith(change_id):
+            return _unpack_change(packed)
+    return None
 
 
 def find_wish(cell: LockCell, wish_id: bytes) -> Result | None:
     """The result of a wish, whichever change carried it, if the cell remembers it. Any cell that comes back is to be searched
     for own ids before anything else is concluded from it."""
-    raise NotImplementedError
+    for packed in reversed(cell.recent):
+        if packed.find(wish_id, _VERSION_END) >= 0:
+            for found_id, result in _results_decoder.decode(memoryview(packed)[_VERSION_END:]):
+                if found_id == wish_id:
+                    return result
+    return None
 
 
 def reaches_back(cell: LockCell, version: int, seen_version: int) -> bool:
     """Whether the cell, being of `version`, remembers every change made after `seen_version`."""
-    raise NotImplementedError
+    if seen_version >= version:
+        return True
+    if not cell.recent:
+        return False
+    oldest: int = _VERSION.unpack_from(cell.recent[0], ID_BYTES)[0]
+    return oldest <= seen_version + 1
+
+
+def _unpack_change(packed: bytes) -> ChangeRecord:
+    version: int = _VERSION.unpack_from(packed, ID_BYTES)[0]
+    return ChangeRecord(packed[:ID_BYTES], version, _results_decoder.decode(memoryview(packed)[_VERSION_END:]))
