@@ -134,8 +134,8 @@ class CqlType(ABC):
         return self._refusal(self.text_form, "; the text given does not read as one")
 
     def refuse_content(self, reason: str) -> BadRequest:
-        """The error for a value of the right kind that the type cannot hold."""
-        return self._refusal(self.value_form, f"; {reason}")
+        """The error for a value of the right kind that the type cannot hold; `reason` ends the sentence "the type …"."""
+        return BadRequest(f"{self} {reason}", cql_type=str(self))
 
     def refuse_bytes(self) -> BadRequest:
         """The error for bytes that are no serialised value of this type."""

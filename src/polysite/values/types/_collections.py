@@ -155,7 +155,7 @@ class MapType(CompoundType):
         entries = []
         for pair in pairs:
             if not isinstance(pair, tuple | list) or len(pair) != 2:
-                raise self.refuse_content("an entry of the list given is no pair")
+                raise self.refuse_content("takes pairs; an entry of the list given is none")
             entries.append((key(pair[0]), held(pair[1])))
         return self._join(entries)
 
@@ -226,7 +226,7 @@ class TupleType(CompoundType):
         if not isinstance(value, tuple | list):
             raise self.refuse_value(value)
         if len(value) != len(self.parameters):
-            raise self.refuse_content("the one given has another length")
+            raise self.refuse_content(f"takes {len(self.parameters)} parts; the one given has another number")
         return join_lengths(
             None if part is None else part_type.serialise(part)
             for part_type, part in zip(self.parameters, value, strict=True)
@@ -242,7 +242,7 @@ class TupleType(CompoundType):
         if not isinstance(value, list):
             raise self.refuse_json(value)
         if len(value) != len(self.parameters):
-            raise self.refuse_content("the one given has another length")
+            raise self.refuse_content(f"takes {len(self.parameters)} parts; the one given has another number")
         return join_lengths(
             None if part is None else part_type.json_to_bytes(part)
             for part_type, part in zip(self.parameters, value, strict=True)

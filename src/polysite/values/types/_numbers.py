@@ -141,7 +141,7 @@ class IntegerType(CqlType):
             raise self.refuse_bytes() from None
 
     def _out_of_range(self) -> Exception:
-        return self.refuse_content("the integer given lies outside")
+        return self.refuse_content(f"takes {self.value_form}; the one given lies outside")
 
 
 class FloatType(CqlType):
@@ -173,19 +173,18 @@ class FloatType(CqlType):
         try:
             return self._pack(value)
         except OverflowError:
-            raise self.refuse_content("the number given is too large") from None
+            raise self.refuse_content("cannot hold a number as large as the one given") from None
 
     def _float_of_int(self, value: object) -> float:
         if not isinstance(value, int) or isinstance(value, bool):
             raise self.refuse_value(value)
         try:
             number = float(value)
-            exact = self._unpack(self._pack(number))[0] == value
+            if self._unpack(self._pack(number))[0] == value:
+                return number
         except OverflowError:
-            exact = False
-        if not exact:
-            raise self.refuse_content("the integer given has more digits than it can hold exactly")
-        return number
+            pass
+        raise self.refuse_content("cannot hold the integer given exactly; give a number with a point, or use varint")
 
     def deserialise(self, data: bytes) -> float:
         try:
@@ -233,7 +232,7 @@ class FloatType(CqlType):
             raise self.refuse_text()
         number = float(text)
         if number in (_FLOAT_WORDS["Infinity"], _FLOAT_WORDS["-Infinity"]):
-            raise self.refuse_content("the number given is too large")
+            raise self.refuse_content("cannot hold a number as large as the one given")
         return self.deserialise(self.serialise(number))
 
     def to_text(self, value: object) -> str:
@@ -263,7 +262,7 @@ class VarintType(StringFormType[int]):
         if not isinstance(value, int) or isinstance(value, bool):
             raise self.refuse_value(value)
         if varint_length(value) > VARINT_BYTES_MAX:
-            raise self.refuse_content("the integer given is larger")
+            raise self.refuse_content(f"holds at most {VARINT_BYTES_MAX} bytes; the integer given is larger")
         return int(value)
 
     def encode(self, value: int) -> bytes:
@@ -309,18 +308,23 @@ class DecimalType(StringFormType[Decimal]):
     def canonical(self, value: object) -> Decimal:
         if isinstance(value, int) and not isinstance(value, bool):
             if varint_length(value) > VARINT_BYTES_MAX:
-                raise self.refuse_content("the integer given is larger")
+                raise self._too_many_digits()
             return Decimal(int(value))
         if not isinstance(value, Decimal):
             raise self.refuse_value(value)
-        exponent = value.as_tuple().exponent
+        _, digits, exponent = value.as_tuple()
         if not isinstance(exponent, int):
-            raise self.refuse_content("the number given is not finite")
+            raise self.refuse_content("holds finite numbers only")
         if not _SCALE_MIN <= -exponent <= _SCALE_MAX:
-            raise self.refuse_content("the scale of the number given lies outside")
-        if len(value.as_tuple().digits) > _NUMBER_TEXT_MAX or varint_length(_unscaled(value)) > VARINT_BYTES_MAX:
-            raise self.refuse_content("the number given has more digits")
-        return value.copy_abs() if value.is_zero() else value
+            raise self.refuse_content("holds scales of 32 bits; the one of the number given lies outside")
+        if len(digits) > _NUMBER_TEXT_MAX or (
+            len(digits) > VARINT_BYTES_MAX and varint_length(_unscaled(value)) > VARINT_BYTES_MAX
+        ):
+            raise self._too_many_digits()
+        return value or value.copy_abs()
+
+    def _too_many_digits(self) -> Exception:
+        return self.refuse_content(f"holds digits of at most {VARINT_BYTES_MAX} bytes; the number given has more")
 
     def encode(self, value: Decimal) -> bytes:
         exponent = value.as_tuple().exponent

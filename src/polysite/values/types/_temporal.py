@@ -1,5 +1,6 @@
 """date, time, timestamp, duration."""
 
+import re
 import struct
 from datetime import UTC, date, datetime, time, timedelta
 
@@ -16,6 +17,10 @@ from polysite.values.types._duration import (
     parse_duration,
 )
 
+# The form that `format` writes, in the years and days that Python surely reads; all others take the long way.
+_USUAL_TIMESTAMP = re.compile(
+    r"[1-9][0-9]{3}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12][0-9]|3[01])T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]\.[0-9]{3}Z"
+)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _EPOCH_DAY = date(1970, 1, 1).toordinal()
 _DATE_DAYS_MIN = date.min.toordinal() - _EPOCH_DAY
@@ -45,7 +50,7 @@ class DateType(StringFormType[date | int]):
         if not isinstance(value, int) or isinstance(value, bool):
             raise self.refuse_value(value)
         if not _calendar.DAYS_MIN <= value <= _calendar.DAYS_MAX:
-            raise self.refuse_content("the integer given lies outside")
+            raise self.refuse_content("holds 2^31 days either side of 1970-01-01; the day given lies outside")
         return self._of_days(int(value))
 
     def _of_days(self, days: int) -> date | int:
@@ -84,13 +89,13 @@ class TimeType(StringFormType[Time]):
     def canonical(self, value: object) -> Time:
         if isinstance(value, time):
             if value.tzinfo is not None:
-                raise self.refuse_content("the one given has a zone")
+                raise self.refuse_content("takes times of day without a zone; the one given has one")
             seconds = (value.hour * 60 + value.minute) * 60 + value.second
             return Time((seconds * 1_000_000 + value.microsecond) * 1000)
         if not isinstance(value, Time):
             raise self.refuse_value(value)
         if type(value.nanoseconds) is not int or not 0 <= value.nanoseconds < DAY_NS:
-            raise self.refuse_content("the one given lies outside")
+            raise self.refuse_content(f"takes 0 to {DAY_NS - 1} nanoseconds; the time given lies outside")
         return value
 
     def encode(self, value: Time) -> bytes:
@@ -131,18 +136,16 @@ class TimestampType(StringFormType[datetime | int]):
     def canonical(self, value: object) -> datetime | int:
         if isinstance(value, datetime):
             if value.utcoffset() is None:
-                raise self.refuse_content("the one given has no zone")
-            if value.microsecond % 1000:
-                raise self.refuse_content("the one given has a part finer than a millisecond")
+                raise self.refuse_content("takes times with an offset from UTC; the one given has none")
             # By way of the number, because near the years 1 and 9999 the same instant in UTC may be no datetime.
             elapsed = value - _EPOCH
             if elapsed % _MS:
-                raise self.refuse_content("the one given has a part finer than a millisecond")
+                raise self.refuse_content("holds milliseconds; the time given is finer")
             return self._of_ms(elapsed // _MS)
         if not isinstance(value, int) or isinstance(value, bool):
             raise self.refuse_value(value)
         if not -(2**63) <= value < 2**63:
-            raise self.refuse_content("the integer given lies outside")
+            raise self.refuse_content("holds milliseconds of 64 bits; the time given lies outside")
         return self._of_ms(int(value))
 
     def _of_ms(self, timestamp_ms: int) -> datetime | int:
@@ -161,10 +164,14 @@ class TimestampType(StringFormType[datetime | int]):
         return self._of_ms(timestamp_ms)
 
     def parse(self, text: str) -> datetime | int:
+        if _USUAL_TIMESTAMP.fullmatch(text):
+            return datetime.fromisoformat(text)
         return self.canonical(_calendar.parse_timestamp_ms(text))
 
     def format(self, value: datetime | int) -> str:
-        return _calendar.format_timestamp_ms(self._ms(value))
+        if isinstance(value, int):
+            return _calendar.format_timestamp_ms(value)
+        return value.isoformat(timespec="milliseconds")[:-6] + "Z"
 
     def order_key(self, data: bytes) -> bytes:
         if len(data) != 8:
@@ -195,12 +202,14 @@ class DurationType(StringFormType[Duration]):
             raise self.refuse_value(value)
         parts = (value.months, value.days, value.nanoseconds)
         if any(type(part) is not int for part in parts):
-            raise self.refuse_content("a part of the one given is no integer")
+            raise self.refuse_content("takes integers as its parts; one given is none")
         if min(parts) < 0 < max(parts):
-            raise self.refuse_content("the parts of the one given have different signs")
+            raise self.refuse_content("takes parts of one sign; those given have different signs")
         for part, bits in zip(parts, (31, 31, 63), strict=True):
             if not -(1 << bits) <= part < 1 << bits:
-                raise self.refuse_content("a part of the one given lies outside")
+                raise self.refuse_content(
+                    "holds months and days of 32 bits and nanoseconds of 64; one given lies outside"
+                )
         return value
 
     def encode(self, value: Duration) -> bytes:

@@ -77,8 +77,9 @@ class TextType(CqlType):
             raise self.refuse_bytes() from None
 
     def _uncodable(self) -> Exception:
-        reason = "holds another character" if self._codec == "ascii" else "holds a lone surrogate"
-        return self.refuse_content(f"the one given {reason}")
+        if self._codec == "ascii":
+            return self.refuse_content("takes ASCII characters only; the text given holds another")
+        return self.refuse_content("takes what UTF-8 can carry; the text given holds a lone surrogate")
 
 
 class BlobType(CqlType):
@@ -150,7 +151,7 @@ class UuidType(StringFormType[uuid.UUID]):
             raise self.refuse_value(value)
         # The version digit alone decides, as in Cassandra; UUID.version also wants the RFC 4122 variant.
         if self._time_only and (value.int >> 76) & 0xF != 1:
-            raise self.refuse_content("the one given has another version")
+            raise self._wrong_version()
         return value
 
     def encode(self, value: uuid.UUID) -> bytes:
@@ -173,6 +174,25 @@ class UuidType(StringFormType[uuid.UUID]):
         self.deserialise(data)
         return _order.key_of_timeuuid(data) if self._time_only else _order.key_of_uuid(data)
 
+    def json_to_bytes(self, value: object) -> bytes:
+        if not isinstance(value, str):
+            raise self.refuse_json(value)
+        if not _UUID.fullmatch(value):
+            raise self.refuse_text()
+        data = bytes.fromhex(value.replace("-", ""))
+        if self._time_only and data[6] >> 4 != 1:
+            raise self._wrong_version()
+        return data
+
+    def bytes_to_json(self, data: bytes) -> str:
+        if len(data) != 16 or (self._time_only and data[6] >> 4 != 1):
+            raise self.refuse_bytes()
+        digits = data.hex()
+        return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+
+    def _wrong_version(self) -> Exception:
+        return self.refuse_content("takes version 1 only; the UUID given has another")
+
 
 class InetType(StringFormType[IPv4Address | IPv6Address]):
     """inet: Python IPv4Address or IPv6Address (without a zone), the usual text forms. Sorted as unsigned bytes.
@@ -192,7 +212,7 @@ class InetType(StringFormType[IPv4Address | IPv6Address]):
         if not isinstance(value, IPv4Address | IPv6Address):
             raise self.refuse_value(value)
         if isinstance(value, IPv6Address) and value.scope_id is not None:
-            raise self.refuse_content("the one given has a zone")
+            raise self.refuse_content("takes addresses without a zone; the one given has one")
         return value
 
     def encode(self, value: IPv4Address | IPv6Address) -> bytes:
@@ -211,7 +231,9 @@ class InetType(StringFormType[IPv4Address | IPv6Address]):
         return self.canonical(IPv6Address(text) if ":" in text else IPv4Address(text))
 
     def format(self, value: IPv4Address | IPv6Address) -> str:
-        return str(value)
+        # RFC 5952, section 5. Python writes it so from 3.13 on, ::ffff:c000:207 before.
+        mapped = value.ipv4_mapped if isinstance(value, IPv6Address) else None
+        return str(value) if mapped is None else f"::ffff:{mapped}"
 
     def order_key(self, data: bytes) -> bytes:
         if len(data) not in (4, 16):
