@@ -76,7 +76,8 @@ class _SeededTask(asyncio.Task[Any]):
 class SeededLoop(asyncio.BaseEventLoop):
     """A single-threaded event loop with virtual time that draws the order of ready callbacks from `seed`.
 
-    * `time()` starts at 0.0 and stands while anything is ready; when nothing is, it jumps to the next deadline.
+    * `time()` starts at 0.0 and stands while anything is ready; when nothing is, it jumps to the next deadline. (So a task
+      that yields until some time has come, and does not sleep, waits for ever: `limit_steps` ends it.)
     * `shuffle=True` runs any of the ready callbacks next; `False` runs them in the order they became ready, as asyncio does.
       Code that is only right in one order is what the shuffle is there to find.
     * One callback is one step. More than `limit_steps` steps, or a deadline past `limit_s` virtual seconds, or nothing left
@@ -305,6 +306,11 @@ class SeededLoop(asyncio.BaseEventLoop):
         if math.isnan(when):
             raise ValueError("a deadline is a number of seconds, not NaN")
         handle = asyncio.TimerHandle(when, callback, args, self, context)
+        if when <= self._now_s:
+            # Due already. Left among the timers it would wait until nothing is ready, and one task that keeps yielding
+            # (`while not stopped: await asyncio.sleep(0)`) could then never be told to stop by a deadline that has come.
+            self._ready_now.append(handle)
+            return handle
         heapq.heappush(self._timers, (when, self._next_serial(), handle))
         return handle
 

@@ -65,6 +65,10 @@ def run_traced(
         threads = set(threading.enumerate())
         try:
             result = loop.run_until_complete(loop.create_task(main() if callable(main) else main, name="main"))
+            # Twice, because a collection may find abandoned generators, which close themselves by a task.
+            for _ in range(2):
+                loop.settle(steps=_SETTLE_STEPS)
+                gc.collect()
             loop.settle(steps=_SETTLE_STEPS)
         except BaseException as error:
             for line in _left_behind(loop, threads):
@@ -204,7 +208,7 @@ def _seeded(function: Callable[..., Coroutine[Any, Any, None]], seeds: int | Ite
                 raise
 
     if not wants_seed:
-        parameter = inspect.Parameter("seed", inspect.Parameter.KEYWORD_ONLY, default=None)
+        parameter = inspect.Parameter("seed", inspect.Parameter.KEYWORD_ONLY)
         parameters = list(signature.parameters.values())
         has_rest = bool(parameters) and parameters[-1].kind is inspect.Parameter.VAR_KEYWORD
         parameters.insert(len(parameters) - has_rest, parameter)
