@@ -1,0 +1,39 @@
+"""Nothing that a user can meet goes without a line in the docs.
+
+Method: take the list from the source (error codes, settings) and look for each in its reference page, together with
+what the page claims of it; and the other way round, so that nothing documented is gone.
+"""
+
+import re
+
+import msgspec
+
+from polysite import errors
+from polysite.server.problems import STATUS
+from polysite.server.settings import Settings, setting_names, variable_name
+from tests.support.source import ROOT
+
+ERRORS_PAGE = (ROOT / "docs" / "errors.md").read_text()
+SETTINGS_PAGE = (ROOT / "docs" / "settings.md").read_text()
+
+
+def test_every_error_code_is_documented() -> None:
+    """Each code has its heading with class, outcome, retry and status as the source has them; no heading is left over."""
+    codes = errors.all_codes()
+    assert sorted(re.findall(r"^## (\S+)$", ERRORS_PAGE, re.MULTILINE)) == sorted(codes)
+    for code, error_type in codes.items():
+        retry = "yes" if error_type.retry else "no"
+        facts = f"## {code}\n\n`{error_type.__name__}` · outcome {error_type.outcome} · retry {retry} · HTTP {STATUS[code]}\n"
+        assert facts in ERRORS_PAGE, f"docs/errors.md should have:\n{facts}"
+
+
+def test_every_setting_is_documented() -> None:
+    """Each setting has a row with its name, variable and default; no row is left over."""
+    defaults = msgspec.to_builtins(Settings())
+    rows = dict(re.findall(r"^\| `([\w.]+)` \| (`[A-Z_]+` \| `[^`]*`) \|", SETTINGS_PAGE, re.MULTILINE))
+    wanted = {}
+    for name, _ in setting_names():
+        section, _, member = name.partition(".")
+        default = msgspec.json.encode(defaults[section][member]).decode()
+        wanted[name] = f"`{variable_name(name)}` | `{default}`"
+    assert rows == wanted
