@@ -15,7 +15,7 @@ BIN = Path(PYTHON).parent
 
 STEPS: dict[str, list[str | Path]] = {
     "format": [BIN / "ruff", "format", "--check", "--quiet", "."],
-    "lint": [BIN / "ruff", "check", "--quiet", "."],
+    "lint": [BIN / "ruff", "check", "--quiet", "--output-format", "concise", "."],
     "types": [BIN / "mypy", "--no-error-summary", *PYTHON_FOLDERS],
     "public types": [BIN / "basedpyright", "--verifytypes", "polysite", "--ignoreexternal"],
     "imports": [BIN / "lint-imports"],
