@@ -55,6 +55,7 @@ ALLOWED: dict[str, dict[str, str]] = {
         "threads": "refuses threads, which no seed decides",
         "spawn": "is the loop that runs the tasks",
     },
+    "polysite.testing.history": {"files": "reads histories back for a judge"},
     "polysite.testing.simulated": {
         "chance": "draws from a seed",
         "sleep": "turns a drifting clock's duration into the loop's virtual time",

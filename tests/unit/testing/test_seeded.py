@@ -46,7 +46,13 @@ def _run_suite(folder: Path, **environment: str) -> str:
     command = [sys.executable, "-m", "pytest", "-q", "-rA", "-p", "no:cacheprovider", "test_suite.py"]
     inherited = {key: text for key, text in os.environ.items() if not key.startswith(("POLYSITE_", "PYTEST_"))}
     return subprocess.run(
-        command, cwd=folder, env={**inherited, **environment}, capture_output=True, text=True, check=False, timeout=60
+        command,
+        cwd=folder,
+        env={**inherited, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
     ).stdout
 
 
