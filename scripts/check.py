@@ -20,6 +20,7 @@ STEPS: dict[str, list[str | Path]] = {
     "public types": [BIN / "basedpyright", "--verifytypes", "polysite", "--ignoreexternal"],
     "imports": [BIN / "lint-imports"],
     "generated": [PYTHON, "scripts/generate_sync.py", "--check"],
+    "reference": [PYTHON, "scripts/generate_reference.py", "--check"],
     "docs": [PYTHON, "scripts/check_docs.py"],
 }
 

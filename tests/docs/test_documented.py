@@ -1,16 +1,18 @@
 """Nothing that a user can meet goes without a line in the docs.
 
-Method: take the list from the source (error codes, settings) and look for each in its reference page, together with
+Method: take the list from the source (error codes, settings, routes, commands, exit codes) and look for each in its reference page, together with
 what the page claims of it; and the other way round, so that nothing documented is gone.
 """
 
 import re
 
 import msgspec
+import pytest
 
 from polysite import errors
 from polysite.server.problems import STATUS
 from polysite.server.settings import Settings, setting_names, variable_name
+from scripts import generate_reference
 from tests.support.source import ROOT
 
 ERRORS_PAGE = (ROOT / "docs" / "errors.md").read_text()
@@ -37,3 +39,10 @@ def test_every_setting_is_documented() -> None:
         default = msgspec.json.encode(defaults[section][member]).decode()
         wanted[name] = f"`{variable_name(name)}` | `{default}`"
     assert rows == wanted
+
+
+@pytest.mark.parametrize("table", list(generate_reference.TABLES))
+def test_reference_tables_are_current(table: str) -> None:
+    """Routes, commands and exit codes stand in the docs as the source has them; `scripts/generate_reference.py` mends it."""
+    pages = "".join(path.read_text() for path in (ROOT / "docs").glob("*.md"))
+    assert f"<!-- generated: {table} -->\n{generate_reference.TABLES[table]()}\n<!-- end -->" in pages

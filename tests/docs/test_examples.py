@@ -75,7 +75,7 @@ def with_variables(body: str) -> str:
     return f"set -euo pipefail; [ ! -f .variables ] || . ./.variables; set -a\n{body}\ndeclare -px > .variables"
 
 
-@pytest.mark.skipif(find_spec("polysite.cli.serve") is None, reason="there is no `polysite serve` yet")
+@pytest.mark.skipif(find_spec("polysite.cli.serving") is None, reason="there is no `polysite serve` yet")
 @pytest.mark.parametrize("page", PAGES)
 def test_examples(page: str, tmp_path: Path) -> None:
     """Every block of the page runs, in order, and prints what the page shows."""
