@@ -1,0 +1,1 @@
+"""HTTP: routes, wire shapes, the error-to-status table, settings, and the carrier of the peer channel."""

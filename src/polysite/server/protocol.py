@@ -1,0 +1,82 @@
+"""The HTTP/1.1 connection: uvicorn's, with bounds on what a client may send before a request is understood."""
+
+import asyncio
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from polysite.errors import BadRequest, PolysiteError, TooLarge
+from polysite.server import problems
+
+_HEAD_SLACK_BYTES = 16 * 1024
+"""The head is counted with its line ends, colons and the parts that the application does not count."""
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """Refuses heads that are too long or too slow; answers what is no HTTP with problem details."""
+
+    header_bytes_max = 64 * 1024
+    url_bytes_max = 16 * 1024
+    head_s_max = 30.0
+
+    def __init__(self, *args: Any, **keywords: Any) -> None:
+        super().__init__(*args, **keywords)
+        self._head_bytes = 0
+        self._in_head = False
+        self._head_timer: asyncio.TimerHandle | None = None
+
+    @classmethod
+    def bounded(cls, *, url_bytes_max: int, header_bytes_max: int, head_s_max: float) -> "type[BoundedProtocol]":
+        """The protocol with these bounds; uvicorn is handed a class."""
+        bounds = {"url_bytes_max": url_bytes_max, "header_bytes_max": header_bytes_max, "head_s_max": head_s_max}
+        return type("BoundedProtocol", (cls,), bounds)
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        # A connection on which nothing is ever sent is let go like one that went idle.
+        self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._head_is_over()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._in_head:
+            self._head_bytes += len(data)
+            if self._head_bytes > self.header_bytes_max + self.url_bytes_max + _HEAD_SLACK_BYTES:
+                self._refuse(431, TooLarge(f"headers are at most {self.header_bytes_max} bytes together"))
+            elif self._head_timer is None:
+                self._head_timer = self.loop.call_later(self.head_s_max, self._head_is_late)
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._in_head = True
+        self._head_bytes = 0
+
+    def on_headers_complete(self) -> None:
+        self._head_is_over()
+        super().on_headers_complete()
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002
+        """What the parser did not understand."""
+        self._refuse(400, BadRequest("this is not a request in HTTP/1.1"))
+
+    def _head_is_over(self) -> None:
+        self._in_head = False
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _head_is_late(self) -> None:
+        self._refuse(408, BadRequest("the head of the request took too long to arrive"))
+
+    def _refuse(self, status: int, error: PolysiteError) -> None:
+        self._head_is_over()
+        if self.transport.is_closing():
+            return
+        problem = problems.problem_of(error, status=status, request="-")
+        body = problems.encode(problem)
+        head = b"content-type: %s\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % (problems.MEDIA_TYPE, len(body))
+        self.transport.write(STATUS_LINE[status] + head + body)
+        self.transport.close()

@@ -1,0 +1,140 @@
+"""From method and raw path to a route: a tree of path segments.
+
+Matching is on the raw path, before any percent-decoding, because a key may hold slashes, dots and anything else.
+`{name}` takes one segment, `{name...}` takes all that are left (the values of a primary key, empty ones too).
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from polysite.errors import UnknownKey
+from polysite.server.auth import Right
+from polysite.server.exchange import Exchange, Reply, Stream
+from polysite.server.problems import HttpRefusal, refuse
+
+if TYPE_CHECKING:
+    from polysite.server.service import Service
+
+Handler = Callable[["Service", Exchange], Awaitable[Reply | Stream]]
+
+NOT_FOUND_HINT = "there is no such path; GET /v3/openapi.json describes those there are"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parameter:
+    """A parameter of the query, or a header, as the description of the interface tells it."""
+
+    name: str
+    schema: dict[str, Any]
+    about: str
+    place: str = "query"
+    required: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Route:
+    """One verb on one path, and everything the description of the interface says about it.
+
+    `right` is needed on the keyspace that the first captured segment names; None: the handler asks itself, or nobody
+    needs to be known (`open_to_all`). `begins` marks the start of something new, which a stopping server refuses.
+    `answers` maps a status to the type of its body (None: not JSON). `errors` are codes.
+    """
+
+    method: str
+    pattern: str
+    name: str
+    about: str
+    handler: Handler
+    right: Right | None = None
+    open_to_all: bool = False
+    begins: bool = False
+    changes: bool = False
+    body: Any = None
+    body_example: Any = None
+    body_optional: bool = False
+    parameters: tuple[Parameter, ...] = ()
+    answers: dict[int, Any]
+    media_types: tuple[str, ...] = ("application/json",)
+    errors: tuple[str, ...] = ()
+    path_examples: dict[str, str] | None = None
+    internal: bool = False
+
+    @property
+    def captures(self) -> list[str]:
+        """The names of the variable segments, in order."""
+        return [part.strip("{}").removesuffix("...") for part in self.pattern.split("/") if part.startswith("{")]
+
+
+class _Node:
+    __slots__ = ("any_segment", "literals", "rest", "routes")
+
+    def __init__(self) -> None:
+        self.literals: dict[bytes, _Node] = {}
+        self.any_segment: _Node | None = None
+        self.rest: dict[str, Route] = {}
+        self.routes: dict[str, Route] = {}
+
+
+class Router:
+    """All routes as a tree. Literal segments win over variable ones."""
+
+    def __init__(self, routes: list[Route]) -> None:
+        self.routes = routes
+        self._root = _Node()
+        for route in routes:
+            self._add(route)
+
+    def _add(self, route: Route) -> None:
+        node = self._root
+        for part in route.pattern.strip("/").split("/"):
+            if part.endswith("...}"):
+                self._put(node.rest, route)
+                return
+            if part.startswith("{"):
+                node.any_segment = node.any_segment or _Node()
+                node = node.any_segment
+            else:
+                node = node.literals.setdefault(part.encode(), _Node())
+        self._put(node.routes, route)
+
+    @staticmethod
+    def _put(methods: dict[str, Route], route: Route) -> None:
+        assert route.method not in methods, f"{route.method} {route.pattern} is there twice"
+        methods[route.method] = route
+
+    def find(self, exchange: Exchange) -> Route:
+        """The route of a request; `captured` and `rest` of the exchange are set. HttpRefusal: no such path or method."""
+        segments: list[bytes] = exchange.scope["raw_path"].split(b"/")
+        methods = self._methods(segments, exchange)
+        route = methods.get(exchange.method) or (methods.get("GET") if exchange.method == "HEAD" else None)
+        if route is not None:
+            return route
+        if not methods:
+            raise _no_such_path()
+        allowed = sorted({*methods, *(("HEAD",) if "GET" in methods else ())})
+        raise refuse(
+            f"the path takes {', '.join(allowed)}", status=405, headers=((b"allow", ", ".join(allowed).encode()),)
+        )
+
+    def _methods(self, segments: list[bytes], exchange: Exchange) -> dict[str, Route]:
+        node = self._root
+        last = len(segments) - 1
+        for position in range(1, last + 1):
+            segment = segments[position]
+            found = node.literals.get(segment)
+            if found is not None and (not node.rest or (position == last and exchange.method in found.routes)):
+                node = found
+            elif node.rest:
+                exchange.rest = segments[position:]
+                return {**node.rest, **(found.routes if found is not None else {})} if position == last else node.rest
+            elif node.any_segment is not None:
+                exchange.captured.append(segment)
+                node = node.any_segment
+            else:
+                return {}
+        return node.routes
+
+
+def _no_such_path() -> HttpRefusal:
+    return HttpRefusal(404, UnknownKey(NOT_FOUND_HINT))
