@@ -59,7 +59,7 @@ def broken_links(name: str, text: str) -> list[str]:
 
 def anchors(text: str) -> set[str]:
     """The anchors of a page's headings, as the usual renderers make them."""
-    plain = (re.sub(r"[`*_]", "", heading) for heading in HEADING.findall(FENCE.sub("", text)))
+    plain = (re.sub(r"[`*]", "", heading) for heading in HEADING.findall(FENCE.sub("", text)))
     return {re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-") for heading in plain}
 
 

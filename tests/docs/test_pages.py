@@ -27,7 +27,7 @@ def test_the_pages_hold_together() -> None:
         ("[gone](docs/errors.md#no-such-heading)", 1),
         ("[gone](#nowhere)", 1),
         ("[here](docs/errors.md#lock_lost), [outside](https://example.com/x)", 0),
-        ("# A title\n\n[up](#a-title)", 0),
+        ("[down](#more)", 0),
         ("```text\n[not a link](gone.md)\n```", 0),
     ],
 )
