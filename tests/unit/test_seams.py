@@ -42,13 +42,35 @@ ALLOWED: dict[str, dict[str, str]] = {
         "sleep": "sleeps by the machine's clock",
         "spawn": "owns spawning",
     },
+    "polysite.cli": {
+        "files": "reads and writes what the user names, and its own standard output",
+        "processes": "`lock hold` runs a command and ends it when the lock is lost",
+        "threads": "`lock hold` waits for its command and keeps the lock at once, without a loop",
+        "spawn": "`import` keeps several requests under way; they end with the command",
+    },
+    "polysite.client.asgi_transport": {
+        "spawn": "runs the application beside the request that is made of it, and waits for both"
+    },
+    "polysite.client.keeping": {"threads": "keeps the locks of the client without await alive"},
+    "polysite.client.pacing": {
+        "clock": "is the seam through which the client without await sees time",
+        "chance": "is the seam through which the client draws jitter and names its requests",
+    },
     "polysite.client.aiohttp_transport": {"network": "carries the async client's requests"},
     "polysite.client.pool_transport": {
         "network": "carries the client's requests without await",
         "threads": "is used from any thread, so its pool has a lock",
         "clock": "ages idle connections; nothing of the protocol is measured with it",
     },
+    "polysite.engines.sqlite": {
+        "database": "owns the SQLite file",
+        "files": "makes the file's folder, and the file with the right mode",
+        "threads": "one thread writes, a few read; the loop never waits for the disk",
+        "spawn": "hands reads to the reading threads",
+    },
     "polysite.engines.process_slots": {"files": "an exclusive file lock tells whether a process lives"},
+    "polysite.server.protocol": {"network": "is the carrier: bounds what a connection may do"},
+    "polysite.server.run": {"network": "is the carrier: listens, serves, stops"},
     "polysite.server.settings": {"files": "reads the settings file"},
     "polysite.testing.loop": {
         "chance": "is the seeded source of chance",

@@ -31,6 +31,13 @@ NAMES = {
 }
 """Names that nothing of ours may have, and what to say instead."""
 
+NAMES_FINE = {
+    ("src/polysite/server/auth.py", "token"): "the one place of bearer tokens, called so in the settings",
+    ("src/polysite/server/settings.py", "token"): "the same",
+    ("src/polysite/values/types/_parse.py", "token"): "a lexer's word; no lock is near",
+}
+"""(path, name) → why the word means what it usually means there."""
+
 PHRASES = {
     r"\bnodes?\b": "site, replica or process",
     r"\bnetwork partitions?\b|\bpartitioned network\b|\bnet-?splits?\b|\bsplit[- ]brain\b": "cut",
@@ -188,7 +195,11 @@ def test_one_word_for_one_thing_in_comments() -> None:
 
 def test_one_word_for_one_thing_in_names() -> None:
     """So do the names in the source."""
-    assert not over_python(SOURCE, names)
+    found = over_python(SOURCE, names).splitlines()
+    fine = [
+        line for line in found for path, name in NAMES_FINE if line.startswith(f"{path}:") and f"name {name!r}" in line
+    ]
+    assert not set(found) - set(fine), "\n".join(sorted(set(found) - set(fine)))
 
 
 def test_sizes() -> None:
