@@ -108,7 +108,7 @@ def build_change(
         if not reaches_back(cell, version, asked.seen_version):
             expired.append(asked.wish_id)
             continue
-        remembered = find_wish(cell, asked.wish_id) if asked.seen_version < version else None
+        remembered = find_wish(cell, asked.wish_id)
         if remembered is not None:
             results[asked.wish_id] = remembered
             continue
@@ -278,4 +278,4 @@ def _holding(cell: LockCell) -> list[tuple[Identity, bool]]:
 
 
 def _rendezvous(key: bytes, process: str) -> bytes:
-    return hashlib.blake2b(key, digest_size=8, key=process.encode()[:64]).digest()
+    return hashlib.blake2b(key + b"\0" + process.encode(), digest_size=8).digest()

@@ -44,7 +44,7 @@ class Observation:
 
     def feed(self, entries: Iterable[Entry], now_s: float) -> None:
         """The entries of a view just read. Those seen before with the same (ticket, nonce, beat) go on ageing."""
-            watched: dict[int, _Watched] = {}
+        watched: dict[int, _Watched] = {}
         for entry in entries:
             seen = self._watched.get(entry.ticket)
             if seen is None or seen.nonce != entry.nonce or seen.beat != entry.beat:
@@ -54,7 +54,7 @@ class Observation:
 
     def dead(self, now_s: float, *, place: int = 0, rtt_s: float = 0.0) -> tuple[Observed, ...]:
         """The entries seen unchanged for their lease and for this observer's stagger (its place in the queue times 2 W)."""
-            stagger_s = place * STAGGER_TRIPS * rtt_s
+        stagger_s = place * STAGGER_TRIPS * rtt_s
         return tuple(
             Observed(seen.ticket, seen.nonce, seen.beat)
             for seen in self._watched.values()
@@ -64,14 +64,14 @@ class Observation:
     def next_look_s(self, now_s: float, *, place: int = 0, rtt_s: float = 0.0) -> float | None:
         """Seconds until the first entry could be dead, 0 if one is; None if nothing is watched. Look at the cell again then:
         `feed` what is read before `dead` is believed."""
-            if not self._watched:
+        if not self._watched:
             return None
         stagger_s = place * STAGGER_TRIPS * rtt_s
         return max(0.0, min(seen.since_s + seen.lease_s for seen in self._watched.values()) + stagger_s - now_s)
 
     def unchanged_s(self, ticket: int, now_s: float) -> float | None:
         """How long the entry has been seen unchanged; None if it is not watched."""
-            seen = self._watched.get(ticket)
+        seen = self._watched.get(ticket)
         return None if seen is None else now_s - seen.since_s
 
 
@@ -88,21 +88,21 @@ class ClientLife(msgspec.Struct):
 
     def sign(self, now_s: float) -> None:
         """The client showed life."""
-            self.last_sign_s = max(self.last_sign_s, now_s)
+        self.last_sign_s = max(self.last_sign_s, now_s)
 
     def beat_sent(self, now_s: float) -> None:
         """A renewal of the entry was sent."""
-            self.last_beat_s = max(self.last_beat_s, now_s)
+        self.last_beat_s = max(self.last_beat_s, now_s)
 
     def is_dead(self, now_s: float) -> bool:
         """No sign for as long as the lease: end the tenure, or cancel the waiting entry."""
-            return now_s - self.last_sign_s >= self.lease_s
+        return now_s - self.last_sign_s >= self.lease_s
 
     def beat_due(self, now_s: float) -> bool:
         """A third of the lease has passed since the last beat, and the client is not dead."""
-            return not self.is_dead(now_s) and now_s - self.last_beat_s >= self.lease_s * BEAT_EVERY
+        return not self.is_dead(now_s) and now_s - self.last_beat_s >= self.lease_s * BEAT_EVERY
 
     def next_event_s(self, now_s: float) -> float:
         """Seconds until a beat is due or the client counts as dead, whichever is first; 0 if it is now."""
-            beat_at_s = self.last_beat_s + self.lease_s * BEAT_EVERY
+        beat_at_s = self.last_beat_s + self.lease_s * BEAT_EVERY
         return max(0.0, min(beat_at_s, self.last_sign_s + self.lease_s) - now_s)

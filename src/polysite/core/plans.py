@@ -148,5 +148,5 @@ class NotSettled(msgspec.Struct, frozen=True):
 GetPlan: TypeAlias = Answer | ReadRow | Wait | RenewFirst | Restamp
 GotRow: TypeAlias = Answer | Restamp | ReadAgain | AskFirst | ConfirmFence | NeedExtend
 WritePlan: TypeAlias = Planned | Wait | NeedExtend
-RangePlan: TypeAlias = ReadRange | SettleFirst | Settle | Wait | RenewFirst
+RangePlan: TypeAlias = ReadRange | SettleFirst | Settle | Wait
 GotRange: TypeAlias = RangeAnswer | SettleFirst | ReadAgain | AskFirst | ConfirmFence

@@ -18,213 +18,302 @@ Every operation that was begun must be ended: writes by `answered`, `unanswered`
 """
 
 from collections.abc import Sequence
-from typing import Literal, TypeAlias
-
-import msgspec
 
 from polysite.core.lock_cell import LockCell
 from polysite.core.plans import (
     Answer,
+    AskFirst,
+    ConfirmFence,
+    DeleteIntent,
     GetPlan,
-    GotRange,
     GotRow,
     Intent,
-    NotSettled,
+    NeedExtend,
     Partition,
     Planned,
-    RangePlan,
+    PutIntent,
+    RangeIntent,
     ReadAgain,
     ReadRange,
     ReadRow,
+    RenewFirst,
     Restamp,
-    Settle,
-    Settled,
     SettleFirst,
+    Wait,
     WritePlan,
 )
-from polysite.core.wishes import Cancel, Extend, Leave, Promote, ReleaseClean, ReleaseDirty, Withdraw
+from polysite.core.ranges import RangeGets
+from polysite.core.restamp import Rewritten, make_put, put_covers, restamp, row_after_delete, row_after_put
+from polysite.core.rowstate import Operation, PartState, RowEffect, RowState
+from polysite.core.tenure import DEFAULT_SETTINGS, EndWish, SessionSettings, Standing
+from polysite.errors import LockLost
 from polysite.values.keys import RowKey
-from polysite.values.rows import Slice, StoredRow
-from polysite.values.tables import TableSpec
+from polysite.values.rows import WHOLE_PARTITION, DeleteRange, DeleteRow, Slice, StoredRow, Write
 
-Standing: TypeAlias = Literal["waiting", "shared", "first", "exclusive", "lost"]
-"""As `lock_cell.Role`; lost: a newer view shows that the entry has gone or has another session."""
+__all__ = ["DEFAULT_SETTINGS", "EndWish", "Session", "SessionSettings", "Standing"]
 
-
-class SessionSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Bounds of a session. `absent_life_ms`: life of the mark on an absent row, None where the engine has no expiry."""
-
-    rows_max: int = 10_000
-    copies_bytes_max: int = 8 * 1024 * 1024
-    settle_rows_max: int = 10_000
-    settle_bytes_max: int = 8 * 1024 * 1024
-    batch_writes_max: int = 1_000
-    absent_life_ms: int | None = None
+UNREAD = StoredRow(RowKey(()), {}, False)
 
 
-DEFAULT_SETTINGS = SessionSettings()
-
-
-class Session:
-    """One lock reference. `standing`, `fence`, `version` (of the newest view) are for reading only."""
-
-    ticket: int
-    nonce: bytes
-    table: TableSpec
-    lease_s: float
-    version: int
-    fence: int
-    standing: Standing
-
-    def __init__(
-        self,
-        *,
-        table: TableSpec,
-        ticket: int,
-        nonce: bytes,
-        version: int,
-        cell: LockCell,
-        settings: SessionSettings = DEFAULT_SETTINGS,
-    ) -> None:
-        """The session of an entry of `cell`, whose nonce this incarnation of the process made; `version` is the cell's.
-
-        A session after a take-over is a new one: nothing is carried over from the old.
-        """
-        raise NotImplementedError
-
-    # views
-
-    def observe(self, version: int, cell: LockCell) -> Standing:
-        """Take in a view of the cell; older ones than the newest seen are ignored. LockLost is not raised: `standing` says."""
-        raise NotImplementedError
-
-    def lease_applied(self, sent_s: float) -> None:
-        """An enqueue, take-over or renew of this entry applied that was sent at `sent_s` (own monotonic clock).
-
-        Grants, extends, promotions and other processes' changes do not count.
-        """
-        raise NotImplementedError
-
-    def may_answer_done(self, now_s: float) -> bool:
-        """Whether a write that a majority stored may be answered `done` now without asking the cell."""
-        raise NotImplementedError
-
-    @property
-    def done_until_s(self) -> float | None:
-        """Until when (own monotonic clock) answers may be `done`; None before the first applied renewal."""
-        raise NotImplementedError
-
-    @property
-    def wants_extend(self) -> bool:
-        """Half of the window is used: extend in the background, so that no write waits for it."""
-        raise NotImplementedError
+class Session(RangeGets):
+    """One lock reference in the process that serves it: `tenure` has its standing, `ranges` its range gets."""
 
     # gets
 
     def plan_get(self, key: RowKey, now_s: float, *, settle: bool = False) -> GetPlan:
         """How to read a row. `settle`: for a reader of the run that was told `AskFirst`; a copy that the store would not bear
         out under the fence does not do then. NotHolder while waiting, LockLost when lost or ending."""
-        raise NotImplementedError
+        self._check_holds()
+        part = self._ledger.part(key.partition)
+        row = self._ledger.row(part, key)
+        blockers = self._ledger.blockers_of_row(part, row, for_get=True)
+        if blockers:
+            return Wait(blockers)
+        if row.copy is not None and not (settle and self._doubts(row.copy)):
+            return Answer(row.copy) if self.may_answer_done(now_s) else RenewFirst()
+        if row.resend is not None and self.standing == "first":
+            return self._resend(row)
+        row.resend = None
+        operation = self._begin_read(part, row)
+        return ReadRow(operation.op, key)
+
+    def _begin_read(self, part: PartState, row: RowState) -> Operation:
+        operation = self._ledger.begin("read", part)
+        operation.row = row
+        operation.fence = self.fence
+        operation.standing = self.standing
+        row.reader = operation.op
+        return operation
+
+    def _resend(self, row: RowState) -> Restamp:
+        """The first of a shared run sends an unanswered re-stamp again with the SAME values: another reader may have seen them."""
+        operation = row.resend
+        assert operation is not None
+        assert operation.planned is not None
+        assert operation.after is not None
+        row.resend = None
+        row.reader = operation.op
+        self._ledger.ops[operation.op] = operation
+        self._ledger.send_again(operation)
+        return Restamp(operation.planned, operation.after)
 
     def got(self, read: ReadRow, row: StoredRow) -> GotRow:
         """The store answered `read` from a majority. After `NeedExtend` call it again with the same arguments."""
-        raise NotImplementedError
+        operation = self._reading(read.op)
+        state = operation.row
+        assert state is not None
+        if self.standing == "lost" or self._release is not None:
+            self._end(operation)
+            raise LockLost
+        if operation.standing != self.standing or operation.fence != self.fence:
+            self._end(operation)
+            return ReadAgain()
+        part = operation.part
+        if self.standing == "shared":
+            if self._doubts(row):
+                self._end(operation)
+                return AskFirst()
+            operation.read_row = row
+            return ConfirmFence(read.op)
+        if not self._doubts(row, unsettled=part.row_unsettled(state)):
+            self._end(operation)
+            self._ledger.set_copy(state, row)
+            return Answer(row)
+        rewritten = restamp(self._columns, row, self._next_stamp, absent_life_ms=self.settings.absent_life_ms)
+        if not self._has_stamps(len(rewritten.writes)):
+            return NeedExtend()
+        return self._begin_restamp(operation, state, rewritten)
+
+    def _begin_restamp(self, operation: Operation, state: RowState, rewritten: Rewritten) -> Restamp:
+        first = self._next_stamp
+        self._use_stamps(len(rewritten.writes))
+        last = self._next_stamp - 1
+        operation.kind = "restamp"
+        operation.after = rewritten.row
+        operation.effects = [RowEffect(state, last, first)]
+        operation.planned = Planned(operation.op, rewritten.writes, state.key.partition, last)
+        self._ledger.set_copy(state, None)
+        self._ledger.sent(operation)
+        return Restamp(operation.planned, rewritten.row)
 
     def confirm(self, read: ReadRow | ReadRange, version: int, cell: LockCell) -> Answer | ReadAgain:
         """A view asked for after the read. Counts for row and range reads; for ranges the Answer's row is a placeholder."""
-        raise NotImplementedError
+        operation = self._reading(read.op)
+        self.observe(version, cell)
+        self._end(operation)
+        if self.standing == "lost" or self._release is not None:
+            raise LockLost
+        if self.version < version or self.fence != operation.fence:
+            return ReadAgain()
+        if operation.row is None:
+            return Answer(UNREAD)
+        assert operation.read_row is not None, "confirm comes after got"
+        self._ledger.set_copy(operation.row, operation.read_row)
+        return Answer(operation.read_row)
 
     def give_up_read(self, read: ReadRow | ReadRange | SettleFirst) -> None:
         """The read was not answered or is not wanted any more."""
-        raise NotImplementedError
+        operation = self._ledger.ops.get(read.op)
+        if operation is not None and operation.kind in {"read", "range", "settle"}:
+            self._end(operation)
 
     def speculative(self, key: RowKey, row: StoredRow) -> Answer | Restamp | None:
         """The row that was read beside an enqueue which applied on the version read before, on an empty queue.
 
         To be offered before anything else is asked of the session. None: it does not serve, get in the ordinary way.
         """
-        raise NotImplementedError
+        self._check_holds()
+        part = self._ledger.part(key.partition)
+        if not self._is_first or key in part.rows or part.last_sent or part.exclusive_op:
+            return None
+        if self._doubts(row) and (self._mixed or not self._has_stamps(2 + len(self._columns))):
+            # A plain write may have come between that read and the grant: on mixed tables it must be read again.
+            return None
+        operation = self._begin_read(part, self._ledger.row(part, key))
+        got = self.got(ReadRow(operation.op, key), row)
+        assert isinstance(got, Answer | Restamp)
+        return got
 
     def pushed(self, key: RowKey, row: StoredRow, version: int) -> bool:
         """A value that came with the grant, labelled with its cell's version. True: taken as the session's copy.
 
         It counts only if the session became first in the view of that version and has neither read nor written the row.
         """
-        raise NotImplementedError
+        if not self._is_first or self._release is not None or version != self.first_version:
+            return False
+        part = self._ledger.part(key.partition)
+        if key in part.rows or part.last_sent or part.exclusive_op or self._doubts(row):
+            return False
+        state = self._ledger.row(part, key)
+        self._ledger.set_copy(state, row)
+        return state.copy is not None
 
     # writes
 
     def plan_put(self, key: RowKey, cells: dict[str, bytes | None], life_ms: int | None = None) -> WritePlan:
         """Write the named regular columns. From `Planned` on the write counts as sent."""
-        raise NotImplementedError
+        return self.plan_batch((PutIntent(key, cells, life_ms),))
 
     def plan_delete(self, key: RowKey) -> WritePlan:
         """Delete a row."""
-        raise NotImplementedError
+        return self.plan_batch((DeleteIntent(key),))
 
     def plan_delete_range(self, partition: Partition, slice_: Slice) -> WritePlan:
         """Delete a slice of a partition."""
-        raise NotImplementedError
+        return self.plan_batch((RangeIntent(partition, slice_),))
 
     def plan_batch(self, intents: Sequence[Intent]) -> WritePlan:
         """Several writes of one partition: one atomic batch, each at its own next stamp."""
-        raise NotImplementedError
+        self._check_writes()
+        assert intents, "a batch has at least one write"
+        partition = _partition_of(intents[0])
+        part = self._ledger.part(partition)
+        blockers: frozenset[int] = frozenset()
+        for intent in intents:
+            if isinstance(intent, RangeIntent):
+                assert intent.partition == partition, "a batch is of one partition"
+                blockers |= part.readers | (frozenset((part.exclusive_op,)) if part.exclusive_op else frozenset())
+            else:
+                assert intent.key.partition == partition, "a batch is of one partition"
+                blockers |= self._ledger.blockers_of_row(part, part.rows.get(intent.key), for_get=False)
+        if blockers:
+            return Wait(blockers)
+        if not self._has_stamps(len(intents)):
+            return NeedExtend()
+        return self._begin_write(part, intents)
+
+    def _begin_write(self, part: PartState, intents: Sequence[Intent]) -> Planned:
+        rows = [None if isinstance(intent, RangeIntent) else self._ledger.row(part, intent.key) for intent in intents]
+        stamp = self._next_stamp
+        self._use_stamps(len(intents))
+        operation = self._ledger.begin("write", part)
+        effects: dict[RowKey, RowEffect] = {}
+        writes: list[Write] = []
+        for intent, row in zip(intents, rows, strict=True):
+            if isinstance(intent, RangeIntent):
+                writes.append(DeleteRange(partition=part.partition, slice=intent.slice, stamp=stamp))
+                operation.range_stamp = stamp
+                if intent.slice == WHOLE_PARTITION:
+                    operation.range_covers = stamp
+                self._ledger.void_copies(part)
+            else:
+                assert row is not None
+                known_absent = intent.key not in effects and self._ledger.known_absent(part, row)
+                write, covers = self._row_write(row, intent, stamp, known_absent=known_absent)
+                writes.append(write)
+                effect = effects.setdefault(intent.key, RowEffect(row, stamp, 0))
+                effect.stamp = stamp
+                effect.covers = stamp if covers else effect.covers
+            stamp += 1
+        operation.effects = list(effects.values())
+        operation.planned = Planned(operation.op, tuple(writes), part.partition, stamp - 1)
+        self._ledger.sent(operation)
+        return operation.planned
+
+    def _row_write(
+        self, row: RowState, intent: PutIntent | DeleteIntent, stamp: int, *, known_absent: bool
+    ) -> tuple[Write, bool]:
+        """The write and whether it covers the row; the copy becomes what the row is once everything sent is answered."""
+        if isinstance(intent, DeleteIntent):
+            self._ledger.set_copy(row, row_after_delete(row.key, row.copy))
+            return DeleteRow(key=row.key, stamp=stamp), True
+        covers = put_covers(self._columns, intent.cells, known_absent=known_absent)
+        put = make_put(self._columns, row.key, intent.cells, stamp, covers=covers, life_ms=intent.life_ms)
+        self._ledger.set_copy(row, row_after_put(row.copy, put))
+        return put, covers
 
     def plan_retry(self, op: int) -> Planned | None:
         """The identical write again, if it was not answered and nothing of those rows was sent after it.
 
         None: it must not be sent again; its outcome is unknown, superseded.
         """
-        raise NotImplementedError
+        self._check_writes()
+        operation = self._ledger.ops.get(op)
+        if operation is None or operation.kind != "write" or not operation.given_up:
+            return None
+        if operation.part.exclusive_op or any(effect.row.reader for effect in operation.effects):
+            return None
+        if operation.range_stamp and operation.part.readers:
+            return None
+        if not self._ledger.may_retry(operation):
+            return None
+        self._ledger.send_again(operation)
+        return operation.planned
 
     def answered(self, op: int) -> None:
         """A majority stored the write. (May also come after `unanswered`.)"""
-        raise NotImplementedError
+        known = self._ledger.ops.get(op)
+        late = known is not None and known.given_up
+        operation = self._ledger.answered(op)
+        if operation is None:
+            return
+        self._end_write(operation)
+        if operation.settle is not None:
+            operation.settle.pending.pop(op, None)
+        if operation.kind == "restamp" and not late:
+            (effect,) = operation.effects
+            self._ledger.set_copy(effect.row, operation.after)
 
     def unanswered(self, op: int) -> None:
         """The write was sent and given up without an answer."""
-        raise NotImplementedError
+        operation = self._ledger.unanswered(op)
+        if operation is None:
+            return
+        self._end_write(operation)
+        if operation.kind == "restamp" and self._shared_kind:
+            operation.effects[0].row.resend = operation
 
     def not_sent(self, op: int) -> None:
         """The write certainly reached no replica. Its stamps stay used."""
-        raise NotImplementedError
+        operation = self._ledger.not_sent(op)
+        if operation is not None:
+            self._end_write(operation)
 
-    # ranges
+    def _end_write(self, operation: Operation) -> None:
+        for effect in operation.effects:
+            if effect.row.reader == operation.op:
+                effect.row.reader = 0
 
-    def plan_range(self, partition: Partition, slice_: Slice, now_s: float) -> RangePlan:
-        """How to read a slice of a partition with clustering columns."""
-        raise NotImplementedError
 
-    def got_range(self, read: ReadRange, part_stamp: int) -> GotRange:
-        """The store answered the range read, with this part_stamp; the caller keeps the rows."""
-        raise NotImplementedError
-
-    def got_partition(self, settle: SettleFirst, rows: Sequence[StoredRow]) -> Settle:
-        """All rows of the partition in clustering order. TooLarge above the bound: then nothing is written and the operation
-        has ended."""
-        raise NotImplementedError
-
-    def end_settle(self, settle: Settle) -> Planned | Settled | NotSettled:
-        """All batches have ended. Planned: send this one too (it sets the part_stamp), then ask again."""
-        raise NotImplementedError
-
-    # the end of a tenure
-
-    def plan_release(self) -> ReleaseClean | ReleaseDirty | Leave | Cancel:
-        """The wish that ends this session, whatever it stands at; nothing more may be planned afterwards.
-
-        Dirty if a write is under way or unanswered and uncovered. LockLost if the session is lost.
-        """
-        raise NotImplementedError
-
-    def extend(self) -> Extend:
-        """The wish for a further window."""
-        raise NotImplementedError
-
-    def promote(self) -> Promote:
-        """The wish to become exclusive."""
-        raise NotImplementedError
-
-    def withdraw(self) -> Withdraw:
-        """The wish to be shared again; BadRequest if the session has acted exclusively already."""
-        raise NotImplementedError
+def _partition_of(intent: Intent) -> Partition:
+    return intent.partition if isinstance(intent, RangeIntent) else intent.key.partition
