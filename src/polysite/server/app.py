@@ -7,7 +7,7 @@ Paths that are no routes of ours go to a Starlette application, on which the con
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractContextManager, aclosing, nullcontext
+from contextlib import AbstractContextManager, aclosing
 from typing import Any
 
 import msgspec
@@ -20,7 +20,6 @@ from polysite.errors import CompareFailed, LockLost, Overloaded, PolysiteError, 
 from polysite.server import problems
 from polysite.server.exchange import ClientGone, Exchange, Headers, Message, Receive, Reply, Scope, Send, Stream
 from polysite.server.logs import describe, make_logger
-from polysite.server.metrics import RouteMeter
 from polysite.server.openapi import describe_interface
 from polysite.server.problems import HttpRefusal
 from polysite.server.routes import events, health, locks, rows, schema, sections
@@ -45,8 +44,8 @@ class Application:
         self.service = service
         self._router = Router(list(routes))
         self._elsewhere = elsewhere
-        self._meters = {route.name: RouteMeter(service.metrics, route.name) for route in routes}
-        self._unrouted = RouteMeter(service.metrics, UNROUTED)
+        self._meters = {route.name: service.metrics.meter(route.name) for route in routes}
+        self._unrouted = service.metrics.meter(UNROUTED)
         self._id_prefix = service.runtime.randomness.random_bytes(5).hex().encode() + b"-"
         self._requests = 0
         server, telemetry = service.settings.server, service.settings.telemetry
@@ -80,8 +79,11 @@ class Application:
                 assert self._elsewhere is not None
                 await self._elsewhere(scope, receive, send)
                 return
-            with self._span(route):
+            if self._span is None:
                 answer = await self._answer(route, exchange)
+            else:
+                with self._span(route):
+                    answer = await self._answer(route, exchange)
         except ClientGone:
             self._count(route, _CLIENT_GONE, started_s, 0)
             return
@@ -94,9 +96,9 @@ class Application:
             self._count(route, 200, started_s, 0)
             return
         await _send_reply(answer, exchange, send)
-        self._count(route, answer.status, started_s, answer.round_trips)
-        if self._debug or clock.monotonic_s() - started_s > self._slow_s:
-            self._log(exchange, route, answer.status, clock.monotonic_s() - started_s)
+        duration_s = self._count(route, answer.status, started_s, answer.round_trips)
+        if self._debug or duration_s > self._slow_s:
+            self._log(exchange, route, answer.status, duration_s)
 
     def _find(self, exchange: Exchange) -> Route | None:
         """The route of a request whose form is within bounds; None: not a path of ours."""
@@ -111,7 +113,8 @@ class Application:
                     f"a path with its query is at most {self._url_bytes_max} bytes; there are POST routes for longer keys"
                 ),
             )
-        if sum(len(name) + len(value) for name, value in scope["headers"]) > self._header_bytes_max:
+        headers = exchange.headers
+        if sum(map(len, headers)) + sum(map(len, headers.values())) > self._header_bytes_max:
             raise HttpRefusal(431, TooLarge(f"headers are at most {self._header_bytes_max} bytes together"))
         exchange.check_headers()
         try:
@@ -176,9 +179,14 @@ class Application:
             self.service.logger.warning("stream cut", request=request, **describe(failure))
             raise StreamCut
 
-    def _count(self, route: Route | None, status: int, started_s: float, round_trips: float) -> None:
+    def _count(self, route: Route | None, status: int, started_s: float, round_trips: float) -> float:
+        """Count an answered request; how long it took."""
+        duration_s = self.service.runtime.clock.monotonic_s() - started_s
         meter = self._unrouted if route is None else self._meters[route.name]
-        meter.count(status, self.service.runtime.clock.monotonic_s() - started_s, round_trips)
+        meter.count(status, duration_s)
+        if round_trips:
+            self.service.metrics.round_trips.labels(meter.route).observe(round_trips)
+        return duration_s
 
     def _log(self, exchange: Exchange, route: Route | None, status: int, duration_s: float) -> None:
         self.service.logger.info(
@@ -215,11 +223,10 @@ def _headers(exchange: Exchange, media_type: bytes, round_trips: float, more: He
     ]
 
 
-def _span_maker(traces: bool) -> Callable[[Route], AbstractContextManager[Any]]:
-    """Makes a span per request, or nothing: even a span that goes nowhere costs more than a row read."""
+def _span_maker(traces: bool) -> Callable[[Route], AbstractContextManager[Any]] | None:
+    """Makes a span per request; None where nobody asked for it: even a span that goes nowhere costs as much as a read."""
     if not traces:
-        nothing = nullcontext()
-        return lambda _route: nothing
+        return None
     from opentelemetry import trace
 
     tracer = trace.get_tracer("polysite")

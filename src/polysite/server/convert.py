@@ -28,11 +28,12 @@ _CODECS_MAX = 1_024
 class Codec:
     """JSON to Python and back for one table."""
 
-    __slots__ = ("_to_json", "digest", "spec")
+    __slots__ = ("_key_types", "_to_json", "digest", "spec")
 
     def __init__(self, spec: TableSpec) -> None:
         self.spec = spec
         self.digest = schema_digest(spec)
+        self._key_types = [(name, spec.types[name]) for name in spec.key_names]
         self._to_json = [
             (name, cql_type.to_json) for name, cql_type in spec.types.items() if str(cql_type) not in SAME_IN_JSON
         ]
@@ -63,17 +64,15 @@ class Codec:
 
     def key_from_path(self, segments: Sequence[bytes]) -> dict[str, Any]:
         """The primary key out of percent-encoded path segments, in the order of the key's columns."""
-        names = self.spec.key_names
-        if len(segments) != len(names):
+        if len(segments) != len(self._key_types):
             raise BadRequest(
-                f"the primary key of {self.spec.keyspace}.{self.spec.name} is ({', '.join(names)}): "
-                f"the path names {len(segments)} of {len(names)} values"
+                f"the primary key of {self.spec.keyspace}.{self.spec.name} is ({', '.join(self.spec.key_names)}): "
+                f"the path names {len(segments)} of {len(self._key_types)} values"
             )
-        types = self.spec.types
-        return {
-            name: _from_text(types[name], decode_segment(segment), name)
-            for name, segment in zip(names, segments, strict=True)
-        }
+        key: dict[str, Any] = {}
+        for (name, cql_type), segment in zip(self._key_types, segments, strict=True):
+            key[name] = _from_text(cql_type, decode_segment(segment), name)
+        return key
 
     def lock_key_from_texts(self, texts: Sequence[str]) -> dict[str, Any]:
         """A lock key out of texts: the lock columns in order, and as many more of the primary key as are given."""

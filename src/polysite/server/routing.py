@@ -6,7 +6,7 @@ Matching is on the raw path, before any percent-decoding, because a key may hold
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from polysite.errors import UnknownKey
 from polysite.server.auth import Right
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 Handler = Callable[["Service", Exchange], Awaitable[Reply | Stream]]
 
+ROWS = b"/rows/"
+ROW_METHODS = ("GET", "PUT", "DELETE")
+PREFIXES_MAX = 1_024
 NOT_FOUND_HINT = "there is no such path; GET /v3/openapi.json describes those there are"
 
 
@@ -76,12 +79,23 @@ class _Node:
         self.routes: dict[str, Route] = {}
 
 
+class _Prefix(NamedTuple):
+    """What a path that starts so resolves to, but for the key."""
+
+    captured: list[bytes]
+    methods: dict[str, Route]
+
+
 class Router:
-    """All routes as a tree. Literal segments win over variable ones."""
+    """All routes as a tree. Literal segments win over variable ones.
+
+    Paths of rows are most of the traffic, so what stands before the key is remembered with what it resolved to.
+    """
 
     def __init__(self, routes: list[Route]) -> None:
         self.routes = routes
         self._root = _Node()
+        self._prefixes: dict[bytes, _Prefix] = {}
         for route in routes:
             self._add(route)
 
@@ -105,17 +119,20 @@ class Router:
 
     def find(self, exchange: Exchange) -> Route:
         """The route of a request; `captured` and `rest` of the exchange are set. HttpRefusal: no such path or method."""
-        segments: list[bytes] = exchange.scope["raw_path"].split(b"/")
-        methods = self._methods(segments, exchange)
+        raw_path: bytes = exchange.scope["raw_path"]
+        prefix, slash, rest = raw_path.partition(ROWS)
+        known = self._prefixes.get(prefix) if slash else None
+        if known is not None and exchange.method in known.methods:
+            exchange.captured = known.captured
+            exchange.rest = rest.split(b"/")
+            return known.methods[exchange.method]
+        methods = self._methods(raw_path.split(b"/"), exchange)
         route = methods.get(exchange.method) or (methods.get("GET") if exchange.method == "HEAD" else None)
-        if route is not None:
-            return route
-        if not methods:
-            raise _no_such_path()
-        allowed = sorted({*methods, *(("HEAD",) if "GET" in methods else ())})
-        raise refuse(
-            f"the path takes {', '.join(allowed)}", status=405, headers=((b"allow", ", ".join(allowed).encode()),)
-        )
+        if route is None:
+            raise _refusal(methods)
+        if slash and exchange.rest and b"/".join(exchange.rest) == rest and len(self._prefixes) < PREFIXES_MAX:
+            self._prefixes[prefix] = _Prefix(exchange.captured, {method: methods[method] for method in ROW_METHODS})
+        return route
 
     def _methods(self, segments: list[bytes], exchange: Exchange) -> dict[str, Route]:
         node = self._root
@@ -136,5 +153,10 @@ class Router:
         return node.routes
 
 
-def _no_such_path() -> HttpRefusal:
-    return HttpRefusal(404, UnknownKey(NOT_FOUND_HINT))
+def _refusal(methods: dict[str, Route]) -> HttpRefusal:
+    if not methods:
+        return HttpRefusal(404, UnknownKey(NOT_FOUND_HINT))
+    allowed = sorted({*methods, *(("HEAD",) if "GET" in methods else ())})
+    return refuse(
+        f"the path takes {', '.join(allowed)}", status=405, headers=((b"allow", ", ".join(allowed).encode()),)
+    )
