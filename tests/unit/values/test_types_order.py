@@ -1,6 +1,8 @@
 """Keys sort as Cassandra sorts, alone and one after the other, ascending and descending."""
 
+import uuid
 from decimal import Decimal
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -35,6 +37,96 @@ def test_scalar_keys_sort_as_the_values(spelling: str) -> None:
         _check_pair(*pair)
 
     check()
+
+
+LADDERS: dict[str, list[Any]] = {
+    # Around every length in bytes.
+    "varint": [
+        *[-(1 << (8 * length)) for length in range(1023, -1, -1)],
+        0,
+        *[(1 << (8 * length)) - 1 for length in range(1, 1024)],
+    ],
+    "decimal": [
+        Decimal(text)
+        for text in (
+            "-1E+20",
+            "-100",
+            "-99.5",
+            "-10",
+            "-9.99",
+            "-2",
+            "-1.55",
+            "-1.5",
+            "-1.05",
+            "-1",
+            "-0.1",
+            "-0.09",
+            "-1E-20",
+            "0",
+            "1E-20",
+            "0.09",
+            "0.1",
+            "0.101",
+            "0.11",
+            "1",
+            "1.001",
+            "1.05",
+            "1.5",
+            "1.55",
+            "2",
+            "9.99",
+            "10",
+            "10.1",
+            "12.5",
+            "99.5",
+            "100",
+            "101",
+            "1E+20",
+        )
+    ],
+    "uuid": [
+        uuid.UUID(text)
+        for text in (
+            "00000000-0000-0000-0000-000000000000",
+            "ffffffff-0000-1000-0000-000000000000",  # version 1: its time is smaller than the next one's
+            "00000000-0001-1000-0000-000000000000",
+            "00000000-0000-1001-0000-000000000000",
+            "00000000-0000-1001-8000-000000000000",
+            "00000000-0000-4000-8000-000000000000",
+            "00000001-0000-4000-8000-000000000000",
+            "00000001-0000-4001-8000-000000000000",
+        )
+    ],
+    "timeuuid": [
+        uuid.UUID(text)
+        for text in (
+            "ffffffff-0000-1000-8000-000000000000",  # the last eight bytes compare as signed
+            "ffffffff-0000-1000-ff00-000000000000",
+            "ffffffff-0000-1000-0000-000000000000",
+            "ffffffff-0000-1000-7f00-000000000000",
+            "00000000-0001-1000-0000-000000000000",
+            "00000000-0000-1001-0000-000000000000",
+        )
+    ],
+    "text": ["", "\0", "\0\0", "\0a", "\x01", "a", "a\0", "a\0b", "aa", "é", "\uffff", "\U00010000"],
+    "double": [float("-inf"), -1.5, -5e-324, -0.0, 0.0, 5e-324, 1.0, 1.5, float("inf"), float("nan")],
+    "date": [-(2**31), -1, 0, 1, 2**31 - 1],
+    "timestamp": [-(2**63), -1, 0, 1, 2**63 - 1],
+    "boolean": [False, True],
+    "list<int>": [[], [-1], [0], [0, -5], [0, 0], [1]],
+    "tuple<text, int>": [(None, 9), ("", None), ("", -1), ("", 0), ("\0", -1), ("a", None)],
+    "map<int, text>": [[], [(1, "")], [(1, "a")], [(1, "a"), (2, "")], [(1, "b")], [(2, "")]],
+}
+
+
+@pytest.mark.parametrize("spelling", LADDERS)
+def test_ladders(spelling: str) -> None:
+    """Goal: the order written out once for a reader, at the places where encodings change. Method: each list is in
+    Cassandra's order, so its keys must strictly rise, and strictly fall for a descending column."""
+    cql_type = parse_type(spelling)
+    for lower, higher in pairwise(LADDERS[spelling]):
+        assert _key(cql_type, lower) < _key(cql_type, higher), (lower, higher)
+        assert _key(cql_type, lower, descending=True) > _key(cql_type, higher, descending=True)
 
 
 @given(pair=spellings(ORDERED_SCALARS).flatmap(_pairs))

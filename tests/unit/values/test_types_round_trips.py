@@ -118,6 +118,7 @@ def test_elements_that_python_cannot_tell_apart_stay_two(spelling: str) -> None:
         ("float", 16_777_217.0, 16_777_216.0),
         ("float", struct.unpack(">f", bytes.fromhex("00000001"))[0], 1.40130e-45),
         ("decimal", Decimal("1.50"), "1.50"),
+        ("decimal", Decimal("-0.00"), "0.00"),
         ("blob", b"\xfb\xff", "+/8="),
         ("date", date(5, 3, 1), "0005-03-01"),
         ("date", -719_163, "0000-12-31"),
@@ -172,6 +173,13 @@ def test_texts_that_are_read(spelling: str, text: str, value: Any) -> None:
     """Goal: CSV fields and path segments in the forms that people and other programs write."""
     found = parse_type(spelling).from_text(text)
     assert (str(found) if spelling == "uuid" else found) == value
+
+
+def test_every_nan_is_written_alike() -> None:
+    """Goal: equal values are equal bytes. Method: NaN of another sign and content, as arithmetic may leave it."""
+    (strange,) = struct.unpack(">d", bytes.fromhex("fff8000000000001"))
+    assert parse_type("double").serialise(strange) == bytes.fromhex("7ff8000000000000")
+    assert parse_type("float").serialise(strange) == bytes.fromhex("7fc00000")
 
 
 def test_bytes_that_other_programs_write() -> None:

@@ -91,14 +91,13 @@ def encode_vints(numbers: tuple[int, ...]) -> bytes:
 def _encode_vint(number: int) -> bytes:
     # As many leading one bits in the first byte as bytes follow it.
     following = min((number.bit_length() - 1) // 7 if number else 0, 8)
-    if following == 8:
-        return b"\xff" + number.to_bytes(8, "big")
     prefix = (0xFF << (8 - following)) & 0xFF
     return (number | prefix << (8 * following)).to_bytes(following + 1, "big")
 
 
 def decode_vints(data: bytes, count: int) -> tuple[int, ...]:
     """`count` integers that fill `data` exactly, or ValueError."""
+    # A cut last integer ends behind the data, which the comparison at the end tells.
     numbers = []
     at = 0
     for _ in range(count):
@@ -106,8 +105,6 @@ def decode_vints(data: bytes, count: int) -> tuple[int, ...]:
             raise ValueError
         following = 8 - (~data[at] & 0xFF).bit_length()
         end = at + 1 + following
-        if end > len(data):
-            raise ValueError
         number = int.from_bytes(data[at:end], "big") & ((1 << max(7 * (following + 1), 64 * (following == 8))) - 1)
         numbers.append((number >> 1) ^ -(number & 1))
         at = end
