@@ -1,0 +1,1 @@
+"""The main job on real input: real ballots counted in critical sections while a client and the server are killed."""
