@@ -8,6 +8,7 @@ Paths that are no routes of ours go to a Starlette application, on which the con
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager, aclosing
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -251,7 +252,7 @@ def build_app(
         coordinator, settings, runtime=runtime, logger=logger or make_logger(settings.telemetry, runtime.clock)
     )
     every = [*ROUTES, *routes]
-    service.openapi = describe_interface([route for route in every if not route.internal])
+    service.describe = cache(lambda: describe_interface([route for route in every if not route.internal]))
     elsewhere: AsgiApp | None = Starlette(routes=list(mounts)) if mounts else None
     return Application(service, routes=every, elsewhere=elsewhere)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from polysite import __version__
+from polysite import __version__, api
 from polysite.server.problems import STATUS, TYPE_BASE, Problem, title_of
 from polysite.server.routing import Parameter, Route
 
@@ -28,7 +28,8 @@ _PATH_SCHEMA: dict[str, dict[str, Any]] = {
     "key": {"type": "string"},
     "reference": {"type": "string", "pattern": r"^([12]\.[A-Za-z0-9_-]+|-)$"},
 }
-_HEADERS: dict[str, Any] = {
+_HEADERS = {name: {"$ref": f"#/components/headers/{name}"} for name in ("Polysite-Round-Trips", "X-Request-Id")}
+_HEADER_COMPONENTS: dict[str, Any] = {
     "Polysite-Round-Trips": {
         "description": "Wide-area round trips the call waited for.",
         "schema": {"type": "string", "pattern": r"^[0-9.]+$"},
@@ -39,7 +40,7 @@ _HEADERS: dict[str, Any] = {
 
 def describe_interface(routes: Sequence[Route]) -> bytes:
     """The document as JSON."""
-    types: set[type] = {Problem}
+    types: set[type] = {Problem, api.Event}
     for route in routes:
         types.update(answer for answer in route.answers.values() if isinstance(answer, type) and answer is not dict)
         if route.body is not None:
@@ -47,9 +48,10 @@ def describe_interface(routes: Sequence[Route]) -> bytes:
     ordered = sorted(types, key=lambda found: found.__name__)
     _, components = msgspec.json.schema_components(ordered, ref_template=_REF)
     paths: dict[str, dict[str, Any]] = {}
+    problems: dict[str, Any] = {}
     for route in routes:
         path = route.pattern.replace("...}", "}")
-        paths.setdefault(path, {})[route.method.lower()] = _operation(route)
+        paths.setdefault(path, {})[route.method.lower()] = _operation(route, problems)
     document = {
         "openapi": "3.1.0",
         "info": {
@@ -62,19 +64,21 @@ def describe_interface(routes: Sequence[Route]) -> bytes:
         "paths": paths,
         "components": {
             "schemas": components,
+            "responses": problems,
+            "headers": _HEADER_COMPONENTS,
             "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}},
         },
     }
     return msgspec.json.encode(document)
 
 
-def _operation(route: Route) -> dict[str, Any]:
+def _operation(route: Route, problems: dict[str, Any]) -> dict[str, Any]:
     operation: dict[str, Any] = {
         "operationId": route.name,
         "summary": re.split(r"(?<=[.:]) ", route.about, maxsplit=1)[0].rstrip(".:"),
         "description": route.about,
         "parameters": [*_path_parameters(route), *map(_parameter, route.parameters)],
-        "responses": _responses(route),
+        "responses": _responses(route, problems),
     }
     if not route.open_to_all:
         operation["security"] = [{"bearer": []}, {}]
@@ -108,7 +112,7 @@ def _parameter(parameter: Parameter) -> dict[str, Any]:
     }
 
 
-def _responses(route: Route) -> dict[str, Any]:
+def _responses(route: Route, problems: dict[str, Any]) -> dict[str, Any]:
     responses: dict[str, Any] = {}
     for status, answer in route.answers.items():
         responses[str(status)] = {"description": _good(status), "headers": _HEADERS, "content": _content(route, answer)}
@@ -123,7 +127,9 @@ def _responses(route: Route) -> dict[str, Any]:
     by_status[414] = by_status[431] = ["too_large"]
     for status, found in sorted(by_status.items()):
         if str(status) not in responses:
-            responses[str(status)] = _problem(found)
+            name = f"{status}-" + "-".join(found)
+            problems.setdefault(name, _problem(status, found))
+            responses[str(status)] = {"$ref": f"#/components/responses/{name}"}
     return responses
 
 
@@ -138,10 +144,10 @@ def _content(route: Route, answer: Any) -> dict[str, Any]:
     return content
 
 
-def _problem(codes: Sequence[str]) -> dict[str, Any]:
+def _problem(status: int, codes: Sequence[str]) -> dict[str, Any]:
     lines = [f"`{code}`: {title_of(code)}" for code in codes]
     example = {
-        "type": TYPE_BASE + codes[0], "title": title_of(codes[0]), "status": STATUS[codes[0]], "detail": title_of(codes[0]),
+        "type": TYPE_BASE + codes[0], "title": title_of(codes[0]), "status": status, "detail": title_of(codes[0]),
         "code": codes[0], "outcome": "unknown" if codes[0] == "outcome_unknown" else "refused", "retry": False,
         "request": "8c1f0a-1", "attributes": {},
     }  # fmt: skip

@@ -1,7 +1,7 @@
 """What every route works with: the coordinator and what the server keeps beside it."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from polysite.api import Coordinator
@@ -108,7 +108,7 @@ class Service:
         self.tenures = Tenures(runtime)
         self.streams = 0
         self.requests = 0
-        self.openapi: bytes = b""
+        self.describe: Callable[[], bytes] = lambda: b"{}"
         self.metrics.watch("polysite_requests_under_way", "Requests under way", lambda: self.requests)
         self.metrics.watch("polysite_event_streams", "Open event streams", lambda: self.streams)
         self.metrics.watch("polysite_references", "Lock references that may be in use", self.tenures.count)

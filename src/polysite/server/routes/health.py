@@ -34,7 +34,7 @@ async def get_ready(service: Service, exchange: Exchange) -> Reply:
 
 async def get_openapi(service: Service, exchange: Exchange) -> Reply:
     exchange.query()
-    return Reply(200, service.openapi)
+    return Reply(200, service.describe())
 
 
 async def get_metrics(service: Service, exchange: Exchange) -> Reply:
