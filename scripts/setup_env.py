@@ -7,6 +7,8 @@ Runs on any Python from 3.11 with the standard library alone, and does nothing w
     python3 scripts/setup_env.py lock    write requirements/*.lock anew from pyproject.toml
 """
 
+from __future__ import annotations  # so that an older Python gets as far as being told
+
 import contextlib
 import fcntl
 import hashlib
