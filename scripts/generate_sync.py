@@ -55,7 +55,7 @@ def converted(source: str) -> str:
             text = ""
         elif item.type == tokenize.NAME:
             text = NAMES.get(text, text)
-        elif item.type == tokenize.STRING or item.type == tokenize.COMMENT:
+        elif item.type in (tokenize.STRING, tokenize.COMMENT):
             text = _prose(text)
         elif item.type in (tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER, tokenize.NEWLINE, tokenize.NL):
             text = _text(lines, (start_row, start_column), (end_row, end_column))

@@ -72,6 +72,10 @@ ALLOWED: dict[str, dict[str, str]] = {
     "polysite.server.protocol": {"network": "is the carrier: bounds what a connection may do"},
     "polysite.server.run": {"network": "is the carrier: listens, serves, stops"},
     "polysite.server.settings": {"files": "reads the settings file"},
+    "polysite.sync": {
+        "threads": "`polysite.sync.open` runs its coordinator on a thread with a loop",
+        "spawn": "hands the calls of other threads to that loop",
+    },
     "polysite.testing.loop": {
         "chance": "is the seeded source of chance",
         "threads": "refuses threads, which no seed decides",

@@ -7,7 +7,7 @@ async with votes.section("ana", lease_s=10) as section:
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from polysite.api import (
     SELECT_LIMIT_DEFAULT,
@@ -22,13 +22,11 @@ from polysite.api import (
     RowWrite,
     WriteAnswer,
 )
+from polysite.client._async.base import SiteBase, Specified
 from polysite.client.keeping import AsyncKeeper
 from polysite.client.naming import Key, Where, conditions, key_by_name, key_name, milliseconds, milliseconds_or_none
 from polysite.errors import AcquireTimeout, BadRequest, LockLost
 from polysite.values.tables import TableSpec
-
-if TYPE_CHECKING:
-    from polysite.client._async.site import Site, Table
 
 WAIT_MS_ONCE = 60_000
 """A longer wait is asked for in pieces, so that a dead connection is noticed."""
@@ -41,7 +39,7 @@ class Lock:
 
     def __init__(
         self,
-        site: "Site",
+        site: SiteBase,
         *,
         kind: Kind,
         lease_s: float,
@@ -246,7 +244,8 @@ class Section(Lock):
 
     def __init__(
         self,
-        table: "Table",
+        site: SiteBase,
+        table: Specified,
         key: Key,
         *,
         kind: Kind,
@@ -258,7 +257,7 @@ class Section(Lock):
         on_lost: LostCallback | None,
     ) -> None:
         super().__init__(
-            table.site, kind=kind, lease_s=lease_s, wait_s=wait_s, validate=validate, owner=owner, on_lost=on_lost
+            site, kind=kind, lease_s=lease_s, wait_s=wait_s, validate=validate, owner=owner, on_lost=on_lost
         )
         self._table = table
         self._asked_key = key
@@ -387,8 +386,8 @@ class LockSet(Lock):
 
     def __init__(
         self,
-        site: "Site",
-        keys: Sequence[tuple["Table", Key]],
+        site: SiteBase,
+        keys: Sequence[tuple[Specified, Key]],
         *,
         kind: Kind,
         lease_s: float,
@@ -412,13 +411,13 @@ class LockSet(Lock):
     ) -> None:
         await self._leave(error)
 
-    async def get(self, table: "Table", key: Key) -> dict[str, Any] | None:
+    async def get(self, table: Specified, key: Key) -> dict[str, Any] | None:
         """The latest row, None if there is none."""
         return await self._get(key_name(await table.spec(), key))
 
     async def put(
         self,
-        table: "Table",
+        table: Specified,
         key: Key,
         columns: Columns,
         *,
@@ -429,6 +428,6 @@ class LockSet(Lock):
         row = key_name(await table.spec(), key)
         return await self._put(row, columns, expires_s=expires_s, idempotency_key=idempotency_key)
 
-    async def delete(self, table: "Table", key: Key, *, idempotency_key: str | None = None) -> WriteAnswer:
+    async def delete(self, table: Specified, key: Key, *, idempotency_key: str | None = None) -> WriteAnswer:
         """Delete a row that one of the locks covers."""
         return await self._delete(key_name(await table.spec(), key), idempotency_key=idempotency_key)

@@ -20,25 +20,17 @@ from polysite.api import (
     Step,
     WriteAnswer,
 )
-from polysite.client._async.protocol import Coordinator
+from polysite.client._async.base import SiteBase
 from polysite.client._async.section import LockSet, LostCallback, Section
 from polysite.client.naming import Key, Where, conditions, key_name, milliseconds, milliseconds_or_none, write_level
-from polysite.client.pacing import AsyncPace
 from polysite.values.tables import ClusteringColumn, ColumnSpec, IndexSpec, KeyspaceSpec, TableSpec, Writes, check_table
 
 LEASE_S_DEFAULT = 10.0
 WAIT_S_DEFAULT = 10.0
 
 
-class Site:
+class Site(SiteBase):
     """One site. `async with` closes it at the end; so does `close`."""
-
-    def __init__(self, coordinator: Coordinator, *, pace: AsyncPace | None = None) -> None:
-        """`pace` None: the machine's own clock and randomness."""
-        self.coordinator = coordinator
-        self.pace = pace if pace is not None else AsyncPace()
-        self.round_trips: float = 0
-        """Wide-area round trips that calls through this object have waited for so far, added up."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -304,6 +296,7 @@ class Table:
         get costs nothing. `on_lost`: called when the lock is lost, before the body is told.
         """
         return Section(
+            self.site,
             self,
             key,
             kind="shared" if shared else "exclusive",

@@ -52,13 +52,17 @@ class Carrier:
         body: object = None,
         headers: dict[str, str] | None = None,
         wait_ms: int = 0,
+        fine: frozenset[int] = frozenset(),
     ) -> Response:
-        """The answer, if its status says done; else the error it tells. `wait_ms` is what the server was asked to wait."""
+        """The answer, if its status says done or is one of `fine`; else the error it tells.
+
+        `wait_ms` is what the server was asked to wait.
+        """
         request = self._request(method, target, body=body, headers=headers, answer_s=self._answer_s + wait_ms / 1000)
         doubt: PolysiteError | None = None
         attempt = untried = 0
         while True:
-            error = self._attempt(request, effect)
+            error = self._attempt(request, effect, fine)
             if isinstance(error, Response):
                 return error
             if error.outcome == "unknown":
@@ -93,7 +97,7 @@ class Carrier:
         for transport in self._transports:
             transport.close()
 
-    def _attempt(self, request: Request, effect: Effect) -> Response | PolysiteError:
+    def _attempt(self, request: Request, effect: Effect, fine: frozenset[int]) -> Response | PolysiteError:
         asked = self._current
         error: PolysiteError
         try:
@@ -111,7 +115,7 @@ class Carrier:
                 error = OutcomeUnknown(str(failure), reason="not_answered")
             error.__cause__ = failure
             return error
-        if response.status < 400:
+        if response.status < 400 or response.status in fine:
             return response
         error = wire.problem(response)
         if error.outcome == "unknown" and effect == "none":

@@ -41,6 +41,8 @@ from polysite.errors import BadRequest, CompareFailed, PolysiteError, UnknownKey
 from polysite.values.tables import IndexSpec, KeyspaceSpec, TableSpec
 
 TABLES_KNOWN_MAX = 1_000
+LOCK = "/v3/locks/-"
+"""The lock that the header names. References go there and never into a path: paths are logged on the way."""
 
 
 class Call(NamedTuple):
@@ -196,13 +198,16 @@ class HttpCoordinator:
         cursor: str | None = None,
     ) -> PageAnswer:
         def call(spec: TableSpec) -> Call:
+            base = f"{wire.table_target(keyspace, table)}/rows"
             conditions = [wire.condition_to_json(spec, condition) for condition in where]
             asked = wire.query(
                 where=wire.encode(conditions).decode() if conditions else None, level=level, limit=limit, cursor=cursor
             )
-            return Call(
-                "GET", f"{wire.table_target(keyspace, table)}/rows{asked}", "none", None, _lock_headers(reference)
-            )
+            headers = _lock_headers(reference)
+            if len(asked) <= wire.PATH_BYTES_MAX:
+                return Call("GET", f"{base}{asked}", "none", None, headers)
+            body = {"where": conditions, "limit": limit, "cursor": cursor}
+            return Call("POST", f"{base}/select{wire.query(level=level)}", "none", body, headers)
 
         spec, response = self._about(keyspace, table, call)
         found = wire.decode(response)
@@ -261,31 +266,34 @@ class HttpCoordinator:
 
     def wait(self, reference: str, *, wait_ms: int = WAIT_MS_DEFAULT, read: bool = False) -> LockAnswer:
         body = {"wait_ms": wait_ms, "read": read}
-        return self._lock(Call("POST", f"{_lock_target(reference)}/wait", "same", body, None, wait_ms))
+        return self._lock(Call("POST", f"{LOCK}/wait", "same", body, _lock_headers(reference), wait_ms))
 
     def renew(self, reference: str) -> LockAnswer:
-        return self._lock(Call("POST", f"{_lock_target(reference)}/renew", "same"))
+        return self._lock(Call("POST", f"{LOCK}/renew", "same", None, _lock_headers(reference)))
 
     def promote(self, reference: str, *, wait_ms: int = WAIT_MS_DEFAULT) -> LockAnswer:
         body = {"wait_ms": wait_ms}
-        return self._lock(Call("POST", f"{_lock_target(reference)}/promote", "once", body, None, wait_ms))
+        return self._lock(Call("POST", f"{LOCK}/promote", "once", body, _lock_headers(reference), wait_ms))
 
     def release(self, reference: str, *, validate: bool = True) -> ReleaseAnswer:
         asked = "" if validate else "?wait=0"
-        response = self._send(Call("DELETE", _lock_target(reference) + asked, "once"))
+        response = self._send(Call("DELETE", f"{LOCK}{asked}", "once", None, _lock_headers(reference)))
         found = wire.decode(response)
         return ReleaseAnswer(
             validated=bool(found.get("validated", response.status == 200)), round_trips=_round_trips(response, found)
         )
 
     def queue(self, key: KeyName) -> QueueAnswer:
-        asked = wire.query(key=wire.encode(self._key_json(key)).decode())
-        return _queue_answer(self._send(Call("GET", f"/v3/locks{asked}", "none")))
+        body = {"key": self._key_json(key)}
+        return _queue_answer(self._send(Call("POST", "/v3/locks/queue", "none", body)))
 
     def preempt(self, key: KeyName, *, fencing_token: int | None = None) -> QueueAnswer:
-        asked = wire.query(key=wire.encode(self._key_json(key)).decode(), fencing_token=fencing_token)
-        effect: Effect = "once" if fencing_token is None else "same"
-        return _queue_answer(self._send(Call("DELETE", f"/v3/locks/holder{asked}", effect)))
+        body: dict[str, Any] = {"key": self._key_json(key)}
+        effect: Effect = "once"
+        if fencing_token is not None:
+            body["fencing_token"] = fencing_token
+            effect = "same"
+        return _queue_answer(self._send(Call("POST", "/v3/locks/preempt", effect, body)))
 
     def section(
         self,
@@ -333,7 +341,11 @@ class HttpCoordinator:
 
     def health(self) -> Health:
         """As the protocol says; a process that is not ready says so in the answer, not by an error."""
-        found = wire.decode(self._send(Call("GET", "/v3", "none")))
+        call = Call("GET", "/v3/health/ready", "none")
+        response = self._carrier.send(call.method, call.target, effect=call.effect, fine=frozenset({503}))
+        found = wire.decode(response)
+        if "ready" not in found:
+            raise wire.problem(response)
         return msgspec.convert(found, Health)
 
     def close(self) -> None:
@@ -417,10 +429,6 @@ class HttpCoordinator:
 
 def _lock_headers(reference: str | None) -> dict[str, str] | None:
     return None if reference is None else {wire.LOCK_HEADER: reference}
-
-
-def _lock_target(reference: str) -> str:
-    return f"/v3/locks/{wire.segment(reference)}"
 
 
 def _name_json(spec: TableSpec, key: KeyName) -> dict[str, Any]:

@@ -8,7 +8,7 @@ with votes.section("ana", lease_s=10) as section:
 
 from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from polysite.api import (
     SELECT_LIMIT_DEFAULT,
@@ -23,13 +23,11 @@ from polysite.api import (
     RowWrite,
     WriteAnswer,
 )
+from polysite.client._sync.base import SiteBase, Specified
 from polysite.client.keeping import Keeper
 from polysite.client.naming import Key, Where, conditions, key_by_name, key_name, milliseconds, milliseconds_or_none
 from polysite.errors import AcquireTimeout, BadRequest, LockLost
 from polysite.values.tables import TableSpec
-
-if TYPE_CHECKING:
-    from polysite.client._sync.site import Site, Table
 
 WAIT_MS_ONCE = 60_000
 """A longer wait is asked for in pieces, so that a dead connection is noticed."""
@@ -42,7 +40,7 @@ class Lock:
 
     def __init__(
         self,
-        site: "Site",
+        site: SiteBase,
         *,
         kind: Kind,
         lease_s: float,
@@ -247,7 +245,8 @@ class Section(Lock):
 
     def __init__(
         self,
-        table: "Table",
+        site: SiteBase,
+        table: Specified,
         key: Key,
         *,
         kind: Kind,
@@ -259,7 +258,7 @@ class Section(Lock):
         on_lost: LostCallback | None,
     ) -> None:
         super().__init__(
-            table.site, kind=kind, lease_s=lease_s, wait_s=wait_s, validate=validate, owner=owner, on_lost=on_lost
+            site, kind=kind, lease_s=lease_s, wait_s=wait_s, validate=validate, owner=owner, on_lost=on_lost
         )
         self._table = table
         self._asked_key = key
@@ -388,8 +387,8 @@ class LockSet(Lock):
 
     def __init__(
         self,
-        site: "Site",
-        keys: Sequence[tuple["Table", Key]],
+        site: SiteBase,
+        keys: Sequence[tuple[Specified, Key]],
         *,
         kind: Kind,
         lease_s: float,
@@ -413,13 +412,13 @@ class LockSet(Lock):
     ) -> None:
         self._leave(error)
 
-    def get(self, table: "Table", key: Key) -> dict[str, Any] | None:
+    def get(self, table: Specified, key: Key) -> dict[str, Any] | None:
         """The latest row, None if there is none."""
         return self._get(key_name(table.spec(), key))
 
     def put(
         self,
-        table: "Table",
+        table: Specified,
         key: Key,
         columns: Columns,
         *,
@@ -430,6 +429,6 @@ class LockSet(Lock):
         row = key_name(table.spec(), key)
         return self._put(row, columns, expires_s=expires_s, idempotency_key=idempotency_key)
 
-    def delete(self, table: "Table", key: Key, *, idempotency_key: str | None = None) -> WriteAnswer:
+    def delete(self, table: Specified, key: Key, *, idempotency_key: str | None = None) -> WriteAnswer:
         """Delete a row that one of the locks covers."""
         return self._delete(key_name(table.spec(), key), idempotency_key=idempotency_key)

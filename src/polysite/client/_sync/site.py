@@ -21,25 +21,17 @@ from polysite.api import (
     Step,
     WriteAnswer,
 )
-from polysite.client._sync.protocol import Coordinator
+from polysite.client._sync.base import SiteBase
 from polysite.client._sync.section import LockSet, LostCallback, Section
 from polysite.client.naming import Key, Where, conditions, key_name, milliseconds, milliseconds_or_none, write_level
-from polysite.client.pacing import Pace
 from polysite.values.tables import ClusteringColumn, ColumnSpec, IndexSpec, KeyspaceSpec, TableSpec, Writes, check_table
 
 LEASE_S_DEFAULT = 10.0
 WAIT_S_DEFAULT = 10.0
 
 
-class Site:
+class Site(SiteBase):
     """One site. `with` closes it at the end; so does `close`."""
-
-    def __init__(self, coordinator: Coordinator, *, pace: Pace | None = None) -> None:
-        """`pace` None: the machine's own clock and randomness."""
-        self.coordinator = coordinator
-        self.pace = pace if pace is not None else Pace()
-        self.round_trips: float = 0
-        """Wide-area round trips that calls through this object have waited for so far, added up."""
 
     def __enter__(self) -> Self:
         return self
@@ -305,6 +297,7 @@ class Table:
         get costs nothing. `on_lost`: called when the lock is lost, before the body is told.
         """
         return Section(
+            self.site,
             self,
             key,
             kind="shared" if shared else "exclusive",

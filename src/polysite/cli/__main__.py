@@ -1,0 +1,5 @@
+"""`python -m polysite.cli` is the command `polysite`."""
+
+from polysite.cli import main
+
+main()

@@ -1,0 +1,84 @@
+"""The tree of commands. Each is imported when it is used, so that the others cost it nothing."""
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+
+from polysite.cli import exits
+from polysite.errors import PolysiteError
+
+COMMANDS: dict[str, str] = {
+    "serve": "serving:serve",
+    "doctor": "doctor:doctor",
+    "keyspace": "schema:keyspace",
+    "table": "schema:table",
+    "put": "rows:put",
+    "get": "rows:get",
+    "rows": "rows:rows",
+    "delete": "rows:delete",
+    "lock": "locks:lock",
+    "section": "sections:section",
+    "export": "exporting:export",
+    "import": "importing:import_rows",
+    "completion": "completion:completion",
+}
+"""Name → module of this room and its attribute."""
+
+
+class Late(click.Group):
+    """A group whose commands are imported when they are asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        place = COMMANDS.get(cmd_name)
+        if place is None:
+            return None
+        module, _, attribute = place.partition(":")
+        command: click.Command = getattr(importlib.import_module(f"polysite.cli.{module}"), attribute)
+        return command
+
+
+def _version(ctx: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
+    if wanted and not ctx.resilient_parsing:
+        from polysite import __version__
+
+        click.echo(f"polysite {__version__}")
+        ctx.exit()
+
+
+@click.command(cls=Late, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Tell the version.")
+def polysite() -> None:
+    """Locks that fence and tables that converge, for services that run at several sites.
+
+    Keys are written KEYSPACE/TABLE/KEY…, with % codes for slashes inside. The site is found at --url or POLYSITE_URL,
+    else at http://127.0.0.1:8390.
+    """
+
+
+def run(arguments: Sequence[str] | None = None) -> None:
+    """Carry out the command line and end the process with the code that tells the outcome."""
+    try:
+        code = polysite.main(arguments, prog_name="polysite", standalone_mode=False)
+    except click.exceptions.Exit as end:
+        code = end.exit_code
+    except click.ClickException as error:
+        error.show()
+        code = exits.USAGE
+    except click.Abort:
+        code = exits.SIGNALLED + 2
+    except PolysiteError as error:
+        from polysite.cli.output import tell_error
+
+        tell_error(error, as_json="--json" in (sys.argv if arguments is None else arguments))
+        code = exits.code_of(error)
+    except BrokenPipeError:
+        # The reader of our output has gone (`… | head`). What is still buffered must not fail once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = exits.SIGNALLED + 13
+    sys.exit(code if isinstance(code, int) else exits.DONE)

@@ -1,0 +1,317 @@
+"""A file into a table, row by row, each put with an idempotency key of its own: the same command again does no row twice.
+
+The key of a row is made of the run's name, the row's number and its content. The default name is made of the file's
+content and the table, so running the command again after a failure goes on where it stopped.
+"""
+
+import asyncio
+import csv
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any, Literal
+
+import click
+import msgspec
+
+from polysite.api import Level
+from polysite.cli import exits
+from polysite.cli.exporting import Format, form_of, format_option, null_option
+from polysite.cli.output import print_json, print_note
+from polysite.cli.session import Session, addresses, bearer, named_table, with_site
+from polysite.errors import BadRequest, PolysiteError
+from polysite.values.tables import TableSpec
+
+Fate = Literal["done", "refused", "unknown"]
+PASSES = 3
+"""Rows that were refused for a passing reason, or whose outcome is unknown, are sent again so often at the end."""
+
+TOLD_MAX = 20
+
+
+@dataclass(frozen=True)
+class Record:
+    """One row of the file: its number (from 1, a heading not counted) and its columns in JSON form."""
+
+    number: int
+    columns: dict[str, Any]
+    flaw: str | None = None
+
+
+@dataclass
+class Tally:
+    """What became of each row."""
+
+    done: list[int] = field(default_factory=list)
+    failures: dict[int, tuple[Fate, str, str]] = field(default_factory=dict)
+    again: list[Record] = field(default_factory=list)
+
+    def numbers(self, fate: Fate) -> list[int]:
+        if fate == "done":
+            return self.done
+        return [number for number, (found, _, _) in self.failures.items() if found == fate]
+
+
+@click.command("import")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("table", metavar="KEYSPACE/TABLE")
+@format_option
+@null_option
+@click.option(
+    "--level", type=click.Choice(["eventual", "quorum", "atomic"]), help="How to write; default what the table allows."
+)
+@click.option("--run", "run_name", metavar="NAME", help="Name of this run; another name sends every row anew.")
+@click.option(
+    "--report", type=click.Path(dir_okay=False, path_type=Path), help="Write every row that is not done, and why."
+)
+@click.option("--workers", type=click.IntRange(1, 256), default=16, show_default=True, help="Rows under way at once.")
+@with_site
+def import_rows(
+    session: Session,
+    file: Path,
+    table: str,
+    form: Format | None,
+    null: str,
+    level: Level | None,
+    run_name: str | None,
+    report: Path | None,
+    workers: int,
+) -> int:
+    """Put every row of FILE into a table.
+
+    CSV has a heading with the column names. At the end it tells which rows are done, refused and unknown. The same
+    command again has no second effect: rows already done stay done (for a day), the others are tried again.
+    """
+    _, spec = named_table(session, table)
+    kind = form_of(form, file)
+    name = run_name or _digest_of(file, table)
+    tally = Tally()
+    with _progress(_count(file, kind), quiet=session.as_json) as advance:
+        site_arguments = (addresses(session.url), bearer())
+        asyncio.run(
+            _send_all(
+                site_arguments, spec, lambda: _records(file, kind, spec, null), name, level, workers, tally, advance
+            )
+        )
+    if report is not None:
+        with report.open("w", encoding="utf-8") as sink:
+            for number, (fate, code, message) in sorted(tally.failures.items()):
+                sink.write(json.dumps({"row": number, "outcome": fate, "code": code, "message": message}) + "\n")
+    _tell(session, tally, name)
+    if tally.numbers("unknown"):
+        return exits.UNKNOWN
+    return exits.REFUSED if tally.failures else exits.DONE
+
+
+async def _send_all(
+    site_arguments: tuple[list[str], str | None],
+    spec: TableSpec,
+    records: Callable[[], Iterator[Record]],
+    name: str,
+    level: Level | None,
+    workers: int,
+    tally: Tally,
+    advance: Callable[[], None],
+) -> None:
+    """Every record once, `workers` at a time, then again those for which that may help."""
+    from polysite.client import connect
+
+    urls, credentials = site_arguments
+    async with connect(urls, bearer=credentials, retries=4) as site:
+        table = site.table(spec.keyspace, spec.name)
+
+        async def put(record: Record) -> None:
+            if record.flaw is not None:
+                tally.failures[record.number] = ("refused", "bad_request", record.flaw)
+                return
+            try:
+                key, columns = _split(spec, record.columns)
+                await table.put(key, columns, level=level, idempotency_key=_key_of(name, record))
+            except PolysiteError as error:
+                fate: Fate = "unknown" if error.outcome == "unknown" else "refused"
+                before = tally.failures.get(record.number)
+                if before is not None and before[0] == "unknown":
+                    fate = "unknown"  # a later refusal does not take back what may have happened before
+                tally.failures[record.number] = (fate, error.code, error.message)
+                if error.retry or fate == "unknown":
+                    tally.again.append(record)
+                return
+            tally.failures.pop(record.number, None)
+            tally.done.append(record.number)
+
+        await _side_by_side(records(), put, workers, advance)
+        for _ in range(PASSES):
+            again, tally.again = tally.again, []
+            if not again:
+                break
+            await site.pace.sleep_s(1.0)
+            await _side_by_side(iter(again), put, workers, lambda: None)
+
+
+async def _side_by_side(
+    records: Iterator[Record], put: Callable[[Record], Any], workers: int, advance: Callable[[], None]
+) -> None:
+    async def work() -> None:
+        for record in records:
+            await put(record)
+            advance()
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(workers):
+            group.create_task(work())
+
+
+def _records(file: Path, form: Format, spec: TableSpec, null: str) -> Iterator[Record]:
+    """The rows of the file, read as they are needed."""
+    with file.open(encoding="utf-8", newline="") as source:
+        yield from _csv_records(source, spec, null) if form == "csv" else _json_records(source)
+
+
+def _json_records(source: IO[str]) -> Iterator[Record]:
+    number = 0
+    for line in source:
+        if not line.strip():
+            continue
+        number += 1
+        try:
+            columns = msgspec.json.decode(line)
+        except msgspec.DecodeError:
+            columns = None
+        if isinstance(columns, dict):
+            yield Record(number, columns)
+        else:
+            yield Record(number, {}, "the line is not a JSON object")
+
+
+def _csv_records(source: IO[str], spec: TableSpec, null: str) -> Iterator[Record]:
+    rows = csv.reader(source)
+    heading = next(rows, None)
+    if heading is None:
+        return
+    for name in heading:
+        spec.type_of(name)
+    for number, fields in enumerate(rows, start=1):
+        if len(fields) != len(heading):
+            yield Record(number, {}, f"the row has {len(fields)} fields and the heading {len(heading)}")
+            continue
+        columns: dict[str, Any] = {}
+        flaw = None
+        for name, text in zip(heading, fields, strict=True):
+            try:
+                columns[name] = _csv_value(spec, name, text, null)
+            except (BadRequest, ValueError) as error:
+                flaw = f"{name}: {error}"
+                break
+        yield Record(number, columns, flaw)
+
+
+def _csv_value(spec: TableSpec, name: str, text: str, null: str) -> Any:
+    """A field as JSON. An empty field is empty text in a text column and null in any other."""
+    if text == null:
+        return None
+    cql_type = spec.type_of(name)
+    if str(cql_type) in {"text", "varchar", "ascii"}:
+        return text
+    if not text:
+        return None
+    if text[0] in "[{" and "<" in str(cql_type):
+        return msgspec.json.decode(text)
+    return cql_type.to_json(cql_type.from_text(text))
+
+
+def _split(spec: TableSpec, columns: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The primary key and the other columns, as Python values."""
+    keys = set(spec.key_names)
+    values: dict[str, Any] = {}
+    for name, value in columns.items():
+        cql_type = spec.type_of(name)
+        try:
+            values[name] = None if value is None else cql_type.from_json(value)
+        except BadRequest as error:
+            raise type(error)(f"{name}: {error.message}", column=name) from None
+    missing = [name for name in spec.key_names if values.get(name) is None]
+    if missing:
+        raise BadRequest(f"{', '.join(missing)} of the primary key is missing")
+    return {name: values[name] for name in spec.key_names}, {
+        name: value for name, value in values.items() if name not in keys
+    }
+
+
+def _key_of(name: str, record: Record) -> str:
+    content = msgspec.json.encode(record.columns, order="sorted")
+    return f"import-{name}-{record.number}-{hashlib.blake2b(content, digest_size=8).hexdigest()}"
+
+
+def _digest_of(file: Path, table: str) -> str:
+    digest = hashlib.blake2b(table.encode(), digest_size=8)
+    with file.open("rb") as source:
+        while piece := source.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def _count(file: Path, form: Format) -> int:
+    """About how many rows the file has, for the progress bar: its lines."""
+    with file.open("rb") as source:
+        lines = sum(piece.count(b"\n") for piece in iter(lambda: source.read(1 << 20), b""))
+    return max(lines - (form == "csv"), 1)
+
+
+class _progress:  # noqa: N801
+    """A bar on the error stream if that is a terminal."""
+
+    def __init__(self, total: int, *, quiet: bool) -> None:
+        self._total = total
+        self._bar: Any = None
+        self._quiet = quiet
+        self._job: Any = None
+
+    def __enter__(self) -> Callable[[], None]:
+        import sys
+
+        if self._quiet or not sys.stderr.isatty():
+            return lambda: None
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+        self._bar = Progress(BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=Console(stderr=True))
+        self._bar.start()
+        self._job = self._bar.add_task("rows", total=self._total)
+        return lambda: self._bar.advance(self._job)
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+
+def _tell(session: Session, tally: Tally, name: str) -> None:
+    fates: tuple[Fate, ...] = ("done", "refused", "unknown")
+    if session.as_json:
+        told: dict[str, Any] = {"run": name}
+        for fate in fates:
+            told[fate] = {"count": len(tally.numbers(fate)), "rows": ranges(tally.numbers(fate))}
+        print_json(told)
+        return
+    for fate in fates:
+        numbers = tally.numbers(fate)
+        click.echo(f"{fate}\t{len(numbers)}" + (f"\trows {ranges(numbers)}" if numbers else ""))
+    for number, (fate, code, message) in sorted(tally.failures.items())[:TOLD_MAX]:
+        print_note(f"row {number}: {fate}, {code}: {message}")
+    if len(tally.failures) > TOLD_MAX:
+        print_note(f"… and {len(tally.failures) - TOLD_MAX} more; --report FILE lists them all")
+
+
+def ranges(numbers: list[int]) -> str:
+    """`1-3,7` for 1, 2, 3 and 7."""
+    out: list[str] = []
+    first = last = None
+    for number in [*sorted(numbers), None]:
+        if last is not None and number == last + 1:
+            last = number
+            continue
+        if first is not None:
+            out.append(str(first) if first == last else f"{first}-{last}")
+        first = last = number
+    return ",".join(out)

@@ -1,0 +1,52 @@
+"""Start a server process."""
+
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from polysite.cli.session import URL_DEFAULT
+
+HINTS = """\
+polysite listens on {url}
+
+try, in another terminal:{elsewhere}
+  polysite keyspace create voting
+  polysite table create voting/votes name:text count:int --key name
+  polysite lock hold voting/votes/ana -- sh -c 'echo my fencing token is $POLYSITE_FENCING_TOKEN'
+
+Ctrl-C ends it, after the sections under way.
+"""
+
+
+@click.command()
+@click.option("--host", help="The address to listen on. [default: 127.0.0.1]")
+@click.option("--port", type=click.IntRange(0, 65_535), help="The port; 0 takes a free one. [default: 8390]")
+@click.option(
+    "--data",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Where everything is kept. [default: polysite-data]",
+)
+@click.option("--config", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="A TOML file of settings.")
+@click.option("--insecure", is_flag=True, help="Serve without bearer credentials on an address that others reach.")
+def serve(host: str | None, port: int | None, data: Path | None, config: Path | None, insecure: bool) -> int:
+    """Start one process of a site. Stops gently on Ctrl-C or SIGTERM."""
+    from polysite._open import build_coordinator
+    from polysite.server.run import serve as serve_site
+    from polysite.server.settings import load_settings
+
+    flags = {
+        "server.host": host,
+        "server.port": port,
+        "store.data": str(data) if data is not None else None,
+        "server.insecure": True if insecure else None,
+    }
+    loaded = load_settings(path=config, environ=os.environ, flags=flags)
+    return serve_site(loaded.settings, build_coordinator, ready=_tell)
+
+
+def _tell(url: str) -> None:
+    """Where it listens and what to try, once it answers."""
+    sys.stdout.write(HINTS.format(url=url, elsewhere="" if url == URL_DEFAULT else f"\n  export POLYSITE_URL={url}"))
+    sys.stdout.flush()
