@@ -31,6 +31,7 @@ STATUS: Mapping[str, int] = {
     "forbidden": 403,
     "idempotency_mismatch": 422,
     "cell_exhausted": 409,
+    "unknown_cell_format": 409,
     "unavailable": 503,
     "quorum_unavailable": 503,
     "site_unreachable": 503,

@@ -31,7 +31,7 @@ ALWAYS = ("bad_request", "unauthenticated", "forbidden", "unavailable", "overloa
 """Codes that every route may answer."""
 OF_TABLE = ("unknown_key", "quorum_unavailable", "site_unreachable")
 OF_BODY = ("too_large",)
-OF_WRITE = ("store_full", "outcome_unknown", "expired", "cell_exhausted")
+OF_WRITE = ("store_full", "outcome_unknown", "expired", "cell_exhausted", "unknown_cell_format")
 OF_LOCK = ("not_holder", "lock_lost")
 OF_KEY = ("idempotency_mismatch",)
 
