@@ -43,6 +43,11 @@ async def _abandon() -> None:
             break
 
 
+async def _note_when(future: "asyncio.Future[None]", number: int) -> None:
+    await future
+    current_loop().note(f"future {number} of the set, {hash(future)}")
+
+
 async def main() -> None:
     runtime = simulated_runtime(current_loop().seed)
     lock = asyncio.Lock()
@@ -59,6 +64,11 @@ async def main() -> None:
     while sleepers:
         done, sleepers = await asyncio.wait(sleepers, return_when=asyncio.FIRST_COMPLETED)
         current_loop().note(f"{len(done)} done, {runtime.randomness.random_bytes(4).hex()}")
+    futures = {current_loop().create_future() for _ in range(30)}
+    waiting = [asyncio.create_task(_note_when(future, number)) for number, future in enumerate(futures)]
+    for future in futures:
+        future.set_result(None)
+    await asyncio.gather(*waiting)
     for _ in range(3_000):
         await asyncio.gather(asyncio.sleep(0), asyncio.sleep(0.5))
 

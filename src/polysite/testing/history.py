@@ -415,7 +415,7 @@ def _plain(value: object) -> Any:
             if not math.isfinite(value):
                 raise ValueError(f"{value} is no JSON value; write it as text")
             return value
-        case list() | tuple() if not isinstance(value, Reference | ReferenceSet):
+        case list() | tuple():
             return [_plain(member) for member in value]
         case Mapping():
             if not all(isinstance(name, str) for name in value):

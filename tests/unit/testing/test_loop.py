@@ -400,6 +400,35 @@ def test_an_abandoned_generator_is_closed() -> None:
     assert closed == ["closed"]
 
 
+def test_an_abandoned_generator_in_a_circle_is_closed() -> None:
+    """What only the garbage collector finds is found too: at the end, at the end of what the end set off, and in a long run."""
+    closed: list[str] = []
+
+    async def numbers(name: str, then: str | None) -> AsyncIterator[int]:
+        try:
+            yield 1
+        finally:
+            if then:
+                await _abandon_in_a_circle(numbers(then, None))
+            closed.append(name)
+
+    async def main() -> None:
+        await _abandon_in_a_circle(numbers("middle", None))
+        for _ in range(6_000):
+            await asyncio.sleep(0)
+        assert closed == ["middle"], "a long run collects as it goes"
+        await _abandon_in_a_circle(numbers("end", "end of the end"))
+
+    run(main, seed=1)
+    assert closed == ["middle", "end", "end of the end"]
+
+
+async def _abandon_in_a_circle(generator: AsyncIterator[int]) -> None:
+    await anext(generator)
+    circle: list[object] = [generator]
+    circle.append(circle)
+
+
 def test_a_stubborn_task_does_not_hang_the_end() -> None:
     """A task that swallows every cancellation and spins is reported, and the run ends."""
 

@@ -208,10 +208,7 @@ class SeededLoop(asyncio.BaseEventLoop):
     def stuck(self, reason: str) -> Stuck:
         """The error that says `reason`, what is pending and what was done last."""
         tail = tuple(f"{time_s:.6f} {who} {what}" for time_s, who, what in self._tail)
-        error = Stuck(f"at {self._now_s:.6f} virtual seconds, step {self.steps}: {reason}", self.pending(), tail)
-        for failure in self.failures:
-            error.add_note(f"unretrieved before: {failure!r}")
-        return error
+        return Stuck(f"at {self._now_s:.6f} virtual seconds, step {self.steps}: {reason}", self.pending(), tail)
 
     def pending(self) -> tuple[str, ...]:
         """One line per task that is not done, in the order they were made: its name and where it waits."""

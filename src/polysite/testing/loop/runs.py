@@ -65,10 +65,8 @@ def run_traced(
         threads = set(threading.enumerate())
         try:
             result = loop.run_until_complete(loop.create_task(main() if callable(main) else main, name="main"))
-            # Twice, because a collection may find abandoned generators, which close themselves by a task.
-            for _ in range(2):
-                loop.settle(steps=_SETTLE_STEPS)
-                gc.collect()
+            # First, because abandoned generators that it finds close themselves by a task.
+            gc.collect()
             loop.settle(steps=_SETTLE_STEPS)
         except BaseException as error:
             for line in _left_behind(loop, threads):
@@ -103,7 +101,6 @@ def _raise_if_unclean(failures: list[Exception], left: list[str], figures: str) 
 
 def _left_behind(loop: SeededLoop, threads: set[threading.Thread]) -> list[str]:
     """One line per pending task, error without an owner (also added to `loop.failures`) and new thread."""
-    gc.collect()
     for task in loop.tasks():
         # The flag that asyncio itself goes by when it logs "exception was never retrieved", but only on collection of the
         # task; a task that something still refers to would keep its error to itself.
