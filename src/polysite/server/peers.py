@@ -1,0 +1,152 @@
+"""The carrier of the peer channel: messages between our own processes, over HTTP at `/internal/1/…`.
+
+It moves opaque bodies; what is in them is the matter of `polysite.site`. Both ends prove that they know the shared
+secret, which is made at first start in the data folder. Addresses are base URLs, or `unix:PATH` for a process that listens
+on a socket beside its file.
+"""
+
+import contextlib
+import hmac
+import os
+import stat
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import aiohttp
+import msgspec
+
+from polysite.clock import Randomness
+from polysite.errors import BadRequest, Forbidden, OutcomeUnknown, PolysiteError, SiteUnreachable, from_code
+from polysite.server.exchange import Exchange, Reply
+from polysite.server.problems import HttpRefusal, Problem
+from polysite.server.routing import Route
+from polysite.server.service import Service
+from polysite.server.settings import Settings
+
+PREFIX = "/internal/1/"
+MEDIA_TYPE = b"application/octet-stream"
+SECRET_FILE = "peer.secret"  # noqa: S105  # a name, not the secret
+SECRET_BYTES = 32
+BODY_BYTES_MAX = 16 * 1024 * 1024
+UNIX = "unix:"
+_HEADER = b"polysite-peer"
+_CONNECT_S = 2.0
+
+PeerHandler = Callable[[str, bytes], Awaitable[bytes]]
+"""Answers a message of a kind (forward, wish, push …); a PolysiteError reaches the sender as such."""
+
+
+def secret_path(settings: Settings) -> Path:
+    """Where the shared secret is."""
+    named = settings.site.secret_file
+    return Path(named) if named else Path(settings.store.data) / SECRET_FILE
+
+
+def load_secret(path: Path, randomness: Randomness) -> bytes:
+    """The shared secret; made, readable by its owner alone, if there is none yet. Processes that start together agree.
+
+    BadRequest if others may read it or nothing is in it.
+    """
+    try:
+        return _read_secret(path)
+    except FileNotFoundError:
+        pass
+    path.parent.mkdir(parents=True, exist_ok=True)
+    made = path.with_name(f"{path.name}.{randomness.random_bytes(8).hex()}")
+    descriptor = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            os.write(descriptor, randomness.random_bytes(SECRET_BYTES).hex().encode() + b"\n")
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        # A link appears whole or not at all, and only once: who comes second reads what the first wrote.
+        with contextlib.suppress(FileExistsError):
+            path.hardlink_to(made)
+    finally:
+        made.unlink(missing_ok=True)
+    return _read_secret(path)
+
+
+def _read_secret(path: Path) -> bytes:
+    if stat.S_IMODE(path.stat().st_mode) & 0o077:
+        raise BadRequest("the file of the peer channel's secret may be read by others: chmod 600")
+    secret = path.read_bytes().strip()
+    if len(secret) < SECRET_BYTES:
+        raise BadRequest(f"the peer channel's secret is at least {SECRET_BYTES} bytes")
+    return secret
+
+
+def peer_routes(handler: PeerHandler, secret: bytes) -> list[Route]:
+    """The routes of the channel over a handler."""
+
+    async def receive(service: Service, exchange: Exchange) -> Reply:  # noqa: ARG001
+        told = exchange.headers.get(_HEADER, b"")
+        if not hmac.compare_digest(told, secret):
+            raise HttpRefusal(403, Forbidden("this channel is for processes of the same installation"))
+        exchange.body_bytes_max = BODY_BYTES_MAX
+        answer = await handler(exchange.captured[0].decode("latin-1"), await exchange.raw_body())
+        return Reply(200, answer, media_type=MEDIA_TYPE)
+
+    return [
+        Route(
+            method="POST", pattern=PREFIX + "{kind}", name="peer", handler=receive, open_to_all=True, internal=True, changes=True,
+            about="A message of another process of ours.", answers={200: None},
+        )
+    ]  # fmt: skip
+
+
+class PeerCarrier:
+    """Sends messages to other processes over kept connections."""
+
+    def __init__(self, secret: bytes) -> None:
+        self._headers = {_HEADER.decode(): secret.decode("latin-1"), "content-type": MEDIA_TYPE.decode()}
+        self._sessions: dict[str, aiohttp.ClientSession] = {}
+
+    async def send(self, address: str, kind: str, body: bytes, *, answer_s: float) -> bytes:
+        """The answer of the process at `address` to a message.
+
+        SiteUnreachable: nothing was sent. OutcomeUnknown: it was sent, and no answer came within `answer_s`. Else what the
+        other side raised.
+        """
+        session, url = self._reach(address)
+        limits = aiohttp.ClientTimeout(total=answer_s, sock_connect=_CONNECT_S)
+        try:
+            async with session.post(url + PREFIX + kind, data=body, headers=self._headers, timeout=limits) as response:
+                answer = await response.read()
+                if response.status == 200:
+                    return answer
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
+            raise SiteUnreachable("a process of ours cannot be reached") from None
+        except (TimeoutError, aiohttp.ClientError):
+            raise OutcomeUnknown("a process of ours did not answer", reason="peer") from None
+        raise _told(answer)
+
+    def _reach(self, address: str) -> tuple[aiohttp.ClientSession, str]:
+        """The session and base URL for an address."""
+        is_unix = address.startswith(UNIX)
+        place = address if is_unix else ""
+        session = self._sessions.get(place)
+        if session is None:
+            connector = (
+                aiohttp.UnixConnector(address.removeprefix(UNIX), keepalive_timeout=30)
+                if is_unix
+                else aiohttp.TCPConnector(keepalive_timeout=30)
+            )
+            session = self._sessions[place] = aiohttp.ClientSession(connector=connector, auto_decompress=False)
+        return session, "http://localhost" if is_unix else address.rstrip("/")
+
+    async def close(self) -> None:
+        """Let go of every connection."""
+        for session in self._sessions.values():
+            await session.close()
+        self._sessions.clear()
+
+
+def _told(answer: bytes) -> PolysiteError:
+    """What the other side said instead of an answer."""
+    try:
+        problem = msgspec.json.decode(answer, type=Problem)
+    except msgspec.DecodeError:
+        return OutcomeUnknown("a process of ours answered what nobody understands", reason="peer")
+    return from_code(problem.code, problem.detail, problem.attributes)
