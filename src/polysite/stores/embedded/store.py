@@ -1,0 +1,325 @@
+"""The store contract over the database file. One replica, so every level is the same."""
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from polysite.clock import Clock
+from polysite.engines.sqlite import SqliteEngine
+from polysite.engines.sqlite.cells import change_cell
+from polysite.engines.sqlite.driver import Connection
+from polysite.engines.sqlite.failures import translated
+from polysite.engines.sqlite.records import decode
+from polysite.errors import AlreadyExists, BadRequest, UnknownKey
+from polysite.stores.contract import (
+    CellChange,
+    Conditional,
+    Joint,
+    Level,
+    Predicate,
+    Store,
+    StoreCapability,
+    StoreCosts,
+    StoredPage,
+    TableWrites,
+)
+from polysite.stores.embedded import schema as ddl
+from polysite.stores.embedded.changes import Change, index_value, indexed_value, prepare
+from polysite.stores.embedded.collecting import START, Collected, Place, collect_step
+from polysite.stores.embedded.layout import PhysicalTable
+from polysite.stores.embedded.reading import PartitionPage, TablePage, TooManyExamined, check_limit, read_row
+from polysite.stores.embedded.schema import Schema, SchemaView, WriterSchema
+from polysite.values.keys import RowKey
+from polysite.values.rows import WHOLE_PARTITION, Slice, StoredRow, Write, partition_of
+from polysite.values.tables import IndexSpec, KeyspaceSpec, TableSpec, check_index, check_name, check_table
+
+T = TypeVar("T")
+
+_INLINE_LIMIT_MAX = 100
+_INLINE_EXAMINED_MAX = 400
+"""Pages up to this size are read on the loop, which is quicker than to send them to another thread."""
+
+_NEXT_STAMP = "update meta set value = max(value + 1, ?1) + ?2 where name = 'conditional_stamp' returning value - ?2"
+
+
+class EmbeddedStore(Store):
+    """The rows of one file. Give it the engine object that the cells of this process were made over."""
+
+    name = "embedded"
+    costs = StoreCosts()
+
+    def __init__(self, engine: SqliteEngine, *, clock: Clock | None = None) -> None:
+        """`clock` None: the engine's."""
+        self._engine = engine
+        self._writer = engine.writer
+        self._clock = clock or engine.clock
+        self._schema = SchemaView()
+        self._collect_place: Place = START
+        capabilities: set[StoreCapability] = {"conditional_write", "expiry", "joint"}
+        if engine.is_durable:
+            capabilities.add("durable")
+        self.capabilities = frozenset(capabilities)
+
+    async def start(self) -> None:
+        await self._engine.start()
+
+    async def close(self) -> None:
+        await self._engine.close()
+
+    async def create_keyspace(self, spec: KeyspaceSpec) -> bool:
+        check_name(spec.name, "keyspace")
+        return await self._change_schema(ddl.create_keyspace, spec)
+
+    async def drop_keyspace(self, name: str) -> bool:
+        return await self._change_schema(ddl.drop_keyspace, name)
+
+    async def keyspaces(self) -> list[KeyspaceSpec]:
+        return list(self._latest().keyspaces.values())
+
+    async def create_table(self, spec: TableSpec) -> bool:
+        return await self._change_schema(ddl.create_table, check_table(spec))
+
+    async def drop_table(self, keyspace: str, name: str) -> bool:
+        return await self._change_schema(ddl.drop_table, keyspace, name)
+
+    async def tables(self, keyspace: str) -> list[TableSpec]:
+        schema = self._latest()
+        if keyspace not in schema.keyspaces:
+            raise UnknownKey("there is no such keyspace", keyspace=keyspace)
+        return [table.spec for (of_keyspace, _), table in sorted(schema.tables.items()) if of_keyspace == keyspace]
+
+    async def table(self, keyspace: str, name: str) -> TableSpec:
+        return self._latest().table(keyspace, name).spec
+
+    async def create_index(self, keyspace: str, table: str, index: IndexSpec) -> bool:
+        check_index(await self.table(keyspace, table), index)
+
+        def job(connection: Connection) -> bool:
+            physical = WriterSchema.of(connection).current(connection).table(keyspace, table)
+            for there in physical.indexes:
+                if there.spec == index:
+                    return False
+                if there.spec.name == index.name or there.spec.column == index.column:
+                    raise AlreadyExists("there is another index of that name or over that column", index=index.name)
+            made = ddl.add_index(connection, physical, index)
+            WriterSchema.of(connection).change(connection)
+            _fill_index(connection, WriterSchema.of(connection).current(connection).by_number[physical.number], made)
+            return True
+
+        return await self._writer.submit(job)
+
+    async def drop_index(self, keyspace: str, table: str, index_name: str) -> bool:
+        def job(connection: Connection) -> bool:
+            physical = WriterSchema.of(connection).current(connection).table(keyspace, table)
+            dropped = ddl.remove_index(connection, physical, index_name)
+            if dropped:
+                WriterSchema.of(connection).change(connection)
+            return dropped
+
+        return await self._writer.submit(job)
+
+    async def read(self, table: TableSpec, key: RowKey, level: Level) -> StoredRow:  # noqa: ARG002
+        try:
+            with translated:
+                return read_row(self._engine.reader, self._resolve(table), key, self._clock.wall_us())
+        except UnknownKey:
+            self._schema.forget()
+        with translated:
+            return read_row(self._engine.reader, self._resolve(table), key, self._clock.wall_us())
+
+    async def read_partition(
+        self,
+        table: TableSpec,
+        partition: tuple[bytes, ...],
+        level: Level,  # noqa: ARG002
+        *,
+        slice: Slice = WHOLE_PARTITION,
+        limit: int,
+        cursor: bytes | None = None,
+        reverse: bool = False,
+    ) -> StoredPage:
+        check_limit(limit)
+
+        def ask() -> PartitionPage:
+            physical = self._resolve(table)
+            data = physical.partition(partition)
+            interval = physical.interval(slice)
+            return PartitionPage(physical, partition, data, interval, limit, reverse, cursor, self._clock.wall_us())
+
+        return await self._page(ask, limit)
+
+    async def scan(
+        self,
+        table: TableSpec,
+        level: Level,  # noqa: ARG002
+        *,
+        index: tuple[str, bytes] | None = None,
+        limit: int,
+        cursor: bytes | None = None,
+    ) -> StoredPage:
+        check_limit(limit)
+
+        def ask() -> TablePage:
+            physical = self._resolve(table)
+            now_us = self._clock.wall_us()
+            if index is None:
+                return TablePage(physical, None, b"", limit, cursor, now_us)
+            column, value = index
+            for there in physical.indexes:
+                if there.spec.column == column:
+                    return TablePage(physical, there, value, limit, cursor, now_us)
+            raise UnknownKey("there is no index over that column", keyspace=table.keyspace, table=table.name)
+
+        return await self._page(ask, limit)
+
+    async def write(self, table: TableSpec, writes: Sequence[Write], level: Level) -> None:  # noqa: ARG002
+        if not writes:
+            return
+        physical = self._resolve(table)
+        changes = prepare(physical, writes, self._clock.wall_us())
+
+        def job(connection: Connection) -> None:
+            self._apply(connection, physical.number, changes)
+
+        await self._writer.submit(job)
+
+    async def write_if(self, table: TableSpec, expect: Sequence[Predicate], writes: Sequence[Write]) -> Conditional:
+        if table.writes != "conditional":
+            raise BadRequest("conditional writes need a table whose `writes` is conditional")
+        physical = self._resolve(table)
+        now_us = self._clock.wall_us()
+        if len({partition_of(write) for write in writes} | {item.key.partition for item in expect}) > 1:
+            raise BadRequest("the predicates and writes of a conditional write are all of one partition")
+        prepare(physical, writes, now_us, first_stamp=1)
+        for item in expect:
+            physical.place(item.key)
+            for column in item.equals:
+                physical.spec.type_of(column)
+
+        def job(connection: Connection) -> Conditional:
+            current = self._current(connection, physical.number)
+            rows = [read_row(connection, current, item.key, now_us) for item in expect]
+            if not all(_holds(current, item, row) for item, row in zip(expect, rows, strict=True)):
+                return Conditional(False, rows)
+            if writes:
+                found = connection.first(_NEXT_STAMP, (now_us, len(writes)))
+                assert found is not None
+                self._apply(connection, physical.number, prepare(current, writes, now_us, first_stamp=found[0]))
+            return Conditional(True, [])
+
+        return await self._writer.submit(job)
+
+    async def joint(
+        self, change: CellChange | None, writes: Sequence[TableWrites], reads: Sequence[tuple[TableSpec, RowKey]] = ()
+    ) -> tuple[Joint, list[StoredRow]]:
+        now_us = self._clock.wall_us()
+        planned: list[tuple[int, list[Change]]] = []
+        for item in writes:
+            physical = self._resolve(item.table)
+            planned.append((physical.number, prepare(physical, item.writes, now_us)))
+        wanted = [(self._resolve(spec), key) for spec, key in reads]
+        for physical, key in wanted:
+            physical.place(key)
+
+        def job(connection: Connection) -> tuple[Joint, list[StoredRow]]:
+            tables = [self._current(connection, physical.number) for physical, _ in wanted]
+            for number, _ in planned:
+                self._current(connection, number)
+            rows = [read_row(connection, table, key, now_us) for table, (_, key) in zip(tables, wanted, strict=True)]
+            answer = Joint(True, 0, b"")
+            if change is not None:
+                answer = Joint(*change_cell(connection, change.key, change.expected_version, change.content))
+            if answer.applied:
+                for number, changes in planned:
+                    self._apply(connection, number, changes)
+            return answer, rows
+
+        answer = await self._writer.submit(job)
+        if change is not None and answer[0].applied:
+            self._engine.tell(change.key)
+        return answer
+
+    async def collect_tombstones(self, *, rows_max: int = 1_000) -> Collected:
+        """One step of the janitor: go on where the last one ended, look at up to `rows_max` rows, drop tombstones older than
+        `TOMBSTONE_LIFE_S` and the bytes of values that expired. What reads show stays as it is."""
+        place, now_us = self._collect_place, self._clock.wall_us()
+
+        def job(connection: Connection) -> tuple[Collected, Place]:
+            return collect_step(connection, WriterSchema.of(connection).current(connection), place, now_us, rows_max)
+
+        collected, self._collect_place = await self._writer.submit(job)
+        return collected
+
+    async def _change_schema(self, change: Callable[..., bool], *arguments: object) -> bool:
+        def job(connection: Connection) -> bool:
+            return change(connection, *arguments)
+
+        return await self._writer.submit(job)
+
+    def _apply(self, connection: Connection, number: int, changes: Sequence[Change]) -> None:
+        table = self._current(connection, number)
+        for change in changes:
+            if change.apply(connection, table):
+                ddl.mark_ranged(connection, table)
+                table = self._current(connection, number)
+
+    def _current(self, connection: Connection, number: int) -> PhysicalTable:
+        """The table as the writer's transaction sees it."""
+        found = WriterSchema.of(connection).current(connection).by_number.get(number)
+        if found is None:
+            raise UnknownKey("there is no such table any more")
+        return found
+
+    def _latest(self) -> Schema:
+        with translated:
+            return self._schema.latest(self._engine.reader)
+
+    def _resolve(self, spec: TableSpec) -> PhysicalTable:
+        """The table in the file, as this process last saw it; looked up anew before it is said not to be there."""
+        known = self._schema.known(self._engine.reader)
+        try:
+            return known.resolve(spec)
+        except UnknownKey:
+            return self._latest().resolve(spec)
+
+    async def _page(self, ask: "Callable[[], PartitionPage | TablePage]", limit: int) -> StoredPage:
+        try:
+            return await self._read_page(ask(), limit)
+        except UnknownKey:
+            self._schema.forget()
+        return await self._read_page(ask(), limit)
+
+    async def _read_page(self, page: "PartitionPage | TablePage", limit: int) -> StoredPage:
+        if limit <= _INLINE_LIMIT_MAX:
+            try:
+                with translated:
+                    return page.read(self._engine.reader, _INLINE_EXAMINED_MAX)
+            except TooManyExamined:
+                pass
+        return await self._engine.in_pool(page.read)
+
+
+def _holds(table: PhysicalTable, item: Predicate, row: StoredRow) -> bool:
+    if item.exists is not None and item.exists != row.present:
+        return False
+    return all(_value(table, row, column) == wanted for column, wanted in item.equals.items())
+
+
+def _value(table: PhysicalTable, row: StoredRow, column: str) -> bytes | None:
+    """The serialised value of any column, None for null; a row that is not there has every column null."""
+    cell = row.cells.get(column)
+    if cell is not None or not row.present or column not in table.spec.key_names:
+        return None if cell is None else cell.value
+    return (row.key.partition + row.key.clustering)[table.spec.key_names.index(column)]
+
+
+def _fill_index(connection: Connection, table: PhysicalTable, made: int) -> None:
+    """Make the index's table and enter every row that is there."""
+    (index,) = [index for index in table.indexes if index.made == made]
+    connection.run(index.create)
+    place: tuple[bytes, bytes] = (b"", b"")
+    while rows := connection.all(table.every_row, (*place, 1_000)):
+        for partition, position, clustering, data, _ in rows:
+            value = indexed_value(index, clustering, decode(data))
+            if value is not None:
+                connection.change(index.add, (index_value(value), partition, position))
+        place = rows[-1][:2]
