@@ -72,8 +72,8 @@ def _durations() -> st.SearchStrategy[Duration]:
     parts = st.tuples(_signed(32), _signed(32), _signed(64))
     return st.one_of(
         parts.filter(lambda found: min(found) >= 0 or max(found) <= 0),
-        parts.map(lambda found: (abs(found[0] + 1), abs(found[1] + 1), abs(found[2] + 1))),
-        parts.map(lambda found: (-abs(found[0] + 1), -abs(found[1] + 1), -abs(found[2] + 1))),
+        parts.map(lambda found: tuple(part if part >= 0 else ~part for part in found)),
+        parts.map(lambda found: tuple(part if part < 0 else ~part for part in found)),
     ).map(lambda found: Duration(*found))
 
 

@@ -190,6 +190,43 @@ def test_decimals_of_another_scale_are_one_clustering_value() -> None:
     assert _key(decimal, Decimal("-1E+2147483648")) < _key(decimal, Decimal("-1E-2147483647"))
 
 
+@given(pair=spellings((*ORDERED_SCALARS, *["decimal"] * 20)).flatmap(_pairs))
+@example(pair=("decimal", Decimal("0E+9"), Decimal("0.00")))
+@example(pair=("decimal", Decimal("10E+2147483647"), Decimal("1E+2147483648")))
+@example(pair=("map<decimal, decimal>", [(Decimal("1.0"), Decimal("2.0"))], [(Decimal(1), Decimal("2.00"))]))
+@example(pair=("tuple<decimal, int>", (Decimal("-1.0"), None), (Decimal(-1), None)))
+@example(pair=("set<decimal>", [Decimal(-100)], [Decimal("-1E+2")]))
+def test_one_form_for_each_clustering_value(pair: tuple[str, Any, Any]) -> None:
+    """Goal: rows that a table counts as one can be counted as one by their bytes. Method: the clustering form keeps the
+    order key, is its own clustering form, and is equal for two values exactly when their keys are."""
+    cql_type = parse_type(pair[0])
+    data = [cql_type.serialise(value) for value in pair[1:]]
+    forms = [cql_type.clustering_bytes(one) for one in data]
+    keys = [cql_type.order_key(one) for one in data]
+    assert [cql_type.order_key(form) for form in forms] == keys
+    assert [cql_type.clustering_bytes(form) for form in forms] == forms
+    assert (forms[0] == forms[1]) == (keys[0] == keys[1])
+    assert cql_type.holds_decimals or forms == data
+
+
+@pytest.mark.parametrize(
+    ("given_text", "kept"),
+    [
+        ("1.00", "1"),
+        ("100", "100"),
+        ("1E+2", "100"),
+        ("-0.50", "-0.5"),
+        ("0E+9", "0"),
+        ("2E+50", "2E+50"),
+        ("20E+49", "2E+50"),
+    ],
+)
+def test_clustering_decimals_read_well(given_text: str, kept: str) -> None:
+    """Goal: the one form of a clustering decimal is the one a person would write."""
+    decimal = parse_type("decimal")
+    assert decimal.bytes_to_json(decimal.clustering_bytes(decimal.json_to_bytes(given_text))) == kept
+
+
 def test_keys_of_bytes_that_serialise_never_writes() -> None:
     """Goal: a value stored by another program in another form sorts where the value belongs."""
     assert parse_type("varint").order_key(b"\x00\x05") == parse_type("varint").order_key(b"\x05")

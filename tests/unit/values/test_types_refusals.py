@@ -249,6 +249,7 @@ NOT_BYTES: list[tuple[str, str]] = [
     ("list<int>", "ffffffff"),
     ("list<int>", "00000000 00"),
     ("list<int>", "00000001 ffffffff"),
+    ("list<int>", "00000000 ffffffff"),
     ("list<int>", "00000002 00000004 00000001"),
     ("list<int>", "00000001 00000005 00000001"),
     ("list<int>", "00000001 00000002 0001"),

@@ -75,6 +75,11 @@ class CqlType(ABC):
         """Whether values have an order, and so may stand in a key, a set or the keys of a map: all but `duration`."""
         return all(parameter.is_orderable for parameter in self.parameters)
 
+    @property
+    def holds_decimals(self) -> bool:
+        """Whether `clustering_bytes` may differ from what it is given."""
+        return any(parameter.holds_decimals for parameter in self.parameters)
+
     @abstractmethod
     def serialise(self, value: object) -> bytes:
         """The native-protocol bytes (version 3 and later) of a Python value."""
@@ -108,6 +113,14 @@ class CqlType(ABC):
         is when they are the same bytes, except for decimal, where 1.0 and 1.00 share a key, and for bytes that
         `serialise` never writes (a varint with needless leading bytes, a NaN of another bit pattern).
         """
+
+    def clustering_bytes(self, data: bytes) -> bytes:
+        """The one serialised form of all values that have the order key of `data`: equal bytes, equal clustering value.
+
+        Only decimals have several forms (1, 1.0, 1.00); they lose their needless zeros here. Meant for clustering columns, never
+        for partition columns, where Cassandra counts the forms as different keys.
+        """
+        return data
 
     def order_key_descending(self, data: bytes) -> bytes:
         """`order_key` for a column that is clustered in descending order: the same bytes, complemented."""

@@ -36,19 +36,38 @@ class CompoundType(CqlType):
         return msgspec.json.encode(self.to_json(value)).decode("utf-8")
 
 
-class ListType(CompoundType):
-    """list: Python list (a tuple is taken too), JSON array. Sorted element by element, the shorter first."""
+class ElementsType(CompoundType):
+    """What list and set share: a counted row of elements of one type."""
 
     __slots__ = ("_element",)
     _element: CqlType
     is_collection: ClassVar[bool] = True
-    value_form = "a list without None"
     json_form = "an array without null"
     text_form = "a JSON array without null"
 
-    def __init__(self, element: CqlType) -> None:
-        super().__init__("list", (element,))
+    def __init__(self, name: str, element: CqlType) -> None:
+        super().__init__(name, (element,))
         self._keep(_element=element)
+
+    def bytes_to_json(self, data: bytes) -> list[object]:
+        return [self._element.bytes_to_json(part) for part in split_counted(self, data, 1)]
+
+    def order_key(self, data: bytes) -> bytes:
+        return _key_of_elements(self._element.order_key(part) for part in split_counted(self, data, 1))
+
+    def clustering_bytes(self, data: bytes) -> bytes:
+        parts = split_counted(self, data, 1)
+        return join_counted(len(parts), [self._element.clustering_bytes(part) for part in parts])
+
+
+class ListType(ElementsType):
+    """list: Python list (a tuple is taken too), JSON array. Sorted element by element, the shorter first."""
+
+    __slots__ = ()
+    value_form = "a list without None"
+
+    def __init__(self, element: CqlType) -> None:
+        super().__init__("list", element)
 
     def serialise(self, value: object) -> bytes:
         if not isinstance(value, list | tuple):
@@ -65,30 +84,19 @@ class ListType(CompoundType):
         to_bytes = self._element.json_to_bytes
         return join_counted(len(value), [to_bytes(element) for element in value])
 
-    def bytes_to_json(self, data: bytes) -> list[object]:
-        return [self._element.bytes_to_json(part) for part in split_counted(self, data, 1)]
 
-    def order_key(self, data: bytes) -> bytes:
-        return _key_of_elements(self._element.order_key(part) for part in split_counted(self, data, 1))
-
-
-class SetType(CompoundType):
+class SetType(ElementsType):
     """set: Python frozenset (a set or list is taken too), JSON array; written in the order of the elements.
 
     Elements that CQL counts as one are merged. What is read is a frozenset; where Python cannot hold that (elements
     that are lists or maps, or 0.0 beside -0.0, which Python counts as one) it is a list in the order of the elements.
     """
 
-    __slots__ = ("_element",)
-    _element: CqlType
-    is_collection: ClassVar[bool] = True
+    __slots__ = ()
     value_form = "a set or a list without None"
-    json_form = "an array without null"
-    text_form = "a JSON array without null"
 
     def __init__(self, element: CqlType) -> None:
-        super().__init__("set", (element,))
-        self._keep(_element=element)
+        super().__init__("set", element)
 
     def serialise(self, value: object) -> bytes:
         if not isinstance(value, set | frozenset | list):
@@ -113,12 +121,6 @@ class SetType(CompoundType):
         if not isinstance(value, list):
             raise self.refuse_json(value)
         return self._join([self._element.json_to_bytes(element) for element in value])
-
-    def bytes_to_json(self, data: bytes) -> list[object]:
-        return [self._element.bytes_to_json(part) for part in split_counted(self, data, 1)]
-
-    def order_key(self, data: bytes) -> bytes:
-        return _key_of_elements(self._element.order_key(part) for part in split_counted(self, data, 1))
 
 
 class MapType(CompoundType):
@@ -205,6 +207,11 @@ class MapType(CompoundType):
             self._key.order_key(key) + self._value.order_key(value) for key, value in self._entries(data)
         )
 
+    def clustering_bytes(self, data: bytes) -> bytes:
+        key_bytes, value_bytes = self._key.clustering_bytes, self._value.clustering_bytes
+        parts = [part for key, value in self._entries(data) for part in (key_bytes(key), value_bytes(value))]
+        return join_counted(len(parts) // 2, parts)
+
 
 class TupleType(CompoundType):
     """tuple: Python tuple (a list is taken too), JSON array; None and null may stand in it.
@@ -257,6 +264,12 @@ class TupleType(CompoundType):
     def order_key(self, data: bytes) -> bytes:
         return b"".join(
             _order.NULL if part is None else _order.PRESENT + part_type.order_key(part)
+            for part_type, part in zip(self.parameters, self._split(data), strict=True)
+        )
+
+    def clustering_bytes(self, data: bytes) -> bytes:
+        return join_lengths(
+            None if part is None else part_type.clustering_bytes(part)
             for part_type, part in zip(self.parameters, self._split(data), strict=True)
         )
 

@@ -19,6 +19,8 @@ _NUMBER_TEXT_MAX = 2600
 _INTEGER = re.compile(r"-?[0-9]+")
 _DECIMAL = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,10})?")
 _FLOAT_WORDS = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
+_PLAIN_DIGITS_MAX = 40
+"""Clustering values of up to so many digits are shown as 100 and not as 1E+2."""
 _SCALE_MIN, _SCALE_MAX = -(2**31), 2**31 - 1
 
 
@@ -358,6 +360,22 @@ class DecimalType(StringFormType[Decimal]):
 
     def order_key(self, data: bytes) -> bytes:
         return _order.key_of_decimal(*self._parts(data))
+
+    @property
+    def holds_decimals(self) -> bool:
+        return True
+
+    def clustering_bytes(self, data: bytes) -> bytes:
+        unscaled, scale = self._parts(data)
+        if unscaled == 0:
+            return b"\x00\x00\x00\x00\x00"
+        digits = str(unscaled)
+        # At the far end of the scales the last zeros must stay; then all forms of the number keep the same ones.
+        zeros = min(len(digits) - len(digits.rstrip("0")), scale - _SCALE_MIN)
+        digits, scale = digits[: len(digits) - zeros], scale - zeros
+        if scale < 0 and len(digits) - scale <= _PLAIN_DIGITS_MAX:
+            digits, scale = digits + "0" * -scale, 0
+        return struct.pack(">i", scale) + varint_bytes(int(digits))
 
 
 def varint_length(number: int) -> int:
