@@ -14,11 +14,11 @@ PYTHON = sys.executable
 BIN = Path(PYTHON).parent
 
 STEPS: dict[str, list[str | Path]] = {
-    "format": [BIN / "ruff", "format", "--check", "--quiet", "."],
+    "format": [BIN / "ruff", "format", "--check", "--quiet", "--output-format", "concise", "."],
     "lint": [BIN / "ruff", "check", "--quiet", "--output-format", "concise", "."],
     "types": [BIN / "mypy", "--no-error-summary", *PYTHON_FOLDERS],
-    "public types": [BIN / "basedpyright", "--verifytypes", "polysite", "--ignoreexternal"],
-    "imports": [BIN / "lint-imports"],
+    "public types": [PYTHON, "scripts/check_public_types.py"],
+    "imports": [BIN / "lint-imports", "--no-logo"],
     "generated": [PYTHON, "scripts/generate_sync.py", "--check"],
     "reference": [PYTHON, "scripts/generate_reference.py", "--check"],
     "docs": [PYTHON, "scripts/check_docs.py"],

@@ -46,7 +46,7 @@ class PolysiteError(Exception):
 
         Without `message` the first line of the class's docstring is the message.
         """
-        self.message = message if message is not None else (type(self).__doc__ or "").split("\n", 1)[0]
+        self.message: str = message if message is not None else (type(self).__doc__ or "").split("\n", 1)[0]
         self.attributes = attributes
         super().__init__(self.message)
 
@@ -202,7 +202,7 @@ class OutcomeUnknown(PolysiteError):
     """It was sent and not answered: it may have happened."""
 
     code = "outcome_unknown"
-    outcome = "unknown"
+    outcome: ClassVar[Outcome] = "unknown"
 
 
 def all_codes() -> dict[str, type[PolysiteError]]:

@@ -18,7 +18,7 @@ class AsyncPace:
 
     def __init__(self, runtime: Runtime | None = None) -> None:
         """`runtime` None: the machine's own clock and randomness."""
-        self.runtime = runtime if runtime is not None else Runtime()
+        self.runtime: Runtime = runtime if runtime is not None else Runtime()
 
     async def sleep_s(self, duration_s: float) -> None:
         await self.runtime.clock.sleep_s(duration_s)

@@ -37,7 +37,7 @@ class Carrier:
         self._current = 0
         self._retries = retries
         self._answer_s = answer_s
-        self.pace = pace if pace is not None else AsyncPace()
+        self.pace: AsyncPace = pace if pace is not None else AsyncPace()
         self._headers = {"accept": "application/json"}
         if bearer is not None:
             self._headers["authorization"] = f"Bearer {bearer}"

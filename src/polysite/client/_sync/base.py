@@ -14,7 +14,7 @@ class SiteBase:
     def __init__(self, coordinator: Coordinator, *, pace: Pace | None = None) -> None:
         """`pace` None: the machine's own clock and randomness."""
         self.coordinator = coordinator
-        self.pace = pace if pace is not None else Pace()
+        self.pace: Pace = pace if pace is not None else Pace()
         self.round_trips: float = 0
         """Wide-area round trips that calls through this object have waited for so far, added up."""
 
