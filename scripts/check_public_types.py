@@ -30,7 +30,7 @@ def main() -> int:
     """Print each public name whose type is not completely known, and why; 1 if there is any."""
     # The check runs the `python` of PATH to find the package, whatever else it is told.
     environment = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}"}
-    command = [BIN / "basedpyright", "--verifytypes", "polysite", "--ignoreexternal", "--outputjson"]
+    command: list[str | Path] = [BIN / "basedpyright", "--verifytypes", "polysite", "--ignoreexternal", "--outputjson"]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     report = json.loads(done.stdout)
     symbols = report["typeCompleteness"]["symbols"]
