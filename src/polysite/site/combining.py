@@ -1,0 +1,265 @@
+"""Changes of cells: the wishes of this process for one key are gathered into one compare-and-set at a time.
+
+What a change is, and what became of one that was not answered, is decided in `core.combine`; here it is carried out.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from polysite.core import combine, lock_cell
+from polysite.core.combine import WISHES_MAX, AskedWish, Change, Happened, NotMade, SendAgain, Undecided
+from polysite.core.lock_cell import LockCell
+from polysite.core.wishes import Result, Wish, unknown
+from polysite.errors import OutcomeUnknown, PolysiteError, Unavailable
+from polysite.site.context import SiteContext
+from polysite.site.keys import UNSEEN, KeyState
+
+RESOLVE_ATTEMPTS_MAX = 8
+RESOLVE_PAUSE_S = 0.05
+RESOLVE_PAUSE_S_MAX = 2.0
+REFUSALS_BEFORE_JITTER = 4
+
+
+class WishAnswer(NamedTuple):
+    """How a wish was decided.
+
+    `sent_s`: when the change that carried it was first sent (own monotonic clock). `expected_version`: the version that
+    change stood on; `version` and `cell`: the newest view when it was known. `round_trips` were waited for.
+    """
+
+    result: Result
+    sent_s: float
+    expected_version: int
+    version: int
+    cell: LockCell
+    round_trips: float
+
+
+class PendingWish:
+    """A wish that waits for its change. `decided` is called once, before the sessions of the key see the new cell; `failed`
+    if it cannot be decided. `future` is what the author waits on, None if nobody does."""
+
+    __slots__ = ("asked", "decided", "failed", "future", "sent_s", "trips")
+
+    def __init__(
+        self,
+        asked: AskedWish,
+        trips: float,
+        decided: Callable[[WishAnswer], None] | None,
+        failed: Callable[[PolysiteError], None] | None,
+    ) -> None:
+        self.asked = asked
+        self.trips = trips
+        self.decided = decided
+        self.failed = failed
+        self.future: asyncio.Future[WishAnswer] | None = None
+        self.sent_s: float | None = None
+        """When a change with this wish was first sent: leases count from there, however it was then found out (I15)."""
+
+
+class Combiner:
+    """Carries out changes. `seen` is told of every newer cell, after the wishes of the change were decided."""
+
+    def __init__(self, context: SiteContext, seen: Callable[[KeyState], None]) -> None:
+        self._context = context
+        self._cells = context.cells
+        self._clock = context.clock
+        self._seen = seen
+        self.release_key: Callable[[KeyState], None] = lambda _state: None
+        """Called when a key's driver has ended: the driver counts as a user of the key."""
+
+    async def ask(
+        self, state: KeyState, wish: Wish, *, decided: Callable[[WishAnswer], None] | None = None
+    ) -> WishAnswer:
+        """Have a wish decided. OutcomeUnknown if that could not be found out, Unavailable if it was not sent.
+
+        Giving up the wait does not take the wish back: `decided` is called all the same.
+        """
+        pending = self.submit(state, wish, decided=decided)
+        pending.future = asyncio.get_running_loop().create_future()
+        return await pending.future
+
+    def submit(
+        self,
+        state: KeyState,
+        wish: Wish,
+        *,
+        decided: Callable[[WishAnswer], None] | None = None,
+        failed: Callable[[PolysiteError], None] | None = None,
+    ) -> PendingWish:
+        """Put a wish into the next change of the key, without waiting."""
+        pending = PendingWish(AskedWish(self._context.new_id(), state.version, wish), state.trips, decided, failed)
+        state.pending.append(pending)
+        if not state.driving:
+            state.driving = True
+            state.users += 1
+            self._context.background(self._drive(state), name="site-change")
+        return pending
+
+    async def look(self, state: KeyState, *, linearizable: bool = False) -> float:
+        """Take in the cell as the nearest replica has it, or as it is now; answers the round trips."""
+        if linearizable:
+            view = await self._cells.read(state.encoded)
+            cost = self._cells.costs.read
+        else:
+            view = await self._cells.read_local(state.encoded)
+            cost = self._cells.costs.read_local
+        self.take(state, view.version, view.content)
+        return cost
+
+    def take(self, state: KeyState, version: int, content: bytes) -> None:
+        """Take in a cell that came from anywhere; older ones than the newest known are ignored."""
+        if version > state.version and state.take_view(version, lock_cell.decode(content)):
+            self._seen(state)
+
+    async def _drive(self, state: KeyState) -> None:
+        try:
+            while state.pending:
+                await state.enter()
+                try:
+                    await self._change(state, state.pending[:WISHES_MAX])
+                finally:
+                    state.leave()
+        except BaseException as error:
+            # Nobody else drives this key: whoever waits must not wait for ever.
+            told = OutcomeUnknown("the process is closing") if isinstance(error, asyncio.CancelledError) else None
+            self._fail(state, list(state.pending), told or OutcomeUnknown(f"the change failed: {type(error).__name__}"))
+            raise
+        finally:
+            state.driving = False
+            self.release_key(state)
+
+    async def _change(self, state: KeyState, wishes: list[PendingWish]) -> None:
+        """Have these wishes decided by one change; those that another change must carry stay pending."""
+        try:
+            if state.version == UNSEEN:
+                state.trips += await self.look(state)
+            refusals = 0
+            while wishes:
+                self._refresh(state, wishes)
+                change = self._build(state, wishes)
+                if not change.effective and not change.expired:
+                    before = state.version
+                    state.trips += await self.look(state, linearizable=True)
+                    if state.version == before:
+                        self._decide(state, wishes, change.results, change.expected_version)
+                        return
+                    continue
+                if await self._send(state, wishes, change):
+                    return
+                # Whoever asked meanwhile comes along.
+                wishes = state.pending[:WISHES_MAX]
+                refusals += 1
+                if refusals >= REFUSALS_BEFORE_JITTER:
+                    delay_s = combine.own_attempt_delay_s(
+                        max(self._context.rtt_s, 0.001), refusals, self._context.randomness.uniform(0.0, 0.999)
+                    )
+                    await self._clock.sleep_s(delay_s)
+        except PolysiteError as error:
+            self._fail(state, wishes, error)
+
+    def _build(self, state: KeyState, wishes: list[PendingWish]) -> Change:
+        return combine.build_change(
+            state.cell,
+            state.version,
+            [pending.asked for pending in wishes],
+            change_id=self._context.new_id(),
+            author=self._context.author,
+            now=self._context.now_stamp(),
+        )
+
+    def _refresh(self, state: KeyState, wishes: list[PendingWish]) -> None:
+        """A wish of this process that no change under way carries may count as asked now, unless the cell remembers it."""
+        for pending in wishes:
+            asked = pending.asked
+            if asked.seen_version != state.version and lock_cell.find_wish(state.cell, asked.wish_id) is None:
+                pending.asked = AskedWish(asked.wish_id, state.version, asked.wish)
+
+    async def _send(self, state: KeyState, wishes: list[PendingWish], change: Change) -> bool:
+        """Send a change until it is known what became of it. True: every wish of it is decided."""
+        sent_s = self._clock.monotonic_s()
+        for pending in wishes:
+            if pending.sent_s is None:
+                pending.sent_s = sent_s
+        costs = self._cells.costs
+        for attempt in range(RESOLVE_ATTEMPTS_MAX):
+            try:
+                answer = await self._cells.compare_and_set(state.encoded, change.expected_version, change.content)
+            except OutcomeUnknown:
+                state.trips += costs.compare_and_set
+            except Unavailable:
+                if attempt == 0:
+                    raise
+            else:
+                if answer.applied:
+                    state.trips += costs.compare_and_set
+                    state.take_view(change.expected_version + 1, change.cell)
+                    self._decide(state, wishes, change.results, change.expected_version)
+                    self._seen(state)
+                    return True
+                state.trips += costs.compare_and_set_refused
+                if attempt == 0:
+                    self.take(state, answer.view.version, answer.view.content)
+                    return False
+            # From here on an earlier sending may have been carried out: only a linearizable read tells.
+            if await self._resolve(state, wishes, change):
+                return not any(pending in state.pending for pending in wishes)
+            pause_s = min(RESOLVE_PAUSE_S_MAX, RESOLVE_PAUSE_S * 2**attempt)
+            await self._clock.sleep_s(self._context.randomness.uniform(pause_s / 2, pause_s))
+        raise unknown()
+
+    async def _resolve(self, state: KeyState, wishes: list[PendingWish], change: Change) -> bool:
+        """Find out what became of a change without an answer. False: send the identical change again."""
+        try:
+            state.trips += await self.look(state, linearizable=True)
+        except Unavailable:
+            return False
+        resolution = combine.resolve_unknown(change, state.version, state.cell)
+        if isinstance(resolution, SendAgain):
+            return False
+        if isinstance(resolution, Happened):
+            self._decide(state, wishes, resolution.results, change.expected_version)
+        elif isinstance(resolution, NotMade):
+            self._decide(state, wishes, resolution.decided, change.expected_version)
+        else:
+            assert isinstance(resolution, Undecided)
+            self._decide(state, wishes, resolution.decided, change.expected_version)
+            lost = set(resolution.open)
+            self._fail(state, [pending for pending in wishes if pending.asked.wish_id in lost], unknown())
+        # A session whose enqueue or take-over was just found is registered only now, so the view is told again.
+        self._seen(state)
+        return True
+
+    def _decide(
+        self,
+        state: KeyState,
+        wishes: list[PendingWish],
+        results: Mapping[bytes, Result],
+        expected_version: int,
+    ) -> None:
+        for pending in wishes:
+            result = results.get(pending.asked.wish_id)
+            if result is None or pending not in state.pending:
+                continue
+            state.pending.remove(pending)
+            sent_s = self._clock.monotonic_s() if pending.sent_s is None else pending.sent_s
+            answer = WishAnswer(
+                result, sent_s, expected_version, state.version, state.cell, state.trips - pending.trips
+            )
+            if pending.decided is not None:
+                pending.decided(answer)
+            if pending.future is not None and not pending.future.done():
+                pending.future.set_result(answer)
+
+    def _fail(self, state: KeyState, wishes: list[PendingWish], error: PolysiteError) -> None:
+        for pending in wishes:
+            if pending not in state.pending:
+                continue
+            state.pending.remove(pending)
+            if pending.failed is not None:
+                pending.failed(error)
+            if pending.future is not None and not pending.future.done():
+                pending.future.set_exception(error)
+                # The author may be gone; that is no unretrieved error.
+                pending.future.exception()

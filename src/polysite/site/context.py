@@ -1,0 +1,81 @@
+"""What every part of one process's coordinator stands on."""
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from typing import Any
+
+from polysite.cells.contract import Cells
+from polysite.clock import Runtime
+from polysite.core.lock_cell import Author
+from polysite.core.session import SessionSettings
+from polysite.core.stamps import now_stamp
+from polysite.core.wishes import ID_BYTES, QUEUE_MAX
+from polysite.errors import PolysiteError
+from polysite.site.events import EventHub
+from polysite.site.settings import SiteSettings
+from polysite.site.timers import Timers
+from polysite.stores.contract import Store
+
+_log = logging.getLogger(__name__)
+
+
+class SiteContext:
+    """Engines, clocks, chance, timers and this process's name; `author` is set when the process has its slot."""
+
+    def __init__(self, store: Store, cells: Cells, runtime: Runtime, settings: SiteSettings) -> None:
+        self.store = store
+        self.cells = cells
+        self.clock = runtime.clock
+        self.randomness = runtime.randomness
+        self.spawner = runtime.spawner
+        self.settings = settings
+        self.timers = Timers(runtime)
+        self.events = EventHub(settings.site, runtime.clock, settings.events_max)
+        self.author = Author(settings.site, "", "")
+        self.rtt_s = settings.majority_rtt_ms / 1000
+        self.site_limit = max(1, QUEUE_MAX // settings.sites)
+        self.joint = settings.joint and "joint" in store.capabilities and "joint" in cells.capabilities
+        self.expiry = "expiry" in store.capabilities
+        self.session_settings = SessionSettings(
+            settle_rows_max=settings.settle_rows_max,
+            settle_bytes_max=settings.settle_bytes_max,
+            absent_life_ms=864_000_000 if self.expiry else None,
+        )
+        self.closing = False
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    def new_id(self) -> bytes:
+        """A fresh id, secret or nonce."""
+        return self.randomness.random_bytes(ID_BYTES)
+
+    def now_stamp(self) -> int:
+        """The stamp of this moment."""
+        return now_stamp(self.clock.wall_us())
+
+    def background(self, work: Coroutine[Any, Any, Any], *, name: str) -> "asyncio.Task[Any]":
+        """Carry on with something nobody waits for; its failure is logged, `close` waits for it or cancels it."""
+        task = self.spawner.spawn(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: "asyncio.Task[Any]") -> None:
+        self._tasks.discard(task)
+        if task.cancelled():
+            return
+        error = task.exception()
+        if error is None:
+            return
+        if isinstance(error, PolysiteError):
+            _log.info("background work %s ended with %s", task.get_name(), error.code)
+        else:
+            _log.error("background work %s failed", task.get_name(), exc_info=error)
+
+    async def end_background(self) -> None:
+        """Cancel what still goes on."""
+        tasks = [task for task in self._tasks if task is not asyncio.current_task()]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)

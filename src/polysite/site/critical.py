@@ -1,0 +1,367 @@
+"""Reads and writes under a held reference: carries out what `core.session` plans, and says when a write is done."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
+
+from polysite.core.plans import (
+    Answer,
+    AskFirst,
+    ConfirmFence,
+    GotRow,
+    Intent,
+    NeedExtend,
+    NotSettled,
+    Partition,
+    Planned,
+    RangeAnswer,
+    ReadAgain,
+    ReadRange,
+    ReadRow,
+    RenewFirst,
+    Restamp,
+    Settle,
+    Settled,
+    SettleFirst,
+    Wait,
+    WritePlan,
+)
+from polysite.core.wishes import Refusal
+from polysite.errors import LockLost, OutcomeUnknown, PolysiteError, Unavailable
+from polysite.site.context import SiteContext
+from polysite.site.sessions import LiveSession, Sessions
+from polysite.stores.contract import StoredPage, TableWrites
+from polysite.values.keys import RowKey
+from polysite.values.rows import WHOLE_PARTITION, Slice, StoredRow
+
+T = TypeVar("T")
+
+WRITE_ATTEMPTS_MAX = 3
+READ_ROUNDS_MAX = 64
+"""A get that has planned this often without an answer is told to try again: something else keeps moving the row."""
+SETTLE_PAGE_ROWS = 1_000
+ASK_FIRST_PAUSE_S = 0.02
+"""How long a reader that is not first leaves the first to settle a row before it looks again."""
+
+
+class Critical:
+    """Gets, writes and range gets of a session."""
+
+    def __init__(self, context: SiteContext, sessions: Sessions) -> None:
+        self._context = context
+        self._store = context.store
+        self._clock = context.clock
+        self._sessions = sessions
+        self.ask_first: Callable[[LiveSession, RowKey | Partition], Awaitable[float]] = self._ask_first_here
+        """Has the first of a shared run settle a row or a partition; replaced where it lives in another process."""
+
+    # gets
+
+    async def get(self, live: LiveSession, key: RowKey, *, settle: bool = False) -> tuple[StoredRow, float]:
+        """The row as it counts under the lock, and the round trips waited for."""
+        core = live.core
+        trips = 0.0
+        for _ in range(READ_ROUNDS_MAX):
+            plan = core.plan_get(key, self._clock.monotonic_s(), settle=settle)
+            kind = type(plan)
+            if kind is Answer:
+                return plan.row, trips
+            if kind is ReadRow:
+                found, cost = await self._read(live, plan)
+                trips += cost
+                if found is not None:
+                    return found, trips
+            elif kind is Restamp:
+                trips += await self._send(live, plan.planned)
+                return plan.row, trips
+            elif kind is Wait:
+                await live.wait_ops(plan.ops)
+            else:
+                assert kind is RenewFirst
+                trips += (await self._sessions.renew_now(live)).round_trips
+        raise Unavailable("the row could not be read: it kept changing under the session")
+
+    async def _read(self, live: LiveSession, read: ReadRow) -> tuple[StoredRow | None, float]:
+        """One planned read: the row, or None to plan again."""
+        core = live.core
+        trips = self._store.costs.read_majority
+        asked_first = False
+        try:
+            try:
+                row = await self._store.read(core.table, read.key, "majority")
+            except BaseException:
+                core.give_up_read(read)
+                raise
+            got: GotRow = core.got(read, row)
+            while type(got) is NeedExtend:
+                try:
+                    trips += await self.extend(live)
+                except BaseException:
+                    core.give_up_read(read)
+                    raise
+                got = core.got(read, row)
+            if type(got) is ConfirmFence:
+                try:
+                    trips += await self._sessions.combiner.look(live.state, linearizable=True)
+                except BaseException:
+                    core.give_up_read(read)
+                    raise
+                got = core.confirm(read, live.state.version, live.state.cell)
+            if type(got) is Answer:
+                return got.row, trips
+            if type(got) is Restamp:
+                trips += await self._send(live, got.planned)
+                return got.row, trips
+            asked_first = type(got) is AskFirst
+            assert asked_first or type(got) is ReadAgain
+        finally:
+            live.op_ended(read.op)
+        if asked_first:
+            trips += await self.ask_first(live, read.key)
+        return None, trips
+
+    def take_speculative(self, live: LiveSession, key: RowKey, row: StoredRow) -> Answer | Restamp | None:
+        """Offer a row that was read beside the enqueue."""
+        return live.core.speculative(key, row)
+
+    async def finish_speculative(self, live: LiveSession, answer: Answer | Restamp) -> tuple[StoredRow, float]:
+        """What is left to do before a row read beside the enqueue may be answered."""
+        if type(answer) is Restamp:
+            return answer.row, await self._send(live, answer.planned)
+        return answer.row, 0.0
+
+    # writes
+
+    async def put(
+        self, live: LiveSession, key: RowKey, cells: dict[str, bytes | None], life_ms: int | None = None
+    ) -> tuple[int, float]:
+        """Write columns of a row; the stamp, and the round trips waited for."""
+        return await self._write(live, lambda: live.core.plan_put(key, cells, life_ms))
+
+    async def delete(self, live: LiveSession, key: RowKey) -> tuple[int, float]:
+        return await self._write(live, lambda: live.core.plan_delete(key))
+
+    async def batch(
+        self, live: LiveSession, intents: Sequence[Intent], beside: Callable[[Planned], TableWrites] | None = None
+    ) -> tuple[int, float]:
+        """Several writes of one partition as one atomic batch. `beside`: a write of another table that goes into the same
+        commit (engines with `joint` only)."""
+        return await self._write(live, lambda: live.core.plan_batch(intents), beside)
+
+    async def _write(
+        self,
+        live: LiveSession,
+        plan_write: Callable[[], WritePlan],
+        beside: Callable[[Planned], TableWrites] | None = None,
+    ) -> tuple[int, float]:
+        trips = 0.0
+        while True:
+            plan = plan_write()
+            kind = type(plan)
+            if kind is Planned:
+                break
+            if kind is Wait:
+                await live.wait_ops(plan.ops)
+            else:
+                trips += await self.extend(live)
+        if beside is None:
+            trips += await self._send(live, plan)
+        else:
+            trips += await self._send(live, plan, beside(plan))
+        if live.core.wants_extend:
+            self._sessions.combiner.submit(live.state, live.core.extend())
+        trips += await self._assure_done(live, plan.stamp)
+        return plan.stamp, trips
+
+    async def _assure_done(self, live: LiveSession, stamp: int) -> float:
+        """A stored write is done inside the lease; later the entry is renewed first, which proves it was still there (I15)."""
+        if live.core.may_answer_done(self._clock.monotonic_s()):
+            return 0.0
+        try:
+            return (await self._sessions.renew_now(live)).round_trips
+        except PolysiteError as error:
+            raise OutcomeUnknown(
+                "the write was stored, but the lock may have been lost before", reason="lock_lost", stamp=stamp
+            ) from error
+
+    async def _send(self, live: LiveSession, planned: Planned, beside: TableWrites | None = None) -> float:
+        """Send a planned write; sent again, identically, while that is allowed. Its outcome is told to the session."""
+        core = live.core
+        trips = 0.0
+        sending = planned
+        unanswered = False
+        try:
+            for attempt in range(WRITE_ATTEMPTS_MAX):
+                trips += self._store.costs.write_majority
+                try:
+                    if beside is None:
+                        await self._store.write(core.table, sending.writes, "majority")
+                    else:
+                        await self._store.joint(None, [TableWrites(core.table, sending.writes), beside])
+                except OutcomeUnknown:
+                    core.unanswered(planned.op)
+                    unanswered = True
+                except PolysiteError:
+                    if not unanswered:
+                        core.not_sent(planned.op)
+                        raise
+                else:
+                    core.answered(planned.op)
+                    return trips
+                if attempt + 1 < WRITE_ATTEMPTS_MAX:
+                    again = core.plan_retry(planned.op)
+                    if again is None:
+                        break
+                    sending = again
+            raise OutcomeUnknown("the write was sent and not answered", stamp=planned.stamp)
+        except asyncio.CancelledError:
+            if not unanswered:
+                core.unanswered(planned.op)
+            raise
+        finally:
+            live.op_ended(planned.op)
+
+    async def extend(self, live: LiveSession) -> float:
+        """Have a further window of stamps; answers the round trips."""
+        answer = await self._sessions.combiner.ask(live.state, live.core.extend())
+        if isinstance(answer.result, Refusal):
+            raise answer.result.error()
+        return answer.round_trips
+
+    # ranges
+
+    async def select(
+        self, live: LiveSession, partition: Partition, slice_: Slice, *, limit: int, cursor: bytes | None
+    ) -> tuple[StoredPage, float]:
+        """A page of a slice of one partition, as it counts under the lock."""
+        core = live.core
+        trips = 0.0
+        for _ in range(READ_ROUNDS_MAX):
+            plan = core.plan_range(partition, slice_, self._clock.monotonic_s())
+            kind = type(plan)
+            if kind is ReadRange:
+                page, cost = await self._read_range(live, plan, limit, cursor)
+                trips += cost
+                if page is not None:
+                    return page, trips
+            elif kind is SettleFirst:
+                trips += await self._settle(live, plan)
+            elif kind is Settle:
+                trips += await self._send_settle(live, plan)
+            elif kind is Wait:
+                await live.wait_ops(plan.ops)
+            else:
+                assert kind is RenewFirst
+                trips += (await self._sessions.renew_now(live)).round_trips
+        raise Unavailable("the partition could not be read: it kept changing under the session")
+
+    async def _read_range(
+        self, live: LiveSession, read: ReadRange, limit: int, cursor: bytes | None
+    ) -> tuple[StoredPage | None, float]:
+        core = live.core
+        trips = self._store.costs.read_majority
+        settle: SettleFirst | None = None
+        asked_first = False
+        try:
+            try:
+                page = await self._store.read_partition(
+                    core.table, read.partition, "majority", slice=read.slice, limit=limit, cursor=cursor
+                )
+            except BaseException:
+                core.give_up_read(read)
+                raise
+            got = core.got_range(read, page.part_stamp)
+            if type(got) is ConfirmFence:
+                try:
+                    trips += await self._sessions.combiner.look(live.state, linearizable=True)
+                except BaseException:
+                    core.give_up_read(read)
+                    raise
+                confirmed = core.confirm(read, live.state.version, live.state.cell)
+                return (page if type(confirmed) is Answer else None), trips
+            if type(got) is RangeAnswer:
+                return page, trips
+            if type(got) is SettleFirst:
+                settle = got
+            else:
+                asked_first = type(got) is AskFirst
+        finally:
+            live.op_ended(read.op)
+        if settle is not None:
+            trips += await self._settle(live, settle)
+        elif asked_first:
+            trips += await self.ask_first(live, read.partition)
+        return None, trips
+
+    async def _settle(self, live: LiveSession, plan: SettleFirst) -> float:
+        """Read the whole partition and rewrite it (I13)."""
+        core = live.core
+        trips = 0.0
+        rows: list[StoredRow] = []
+        cursor: bytes | None = None
+        try:
+            while len(rows) < plan.rows_max:
+                page = await self._store.read_partition(
+                    core.table,
+                    plan.partition,
+                    "majority",
+                    slice=WHOLE_PARTITION,
+                    limit=min(SETTLE_PAGE_ROWS, plan.rows_max - len(rows)),
+                    cursor=cursor,
+                )
+                trips += self._store.costs.read_majority
+                rows.extend(page.rows)
+                cursor = page.cursor
+                if cursor is None:
+                    break
+        except BaseException:
+            core.give_up_read(plan)
+            live.op_ended(plan.op)
+            raise
+        try:
+            batches = core.got_partition(plan, rows)
+        except PolysiteError:
+            live.op_ended(plan.op)
+            raise
+        return trips + await self._send_settle(live, batches)
+
+    async def _send_settle(self, live: LiveSession, plan: Settle) -> float:
+        trips = 0.0
+        try:
+            for batch in plan.batches:
+                try:
+                    trips += await self._send(live, batch)
+                except OutcomeUnknown:
+                    # The session knows; the attempt ends unsettled and the next round makes another.
+                    continue
+                except Unavailable:
+                    continue
+            while True:
+                ended = live.core.end_settle(plan)
+                if type(ended) is Planned:
+                    try:
+                        trips += await self._send(live, ended)
+                    except (OutcomeUnknown, Unavailable):
+                        continue
+                    continue
+                break
+        finally:
+            live.op_ended(plan.op)
+        if type(ended) is NotSettled:
+            raise Unavailable("the partition could not be settled under the lock: a write was not answered")
+        assert type(ended) is Settled
+        return trips
+
+    async def _ask_first_here(self, live: LiveSession, what: RowKey | Partition) -> float:
+        """The first of the run, if this process serves it, reads the row or partition, which settles it."""
+        head = live.state.cell.queue[0] if live.state.cell.queue else None
+        first = live.state.sessions.get(head.ticket) if head is not None else None
+        if first is not None and first is not live and first.holds:
+            try:
+                if isinstance(what, RowKey):
+                    return (await self.get(first, what, settle=True))[1]
+                return (await self.select(first, what, WHOLE_PARTITION, limit=1, cursor=None))[1]
+            except LockLost:
+                pass
+        await self._clock.sleep_s(ASK_FIRST_PAUSE_S)
+        return await self._sessions.combiner.look(live.state)

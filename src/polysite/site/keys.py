@@ -1,0 +1,144 @@
+"""The keys that are in use in this process: newest view of each cell, what is pending, and the sessions on it.
+
+Nothing is kept of a key that nobody uses, except for a bounded number of views that save the next user a local read.
+"""
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING
+
+from polysite.core import lock_cell
+from polysite.core.lease import Observation
+from polysite.core.lock_cell import LockCell
+from polysite.site.timers import Timer
+from polysite.values.keys import LockKey
+
+if TYPE_CHECKING:
+    from polysite.site.combining import PendingWish
+    from polysite.site.sessions import LiveSession
+
+UNSEEN = -1
+"""The version of a key whose cell was not looked at yet."""
+
+
+class KeyState:
+    """One lock key in use.
+
+    `version` and `cell` are the newest view; it never goes back. `busy` is held by whoever has a compare-and-set of this
+    key under way, so that those of one process do not race each other; the next in line gets it in the order of asking.
+    """
+
+    __slots__ = (
+        "beat_timer",
+        "busy",
+        "cell",
+        "driving",
+        "encoded",
+        "key",
+        "line",
+        "look_timer",
+        "looking",
+        "observation",
+        "pending",
+        "sessions",
+        "trips",
+        "unwatch",
+        "users",
+        "version",
+        "watch_until_s",
+    )
+
+    def __init__(self, key: LockKey, encoded: bytes) -> None:
+        self.key = key
+        self.encoded = encoded
+        self.version = UNSEEN
+        self.cell: LockCell = lock_cell.NEVER_USED
+        self.users = 0
+        self.busy = False
+        self.line: deque[asyncio.Future[None]] = deque()
+        self.pending: list[PendingWish] = []
+        self.driving = False
+        self.trips = 0.0
+        """Round trips that changes of this key have cost so far: an author takes the difference."""
+        self.sessions: dict[int, LiveSession] = {}
+        self.beat_timer: Timer | None = None
+        self.look_timer: Timer | None = None
+        self.looking = False
+        self.observation: Observation | None = None
+        self.unwatch = None
+        self.watch_until_s = 0.0
+
+    async def enter(self) -> None:
+        """Wait until no other change of this key is under way in this process."""
+        if not self.busy:
+            self.busy = True
+            return
+        turn = asyncio.get_running_loop().create_future()
+        self.line.append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self.leave()
+            raise
+
+    def leave(self) -> None:
+        """Let the next in line have its turn."""
+        while self.line:
+            turn = self.line.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self.busy = False
+
+    def take_view(self, version: int, cell: LockCell) -> bool:
+        """Remember a view if it is newer than what is known; True if it was. Does not tell the sessions: `Views.seen` does."""
+        if version <= self.version:
+            return False
+        self.version = version
+        self.cell = cell
+        return True
+
+
+class KeyTable:
+    """Keys in use, and the last few that were."""
+
+    def __init__(self, views_max: int) -> None:
+        self._views_max = views_max
+        self._used: dict[bytes, KeyState] = {}
+        self._idle: dict[bytes, KeyState] = {}
+
+    def __len__(self) -> int:
+        return len(self._used)
+
+    def find(self, encoded: bytes) -> KeyState | None:
+        """The key's state if it is in use."""
+        return self._used.get(encoded)
+
+    def in_use(self) -> list[KeyState]:
+        return list(self._used.values())
+
+    def take(self, key: LockKey, encoded: bytes) -> KeyState:
+        """Use a key: its state stays until `drop` was called as often as `take`."""
+        state = self._used.get(encoded)
+        if state is None:
+            state = self._idle.pop(encoded, None) or KeyState(key, encoded)
+            self._used[encoded] = state
+        state.users += 1
+        return state
+
+    def drop(self, state: KeyState) -> None:
+        """Use it no more."""
+        state.users -= 1
+        if state.users:
+            return
+        del self._used[state.encoded]
+        if state.version < 0 or not self._views_max:
+            return
+        self._idle[state.encoded] = state
+        if len(self._idle) > self._views_max:
+            del self._idle[next(iter(self._idle))]
+
+    def forget_views(self) -> None:
+        """Drop the views of idle keys: each next user reads its cell again."""
+        self._idle.clear()

@@ -1,0 +1,357 @@
+"""The sessions that this process serves: what it adds to `core.session` is waiting, beats, and the client's signs of life."""
+
+import asyncio
+from collections.abc import Iterable
+from typing import Any, Literal
+
+from polysite.core import lock_cell
+from polysite.core.lease import ClientLife
+from polysite.core.session import Session
+from polysite.core.wishes import Cancel, Done, Identity, Leave, Refusal, ReleaseClean, ReleaseDirty, Renew, Renewed
+from polysite.errors import LockLost, OutcomeUnknown, PolysiteError
+from polysite.site.combining import Combiner, WishAnswer
+from polysite.site.context import SiteContext
+from polysite.site.keys import KeyState, KeyTable
+from polysite.values.keys import Reference
+from polysite.values.tables import TableSpec
+
+HOLDING = frozenset({"shared", "first", "exclusive"})
+BEAT_RETRY = 1 / 12
+"""After this part of the lease a beat that failed is sent again."""
+
+
+class LiveSession:
+    """One lock reference, served here. `core` decides; this is who waits for it and how long it lives."""
+
+    __slots__ = (
+        "answerless",
+        "core",
+        "ended",
+        "kind",
+        "lease_ms",
+        "life",
+        "op_waiters",
+        "open_calls",
+        "reference",
+        "renewing",
+        "standing_waiters",
+        "state",
+        "told_granted",
+    )
+
+    def __init__(
+        self, state: KeyState, core: Session, reference: Reference, *, kind: str, lease_ms: int, now_s: float
+    ) -> None:
+        self.state = state
+        self.core = core
+        self.reference = reference
+        self.kind = kind
+        self.lease_ms = lease_ms
+        self.life = ClientLife(lease_ms / 1000, now_s, now_s)
+        self.open_calls = 0
+        """Calls under way, each of which shows that the client lives."""
+        self.ended = False
+        """A release was planned: the session serves nobody any more."""
+        self.op_waiters: dict[int, list[asyncio.Future[None]]] = {}
+        self.standing_waiters: list[asyncio.Future[None]] = []
+        self.renewing: asyncio.Future[None] | None = None
+        self.told_granted = False
+        self.answerless: dict[int, Any] = {}
+
+    @property
+    def holds(self) -> bool:
+        return not self.ended and self.core.standing in HOLDING
+
+    @property
+    def lost(self) -> bool:
+        return self.core.standing == "lost"
+
+    @property
+    def identity(self) -> Identity:
+        return Identity(self.core.ticket, self.core.nonce)
+
+    def op_ended(self, op: int) -> None:
+        """A read or write of the session is over: whoever waited for it plans again."""
+        for waiter in self.op_waiters.pop(op, ()):
+            if not waiter.done():
+                waiter.set_result(None)
+
+    async def wait_ops(self, ops: Iterable[int]) -> None:
+        """Wait until all of these reads and writes are over."""
+        loop = asyncio.get_running_loop()
+        waiters: list[asyncio.Future[None]] = []
+        for op in ops:
+            waiter = loop.create_future()
+            self.op_waiters.setdefault(op, []).append(waiter)
+            waiters.append(waiter)
+        for waiter in waiters:
+            await waiter
+
+    def standing_changed(self) -> None:
+        """The session became a holder, or was lost."""
+        waiters = self.standing_waiters
+        if not waiters:
+            return
+        self.standing_waiters = []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    def lost_error(self) -> LockLost:
+        return LockLost(fencing_token=self.core.ticket)
+
+
+class Sessions:
+    """All sessions of this process: registered when their entry is known, forgotten when it is gone."""
+
+    def __init__(self, context: SiteContext, keys: KeyTable) -> None:
+        self._context = context
+        self._clock = context.clock
+        self._keys = keys
+        self.combiner = Combiner(context, self.seen)
+        self.combiner.release_key = keys.drop
+        self.count = 0
+
+    def register(
+        self,
+        state: KeyState,
+        answer: WishAnswer,
+        table: TableSpec,
+        reference: Reference,
+        *,
+        nonce: bytes,
+        kind: str,
+        lease_ms: int,
+        counted: bool = True,
+    ) -> LiveSession:
+        """The session of an entry that this process just made or took over. `counted` False: its lease does not run from the
+        sending of this wish, since it was made by an earlier one."""
+        now_s = self._clock.monotonic_s()
+        core = Session(
+            table=table,
+            ticket=reference.ticket,
+            nonce=nonce,
+            version=answer.version,
+            cell=answer.cell,
+            settings=self._context.session_settings,
+        )
+        if counted:
+            core.lease_applied(answer.sent_s)
+        live = LiveSession(state, core, reference, kind=kind, lease_ms=lease_ms, now_s=now_s)
+        if core.standing == "lost":
+            live.ended = True
+            return live
+        old = state.sessions.get(reference.ticket)
+        if old is None:
+            state.users += 1
+            self.count += 1
+        else:
+            old.ended = True
+            old.standing_changed()
+        state.sessions[reference.ticket] = live
+        self._arm_beat(state, now_s)
+        if core.standing in HOLDING:
+            self._granted(live)
+        return live
+
+    def forget(self, live: LiveSession) -> None:
+        """The entry is gone, or somebody else's."""
+        state = live.state
+        live.ended = True
+        if state.sessions.get(live.reference.ticket) is not live:
+            return
+        del state.sessions[live.reference.ticket]
+        self.count -= 1
+        live.standing_changed()
+        if not state.sessions and state.beat_timer is not None:
+            state.beat_timer.cancel()
+            state.beat_timer = None
+        self._keys.drop(state)
+
+    def seen(self, state: KeyState) -> None:
+        """A newer cell is known: tell the sessions whose standing it may change. Waiters that only moved up are not asked."""
+        sessions = state.sessions
+        if not sessions:
+            return
+        cell, version = state.cell, state.version
+        concerned = [live for entry in lock_cell.holders(cell) if (live := sessions.get(entry.ticket)) is not None]
+        present = {entry.ticket: entry.nonce for entry in cell.queue}
+        if len(sessions) > len(concerned):
+            for ticket, live in sessions.items():
+                if present.get(ticket) != live.core.nonce or (live.core.standing != "waiting" and live not in concerned):
+                    concerned.append(live)
+        for live in concerned:
+            before = live.core.standing
+            after = live.core.observe(version, cell)
+            if after == "lost":
+                self._lost(live)
+            elif before == "waiting" and after != "waiting":
+                self._granted(live)
+                live.standing_changed()
+            elif before != after:
+                live.standing_changed()
+
+    def _granted(self, live: LiveSession) -> None:
+        live.told_granted = True
+        # The client may have been silent while it waited in the queue: its lease as a holder starts now.
+        live.life.sign(self._clock.monotonic_s())
+        if self._context.events.heard:
+            self.tell("granted", live)
+
+    def _lost(self, live: LiveSession) -> None:
+        if not live.ended and self._context.events.heard:
+            self.tell("lost", live)
+        self.forget(live)
+
+    def tell(
+        self,
+        kind: Literal["granted", "lost", "preempted", "released"],
+        live: LiveSession,
+        detail: str | None = None,
+    ) -> None:
+        """Tell an event of a session."""
+        events = self._context.events
+        if not events.heard:
+            return
+        table = live.core.table
+        key = {
+            name: table.types[name].deserialise(data)
+            for name, data in zip(table.locked_names, live.state.key.columns, strict=True)
+        }
+        events.tell(
+            events.make(
+                kind,
+                keyspace=table.keyspace,
+                table=table.name,
+                key=key,
+                fencing_token=live.reference.ticket,
+                detail=detail,
+            )
+        )
+
+    # the end of a tenure
+
+    async def release(self, live: LiveSession) -> WishAnswer:
+        """End the tenure and wait for it; LockLost if it was over already, OutcomeUnknown if that cannot be known."""
+        wish = self._end(live)
+        try:
+            answer = await self.combiner.ask(live.state, wish, decided=lambda _answer: self.forget(live))
+        except asyncio.CancelledError:
+            raise
+        except PolysiteError:
+            self._again_later(live, wish, 0)
+            raise
+        if isinstance(answer.result, Done):
+            self.tell("released", live)
+            return answer
+        assert isinstance(answer.result, Refusal)
+        if answer.result.code == "expired":
+            self._again_later(live, wish, 0)
+            raise OutcomeUnknown("whether the lock was released is not known yet")
+        raise live.lost_error()
+
+    def release_later(self, live: LiveSession, *, detail: str | None = None) -> None:
+        """End the tenure in the background; retried until it is known to be over."""
+        if live.ended:
+            return
+        try:
+            wish = self._end(live)
+        except LockLost:
+            self.forget(live)
+            return
+        self.tell("released", live, detail)
+        self._submit_release(live, wish, 0)
+
+    def _end(self, live: LiveSession) -> ReleaseClean | ReleaseDirty | Leave | Cancel:
+        if live.ended:
+            raise live.lost_error()
+        wish = live.core.plan_release()
+        live.ended = True
+        live.standing_changed()
+        return wish
+
+    def _submit_release(self, live: LiveSession, wish: Any, attempt: int) -> None:
+        def decided(answer: WishAnswer) -> None:
+            if isinstance(answer.result, Refusal) and answer.result.code == "expired":
+                self._again_later(live, wish, attempt)
+            else:
+                self.forget(live)
+
+        self.combiner.submit(
+            live.state, wish, decided=decided, failed=lambda _error: self._again_later(live, wish, attempt)
+        )
+
+    def _again_later(self, live: LiveSession, wish: Any, attempt: int) -> None:
+        """Whether a release happened is not known: the entry's absence needs no further release, its presence does."""
+        if self._context.closing:
+            return
+        settings = self._context.settings
+        pause_s = min(settings.release_retry_s_max, settings.release_retry_s * 2**attempt)
+
+        def again() -> None:
+            if live.state.sessions.get(live.reference.ticket) is live:
+                self._submit_release(live, wish, attempt + 1)
+
+        self._context.timers.after(pause_s, again)
+
+    # beats
+
+    def _arm_beat(self, state: KeyState, now_s: float, *, at_least_s: float = 0.0) -> None:
+        live_sessions = [live for live in state.sessions.values() if not live.ended]
+        if not live_sessions:
+            return
+        if len(live_sessions) == 1:
+            next_s = live_sessions[0].life.next_event_s(now_s)
+        else:
+            next_s = min(live.life.next_event_s(now_s) for live in live_sessions)
+        due_s = now_s + max(next_s, at_least_s)
+        timer = state.beat_timer
+        if timer is not None and timer.callback is not None:
+            if timer.due_s <= due_s:
+                return
+            timer.cancel()
+        state.beat_timer = self._context.timers.at(due_s, lambda: self._beat(state))
+
+    def _beat(self, state: KeyState) -> None:
+        """Renew every entry of this process whose client lives, in one wish, and end those whose client does not."""
+        state.beat_timer = None
+        now_s = self._clock.monotonic_s()
+        alive: list[LiveSession] = []
+        due = False
+        shortest_s = 3600.0
+        for live in list(state.sessions.values()):
+            if live.ended:
+                continue
+            if live.open_calls:
+                live.life.sign(now_s)
+            if live.life.is_dead(now_s):
+                if self._context.events.heard:
+                    self.tell("lost", live, "the client showed no sign of life for its lease")
+                self.release_later(live, detail="the client showed no sign of life for its lease")
+                continue
+            alive.append(live)
+            due = due or live.life.beat_due(now_s)
+            shortest_s = min(shortest_s, live.life.lease_s)
+        if due:
+            self._renew(state, alive)
+        self._arm_beat(state, now_s, at_least_s=shortest_s * BEAT_RETRY)
+
+    def _renew(self, state: KeyState, alive: list[LiveSession]) -> None:
+        def decided(answer: WishAnswer) -> None:
+            if isinstance(answer.result, Renewed):
+                tickets = set(answer.result.tickets)
+                for live in alive:
+                    if live.reference.ticket in tickets:
+                        live.core.lease_applied(answer.sent_s)
+                        live.life.beat_sent(answer.sent_s)
+
+        self.combiner.submit(state, Renew(tuple(live.identity for live in alive)), decided=decided)
+
+    async def renew_now(self, live: LiveSession) -> WishAnswer:
+        """Renew one entry and wait for it; LockLost if it is gone, OutcomeUnknown if that cannot be known."""
+        answer = await self.combiner.ask(live.state, Renew((live.identity,)))
+        if isinstance(answer.result, Renewed) and live.reference.ticket in answer.result.tickets:
+            live.core.lease_applied(answer.sent_s)
+            live.life.beat_sent(answer.sent_s)
+            return answer
+        raise live.lost_error()

@@ -1,0 +1,51 @@
+"""What may be set about one site's coordinator."""
+
+from dataclasses import dataclass
+
+from polysite.api import LEASE_MS_MAX, LEASE_MS_MIN_ONE_SITE, WAIT_MS_MAX
+
+
+@dataclass(frozen=True, kw_only=True)
+class SiteSettings:
+    """Settings of one process; nothing needs to be set for one site on the embedded engine.
+
+    `sites` is how many sites share the engine; `majority_rtt_ms` is W, the round trip to the nearest majority, which
+    leases and waits between sites are derived from (0 with one site). `joint` False carries one-shot sections out on
+    the general path even where the engine could do them in one atomic step. `address`: where other processes of ours
+    reach this one, None when nobody can.
+    """
+
+    site: str = "local"
+    sites: int = 1
+    address: str | None = None
+    majority_rtt_ms: int = 0
+    lease_ms_max: int = LEASE_MS_MAX
+    wait_ms_max: int = WAIT_MS_MAX
+    joint: bool = True
+    skew_ms_max: int = 500
+    settle_rows_max: int = 10_000
+    settle_bytes_max: int = 8 * 1024 * 1024
+    views_max: int = 1_024
+    """Cell views kept of keys that nobody uses at the moment; they save a local read each and are dropped oldest first."""
+    sessions_max: int = 50_000
+    events_max: int = 1_000
+    """Events kept for a subscriber that falls behind, before it gets a gap."""
+    select_ranges_max: int = 100
+    section_wait_ms: int = 10_000
+    """How long a write to a `mixed` table waits for the short section that carries it."""
+    look_s_min: float = 0.05
+    look_s_max: float = 1.0
+    """Bounds of the pause between two looks at the local cell while somebody waits."""
+    janitor_s: float = 30.0
+    compact_idle_s: float = 600.0
+    release_retry_s: float = 0.2
+    release_retry_s_max: float = 5.0
+    registry_beat_s: float = 5.0
+    idempotency_life_s: float = 86_400.0
+    close_wait_s: float = 5.0
+    """How long `close` waits for releases under way before it leaves them to the lease."""
+
+    @property
+    def lease_ms_min(self) -> int:
+        """Ten round trips and 100 ms: below that a live holder could not renew in time."""
+        return 10 * self.majority_rtt_ms + LEASE_MS_MIN_ONE_SITE
