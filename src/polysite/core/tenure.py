@@ -41,7 +41,8 @@ DEFAULT_SETTINGS = SessionSettings()
 
 class Tenure:
     """The part of a session that does not depend on rows. Public attributes are for reading only; `version` is that of the
-    newest view, `first_version` that of the view in which the session became first (0 before)."""
+    newest view, `first_version` that of the view in which the session became first (0 before), `last_stamp` the highest stamp
+    used (None: none was)."""
 
     def __init__(
         self,
@@ -74,7 +75,8 @@ class Tenure:
         self._shared_kind = entry.kind != "exclusive"
         self._columns = table.regular_names
         self._ledger = Ledger(rows_max=settings.rows_max, copies_bytes_max=settings.copies_bytes_max)
-        self._window_start = self._next_stamp = self._window_end = 0
+        self._next_stamp = self._window_end = 0
+        self.last_stamp: int | None = None
         self._lease_base_s: float | None = None
         self._acted_exclusively = False
         self._withdrawing = False
@@ -104,7 +106,8 @@ class Tenure:
             else:
                 # The window and the fence of the cell in which it became first, not of the one it enqueued on.
                 self.first_version = self.version
-                self._window_start = self._next_stamp = cell.floor
+            # After an extend the new window is used from its start: whatever a holder writes lies at or above its cell's floor.
+            self._next_stamp = max(self._next_stamp, cell.floor)
             self._window_end = window_end(cell.floor)
         self.fence = cell.fence
         self.standing = now_role
@@ -132,17 +135,13 @@ class Tenure:
         """Half of the window is used: extend in the background, so that no write waits for it."""
         return self.standing in {"first", "exclusive"} and self._window_end - self._next_stamp < EXTEND_BELOW
 
-    @property
-    def last_stamp(self) -> int | None:
-        """The highest stamp used; None if none was."""
-        return self._next_stamp - 1 if self._next_stamp > self._window_start else None
-
     def _has_stamps(self, count: int) -> bool:
         return self._next_stamp + count <= self._window_end
 
     def _use_stamps(self, count: int) -> None:
         assert self._has_stamps(count), "a stamp past the window"
         self._next_stamp += count
+        self.last_stamp = self._next_stamp - 1
         if self.standing == "exclusive":
             self._acted_exclusively = True
 

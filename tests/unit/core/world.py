@@ -287,9 +287,8 @@ class World:
         stamp = self.fresh()
         for index in range(3):
             self.messages.append((index, (Put(key=key, cells={name: value}, stamp=stamp, absent=None),), 0))
-        if not any(self.used.values()):
-            self.sent.append((max(stamp, 1), key, name, value))
-            self.sent.append((max(stamp, 1), key, PRESENT, True))
+        self.sent.append((stamp, key, name, value))
+        self.sent.append((stamp, key, PRESENT, True))
 
 
 class Client:
