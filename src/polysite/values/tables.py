@@ -94,6 +94,10 @@ class TableSpec(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         return tuple(column.name for column in self.clustering_key)
 
     @cached_property
+    def _decimal_clustering_names(self) -> frozenset[str]:
+        return frozenset(name for name in self.clustering_names if self.types[name].holds_decimals)
+
+    @cached_property
     def key_names(self) -> tuple[str, ...]:
         """The primary key's columns in order: partition, then clustering."""
         return self.partition_key + self.clustering_names
@@ -149,9 +153,7 @@ class TableSpec(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     def key_values(self, key: RowKey) -> dict[str, object]:
         """The primary key's columns as Python values."""
         components = key.partition + key.clustering
-        return {
-            name: self.types[name].deserialise(data) for name, data in zip(self.key_names, components, strict=True)
-        }
+        return {name: self.types[name].deserialise(data) for name, data in zip(self.key_names, components, strict=True)}
 
     def lock_key(self, values: Mapping[str, object]) -> LockKey:
         """The lock key of `values`, which must name at least the lock columns; others of the primary key are ignored."""
@@ -177,7 +179,9 @@ class TableSpec(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     def _key_bytes(self, name: str, value: object) -> bytes:
         if value is None:
             raise BadRequest(f"key column {name} of {self.keyspace}.{self.name} cannot be null")
-        return self.types[name].serialise(value)
+        data = self.types[name].serialise(value)
+        # 1.0 and 1.00 are one row to every engine, so they must be one key to sessions and answers as well.
+        return self.types[name].clustering_bytes(data) if name in self._decimal_clustering_names else data
 
 
 def check_table(spec: TableSpec) -> TableSpec:
@@ -203,6 +207,8 @@ def check_table(spec: TableSpec) -> TableSpec:
         raise BadRequest("each index has its own name and its own column")
     for index in spec.indexes:
         check_index(spec, index)
+    for name in key_names:
+        _refuse_unorderable(spec, name, "the primary key")
     canonical = tuple(ColumnSpec(column.name, str(parse_type(column.type))) for column in spec.columns)
     return msgspec.structs.replace(spec, columns=canonical)
 
@@ -215,4 +221,13 @@ def check_index(spec: TableSpec, index: IndexSpec) -> IndexSpec:
         raise UnknownKey(f"table {spec.keyspace}.{spec.name} has no such column to index")
     if index.column in spec.partition_key:
         raise BadRequest("partition columns need no index")
+    _refuse_unorderable(spec, index.column, "an index")
     return index
+
+
+def _refuse_unorderable(spec: TableSpec, name: str, place: str) -> None:
+    column = next(column for column in spec.columns if column.name == name)
+    if not parse_type(column.type).is_orderable:
+        raise BadRequest(
+            f"column {name} cannot stand in {place}: its type {column.type} holds durations, which have no order"
+        )
