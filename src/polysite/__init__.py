@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from polysite.errors import TooLarge as TooLarge
     from polysite.errors import Unauthenticated as Unauthenticated
     from polysite.errors import Unavailable as Unavailable
+    from polysite.errors import UnknownCellFormat as UnknownCellFormat
     from polysite.errors import UnknownKey as UnknownKey
 
 __version__ = "0.1.0.dev0"
@@ -65,7 +66,7 @@ _PLACES = {
         "AcquireTimeout", "AlreadyExists", "BadRequest", "CellExhausted", "CompareFailed", "Expired", "Forbidden",
         "IdempotencyMismatch", "LockLost", "NotHolder", "NotOwner", "OutcomeUnknown", "Overloaded", "PolysiteError",
         "QuorumUnavailable", "Refused", "SiteUnreachable", "StaleToken", "StoreFull", "TooLarge", "Unauthenticated",
-        "Unavailable", "UnknownKey",
+        "Unavailable", "UnknownCellFormat", "UnknownKey",
     ),
 }  # fmt: skip
 _PLACE_OF = {name: module for module, names in _PLACES.items() for name in names}

@@ -240,8 +240,9 @@ def _split(spec: TableSpec, columns: dict[str, Any]) -> tuple[dict[str, Any], di
 
 
 def _key_of(name: str, record: Record) -> str:
-    content = msgspec.json.encode(record.columns, order="sorted")
-    return f"import-{name}-{record.number}-{hashlib.blake2b(content, digest_size=8).hexdigest()}"
+    """The row's idempotency key; hashed, because a name may hold what a header cannot."""
+    content = msgspec.json.encode([name, record.columns], order="sorted")
+    return f"import-{record.number}-{hashlib.blake2b(content, digest_size=16).hexdigest()}"
 
 
 def _digest_of(file: Path, table: str) -> str:
