@@ -63,7 +63,7 @@ class Forwarder(logging.Handler):
 def forward_libraries(logger: Any) -> Callable[[], None]:
     """Send the warnings of libraries to `logger` until the returned function is called."""
     handler = Forwarder(logger)
-    names = ("uvicorn", "uvicorn.error", "asyncio", "aiohttp")
+    names = ("uvicorn", "uvicorn.error", "asyncio", "aiohttp", "polysite")
     for name in names:
         logging.getLogger(name).addHandler(handler)
         logging.getLogger(name).propagate = False

@@ -3,7 +3,7 @@
 import asyncio
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from polysite.errors import BadRequest, PolysiteError, TooLarge
 from polysite.server import problems
@@ -13,22 +13,24 @@ _HEAD_SLACK_BYTES = 16 * 1024
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """Refuses heads that are too long or too slow; answers what is no HTTP with problem details."""
+    """Refuses heads that are too long, heads and bodies that are too slow, and answers what is no HTTP with a problem."""
 
     header_bytes_max = 64 * 1024
     url_bytes_max = 16 * 1024
-    head_s_max = 30.0
+    part_s_max = 30.0
 
     def __init__(self, *args: Any, **keywords: Any) -> None:
         super().__init__(*args, **keywords)
+        self.url = b""
         self._head_bytes = 0
         self._in_head = False
-        self._head_timer: asyncio.TimerHandle | None = None
+        self._in_message = False
+        self._late: asyncio.TimerHandle | None = None
 
     @classmethod
-    def bounded(cls, *, url_bytes_max: int, header_bytes_max: int, head_s_max: float) -> "type[BoundedProtocol]":
+    def bounded(cls, *, url_bytes_max: int, header_bytes_max: int, part_s_max: float) -> "type[BoundedProtocol]":
         """The protocol with these bounds; uvicorn is handed a class."""
-        bounds = {"url_bytes_max": url_bytes_max, "header_bytes_max": header_bytes_max, "head_s_max": head_s_max}
+        bounds = {"url_bytes_max": url_bytes_max, "header_bytes_max": header_bytes_max, "part_s_max": part_s_max}
         return type("BoundedProtocol", (cls,), bounds)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -37,46 +39,66 @@ class BoundedProtocol(HttpToolsProtocol):
         self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._head_is_over()
+        self._on_time()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
+        if not self._in_message:
+            return
+        # What came did not end a request: count it if it was head, and see to it that the rest comes in time.
         if self._in_head:
             self._head_bytes += len(data)
             if self._head_bytes > self.header_bytes_max + self.url_bytes_max + _HEAD_SLACK_BYTES:
                 self._refuse(431, TooLarge(f"headers are at most {self.header_bytes_max} bytes together"))
-            elif self._head_timer is None:
-                self._head_timer = self.loop.call_later(self.head_s_max, self._head_is_late)
+                return
+        if self._late is None and not self.transport.is_closing():
+            self._late = self.loop.call_later(self.part_s_max, self._is_late)
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self._in_head = True
+        self._in_message = self._in_head = True
         self._head_bytes = 0
 
     def on_headers_complete(self) -> None:
-        self._head_is_over()
+        self._on_time()
         super().on_headers_complete()
+        self._in_head = False
+
+    def on_message_complete(self) -> None:
+        self._in_message = False
+        self._on_time()
+        super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002
-        """What the parser did not understand."""
-        self._refuse(400, BadRequest("this is not a request in HTTP/1.1"))
+        """What the parser did not understand; a path beyond 64 KiB is among it."""
+        if len(self.url) > self.url_bytes_max:
+            self._refuse(414, TooLarge(f"a path with its query is at most {self.url_bytes_max} bytes"))
+        else:
+            self._refuse(400, BadRequest("this is not a request in HTTP/1.1"))
 
-    def _head_is_over(self) -> None:
-        self._in_head = False
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-            self._head_timer = None
+    def _on_time(self) -> None:
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None
 
-    def _head_is_late(self) -> None:
-        self._refuse(408, BadRequest("the head of the request took too long to arrive"))
+    def _is_late(self) -> None:
+        part = "head" if self._in_head else "body"
+        self._refuse(408, BadRequest(f"the {part} of the request took too long to arrive"))
 
     def _refuse(self, status: int, error: PolysiteError) -> None:
-        self._head_is_over()
+        """Answer in the application's place and hang up; nothing is said if an answer has begun."""
+        self._on_time()
         if self.transport.is_closing():
             return
-        problem = problems.problem_of(error, status=status, request="-")
-        body = problems.encode(problem)
-        head = b"content-type: %s\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % (problems.MEDIA_TYPE, len(body))
-        self.transport.write(STATUS_LINE[status] + head + body)
+        cycle: RequestResponseCycle | None = self.cycle
+        in_body = self._in_message and not self._in_head
+        if cycle is None or not cycle.response_started or (cycle.response_complete and not in_body):
+            problem = problems.problem_of(error, status=status, request="-")
+            body = problems.encode(problem)
+            head = b"content-type: %s\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % (
+                problems.MEDIA_TYPE,
+                len(body),
+            )
+            self.transport.write(STATUS_LINE[status] + head + body)
         self.transport.close()

@@ -99,7 +99,7 @@ def uvicorn_config(app: Application, settings: Settings) -> uvicorn.Config:
     protocol = BoundedProtocol.bounded(
         url_bytes_max=server.url_bytes_max,
         header_bytes_max=server.header_bytes_max,
-        head_s_max=server.body_ms_max / 1000,
+        part_s_max=server.body_ms_max / 1000,
     )
     return uvicorn.Config(
         app,
