@@ -62,14 +62,13 @@ class RangeGets(Tenure):
             self._end(operation)
             return ReadAgain()
         part = operation.part
-        if part_stamp < self.fence or (self._mixed and part_stamp == 0):
+        if self._doubts_partition(part_stamp):
             if self.standing == "shared":
                 self._end(operation)
                 return AskFirst()
             operation.kind = "settle"
             return SettleFirst(operation.op, part.partition, self.settings.settle_rows_max)
-        if self._shared_kind and part_stamp != operation.known_part_stamp:
-            # Its batches were all stored before it was written, but this read may have begun before that.
+        if not self._knew(operation, part_stamp):
             part.known_part_stamp = part_stamp
             self._end(operation)
             return ReadAgain()
@@ -77,6 +76,16 @@ class RangeGets(Tenure):
             return ConfirmFence(read.op)
         self._end(operation)
         return RangeAnswer()
+
+    def _knew(self, operation: Operation, part_stamp: int) -> bool:
+        """Whether a session of a shared entry knew this part_stamp before the read began.
+
+        The batches under it were all stored before it was written, but the read may have begun before that.
+        """
+        return not self._shared_kind or part_stamp == operation.known_part_stamp
+
+    def _doubts_partition(self, part_stamp: int) -> bool:
+        return part_stamp < self.fence or (self._mixed and part_stamp == 0)
 
     def got_partition(self, settle: SettleFirst, rows: Sequence[StoredRow]) -> Settle | NeedExtend:
         """All rows of the partition in clustering order. TooLarge above the bound: then nothing is written and the operation

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from msgspec.structs import replace
+
 from polysite.core.lock_cell import Author, Entry, LockCell, empty
 from polysite.core.stamps import now_stamp
 from polysite.core.transitions import apply
@@ -87,3 +89,4 @@ ROW = RowKey(PARTITION)
 
 def wide_row(value: int) -> RowKey:
     return RowKey(PARTITION, (bytes([value]),))
+MIXED_WIDE = replace(WIDE, writes="mixed")

@@ -66,6 +66,9 @@ STEPS_MAX = 6_000
 TRIES_MAX = 4
 
 
+MAJORITY = 2
+
+
 class Violation(AssertionError):
     """A promise was broken."""
 
@@ -438,7 +441,7 @@ class Client:
         session.lease_applied(0.0)
         self.session = session
         world.sessions[Identity(session.ticket, session.nonce)] = session
-        if merged is not None and seen == version + 1 and not cell.queue and not result.repeated:
+        if merged is not None and may_speculate(version, cell, seen, after) and not result.repeated:
             yield from self.speculate(session, key, merged.row(key))
 
     def speculate(self, session: Session, key: RowKey, row: StoredRow) -> Task:
@@ -609,7 +612,7 @@ class Client:
         place = world.send(session, planned, [] if again else user)
         for _ in range(200):
             yield
-            if len(world.reached[place]) >= 2:
+            if len(world.reached[place]) >= MAJORITY:
                 session.answered(planned.op)
                 world.acknowledged(session, user)
                 return True
@@ -723,6 +726,11 @@ class Client:
                 except StopIteration:
                     tasks.remove(task)
             yield
+
+
+def may_speculate(version: int, cell: LockCell, seen: int, after: LockCell) -> bool:
+    """Whether an enqueue that applied makes the read beside it a first get: on the version read before, on an empty queue."""
+    return seen == version + 1 and not cell.queue
 
 
 def effects_of(intent: Intent, stamp: int) -> Iterator[tuple[int, RowKey, str, Any]]:
