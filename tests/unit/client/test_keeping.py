@@ -119,9 +119,10 @@ def test_a_sign_that_hangs_is_a_loss_too() -> None:
 
 def test_a_short_silence_is_none() -> None:
     """After an answer the lease starts anew."""
+    outcomes = [SiteUnreachable(), OutcomeUnknown(), None, SiteUnreachable(), None, None, None, SiteUnreachable(), None]
 
     async def main() -> None:
-        async with Body(beats(SiteUnreachable(), OutcomeUnknown(), None, SiteUnreachable(), SiteUnreachable(), None)):
+        async with Body(beats(*outcomes)):
             await asyncio.sleep(100)
 
     run(main, seed=1)
