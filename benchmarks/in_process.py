@@ -11,11 +11,16 @@ import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-import polysite
 from polysite.api import KeyName, RowGet, RowPut
+from polysite.cells.embedded import EmbeddedCells
+from polysite.client import Site
+from polysite.clock import Runtime
 from polysite.engines.sqlite import SqliteEngine
 from polysite.engines.sqlite.driver import Connection
+from polysite.site import SiteCoordinator
+from polysite.site.processes import LoneSlots
 from polysite.site.settings import SiteSettings
+from polysite.stores.embedded import EmbeddedStore
 
 from .figures import Figure, ratios, spread, told
 
@@ -68,8 +73,11 @@ async def base_job(engine: SqliteEngine) -> Job:
     return upsert
 
 
-async def locked_site(path: Path, *, joint: bool) -> polysite.Site:
-    site = await polysite.open(path, settings=SiteSettings(joint=joint))
+async def locked_site(engine: SqliteEngine, *, joint: bool) -> Site:
+    store, cells = EmbeddedStore(engine), EmbeddedCells(engine)
+    coordinator = SiteCoordinator(store, cells, Runtime(), SiteSettings(joint=joint), slots=LoneSlots())
+    await coordinator.start()
+    site = Site(coordinator)
     await site.create_keyspace("bench")
     await site.create_table("bench", "locked", columns={"name": "text", "value": "text"}, partition_key=["name"])
     return site
@@ -79,7 +87,7 @@ def named(number: int) -> KeyName:
     return KeyName(keyspace="bench", table="locked", key={"name": f"k{number % KEYS}"})
 
 
-def one_shot(site: polysite.Site) -> Job:
+def one_shot(site: Site) -> Job:
     steps = [RowGet(), RowPut(columns={"value": TEXT})]
     coordinator = site.coordinator
 
@@ -89,7 +97,7 @@ def one_shot(site: polysite.Site) -> Job:
     return section
 
 
-def in_four_calls(site: polysite.Site) -> Job:
+def in_four_calls(site: Site) -> Job:
     coordinator = site.coordinator
 
     async def section(number: int) -> None:
@@ -101,7 +109,7 @@ def in_four_calls(site: polysite.Site) -> Job:
     return section
 
 
-async def group_commits(site: polysite.Site, engine: SqliteEngine) -> float:
+async def group_commits(site: Site, engine: SqliteEngine) -> float:
     """Group commits that one uncontended general section waits for: what the writer committed until its put returned."""
     coordinator = site.coordinator
     key = KeyName(keyspace="bench", table="locked", key={"name": "alone"})
@@ -118,8 +126,9 @@ async def measure() -> list[Figure]:
     with tempfile.TemporaryDirectory() as folder:
         base_engine = SqliteEngine(Path(folder) / "base.db")
         base = await base_job(base_engine)
-        joint = await locked_site(Path(folder) / "joint.db", joint=True)
-        general = await locked_site(Path(folder) / "general.db", joint=False)
+        joint = await locked_site(SqliteEngine(Path(folder) / "joint.db"), joint=True)
+        general_engine = SqliteEngine(Path(folder) / "general.db")
+        general = await locked_site(general_engine, joint=False)
         cases: list[tuple[str, Job, float]] = [
             ("in process: one-shot section (joint)", one_shot(joint), 0.15),
             ("in process: general path (acquire, put, release)", in_four_calls(general), 0.07),
@@ -136,7 +145,7 @@ async def measure() -> list[Figure]:
             detail = f"{spread(values)} per second"
             figures.append(Figure(name, ratios(values, bases), "of B", at_least=at_least, detail=detail))
         figures.insert(0, Figure("base B", sorted(all_bases)[len(all_bases) // 2], "per second", detail=spread(all_bases)))
-        waited = await group_commits(general, general.engine)
+        waited = await group_commits(general, general_engine)
         figures.append(Figure("group commits a general section waits for", waited, "commits", at_most=2))
         await joint.close()
         await general.close()
