@@ -43,7 +43,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
 def operations(server: ServerProcess) -> dict[str, Any]:
     """Every operation of the interface by its name."""
     described = schemathesis.openapi.from_url(f"{server.url}/v3/openapi.json")
-    found = [result.ok() for result in described.get_all_operations()]
+    results: list[Any] = list(described.get_all_operations())
+    found = [result.ok() for result in results]
     return {operation.definition.raw["operationId"]: operation for operation in found}
 
 

@@ -4,7 +4,6 @@ Key components are CQL serialisations, so that equal keys are equal bytes on eve
 """
 
 import base64
-import binascii
 import struct
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -92,7 +91,7 @@ def parse_reference(text: str) -> Reference | ReferenceSet:
                 singles = tuple(member for member in members if isinstance(member, Reference))
                 if len(singles) == len(members):
                     return ReferenceSet(singles)
-    except (binascii.Error, UnicodeError, struct.error, BadRequest):
+    except (ValueError, struct.error, BadRequest):  # what is no base64 or no UTF-8 is a ValueError
         pass
     raise BadRequest("not a lock reference: pass on the text that the lock request answered, unchanged")
 
