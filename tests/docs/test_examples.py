@@ -20,7 +20,7 @@ from tests.support.markdown import Example, agrees, examples
 from tests.support.server import started_server
 from tests.support.source import ROOT
 
-PAGES = ["README.md", "docs/tutorial.md"]
+PAGES = ["README.md", "docs/tutorial.md", "docs/client.md"]
 WRITTEN_URL = "http://127.0.0.1:8390"
 BLOCK_S_MAX = 60
 

@@ -1,0 +1,265 @@
+"""The command line against a real server: what it prints, what it ends with, and that a command dies with its lock.
+
+Method: one server process for the module; every command is a process of its own, as a user would start it. Nothing sleeps:
+each wait is for an event with a limit.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import polysite.sync
+from polysite.cli import exits
+from tests.support.server import started_server
+
+DONE_S_MAX = 60
+COMMAND = [sys.executable, "-m", "polysite.cli"]
+
+
+class Shell:
+    """Commands against one server."""
+
+    def __init__(self, url: str) -> None:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("POLYSITE_")}
+        self.environment = {**kept, "POLYSITE_URL": url}
+        self.url = url
+
+    def run(
+        self, *arguments: str, code: int = exits.DONE, stdin: str | None = None
+    ) -> "subprocess.CompletedProcess[str]":
+        """One command; its exit code must be `code`."""
+        done = subprocess.run(
+            [*COMMAND, *arguments],
+            env=self.environment,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=DONE_S_MAX,
+            check=False,
+        )
+        assert done.returncode == code, f"{arguments} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}"
+        return done
+
+    def json(self, *arguments: str, code: int = exits.DONE) -> Any:
+        """What the command answers to programs."""
+        return json.loads(self.run(*arguments, "--json", code=code).stdout)
+
+    def start(self, *arguments: str) -> "subprocess.Popen[str]":
+        return subprocess.Popen(
+            [*COMMAND, *arguments], env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+
+
+@pytest.fixture(scope="module")
+def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
+    with started_server(tmp_path_factory.mktemp("site") / "data") as url:
+        found = Shell(url)
+        found.run("keyspace", "create", "voting")
+        found.run("table", "create", "voting/votes", "name:text", "count:int", "note:text", "--key", "name")
+        yield found
+
+
+def test_tables(shell: Shell) -> None:
+    """Made once, fine again, different refused; listed, shown, dropped."""
+    made = (
+        "table",
+        "create",
+        "voting/rounds",
+        "name:text",
+        "round:int",
+        "count:int",
+        "--key",
+        "name",
+        "--cluster",
+        "round:desc",
+    )
+    assert shell.json(*made) == {"created": True}
+    assert shell.json(*made) == {"created": False}
+    shell.run("table", "create", "voting/rounds", "name:text", "--key", "name", code=exits.REFUSED)
+    assert {spec["name"] for spec in shell.json("table", "ls", "voting")} >= {"votes", "rounds"}
+    assert shell.json("table", "show", "voting/rounds")["clustering_key"] == [{"name": "round", "direction": "desc"}]
+    assert "round\tint\tclustering key, desc" in shell.run("table", "show", "voting/rounds").stdout
+    assert shell.json("table", "drop", "voting/rounds", "--yes") == {"dropped": True}
+    assert [spec["name"] for spec in shell.json("keyspace", "ls")] == ["voting"]
+
+
+@pytest.mark.parametrize("key", ["ana", "a%2Fb", "%C3%BC%20x", "..", "50%25"])
+def test_rows(shell: Shell, key: str) -> None:
+    """Put, get and delete, whatever the key looks like."""
+    path = f"voting/votes/{key}"
+    assert shell.json("put", path, "count=5", "note=a b")["outcome"] == "done"
+    row = shell.json("get", path)
+    assert (row["count"], row["note"]) == (5, "a b")
+    shell.run("put", path, "note:=null")
+    assert shell.json("get", path, "--level", "quorum")["note"] is None
+    assert row in [{**found, "note": "a b"} for found in _lines(shell.run("rows", "voting/votes", "--json").stdout)]
+    shell.run("delete", path)
+    assert shell.run("get", path, "--json", code=exits.NOT_FOUND).stdout == "null\n"
+
+
+def _lines(text: str) -> list[Any]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_refusals_have_their_codes(shell: Shell) -> None:
+    """What the server refuses ends with 10 and says why, for people and for programs."""
+    assert "unknown_key" in shell.run("get", "voting/nothing/x", code=exits.REFUSED).stderr
+    told = json.loads(shell.run("put", "voting/votes/x", "nothing=1", "--json", code=exits.REFUSED).stderr)
+    assert (told["code"], told["outcome"], told["retry"]) == ("unknown_key", "refused", False)
+    shell.run("put", "voting/votes/x", "count=many", code=exits.REFUSED)
+    shell.run("put", "voting/votes/x", "count=1", "--level", "eventual", code=exits.REFUSED)
+    shell.run("get", "voting/votes", code=exits.USAGE)
+
+
+def test_explain_says_what_it_cost(shell: Shell) -> None:
+    """On the error stream, beside the answer."""
+    assert "round trips: 0" in shell.run("get", "voting/votes/x", "--explain", code=exits.NOT_FOUND).stderr
+
+
+def test_a_section_in_one_command(shell: Shell) -> None:
+    """Expect, get and put under one lock; an expectation that does not hold writes nothing."""
+    key = "voting/votes/section"
+    first = shell.json("section", key, "--expect-absent", "--get", "--put", "count=1")
+    assert first["row"] is None
+    second = shell.json("section", key, "--expect", "count=1", "--get", "--put", "count=2", "--validate")
+    assert (second["row"]["count"], second["validated"]) == (1, True)
+    assert second["fencing_token"] > first["fencing_token"]
+    refused = shell.run("section", key, "--expect", "count=1", "--put", "count=3", code=exits.REFUSED)
+    assert "compare_failed" in refused.stderr
+    assert shell.json("get", key)["count"] == 2
+
+
+def test_a_put_with_a_name_happens_once(shell: Shell) -> None:
+    """The same command again answers the same and has no second effect; the name stands for that one request."""
+    key = "voting/votes/once"
+    first = shell.json("put", key, "count=1", "--once", "k1")
+    shell.run("put", key, "count=7")
+    assert shell.json("put", key, "count=1", "--once", "k1")["stamp"] == first["stamp"]
+    assert shell.json("get", key)["count"] == 7
+    assert "idempotency_mismatch" in shell.run("put", key, "count=2", "--once", "k1", code=exits.REFUSED).stderr
+
+
+def test_hold_gives_the_command_its_fencing_token(shell: Shell) -> None:
+    """The command runs while the queue shows it, ends with its own code, and the next holder has a higher token."""
+    key = "voting/votes/held"
+    script = f"{sys.executable} -m polysite.cli lock ls {key} --json; echo $POLYSITE_FENCING_TOKEN; exit 7"
+    done = shell.run("lock", "hold", key, "--owner", "me", "--", "sh", "-c", script, code=7)
+    queue, token = done.stdout.splitlines()
+    (entry,) = json.loads(queue)["entries"]
+    assert (entry["held"], entry["owner"], str(entry["fencing_token"])) == (True, "me", token)
+    again = shell.run("lock", "hold", key, "--wait-s", "30", "--", "sh", "-c", "echo $POLYSITE_FENCING_TOKEN")
+    assert int(again.stdout) > int(token)
+    shell.run("lock", "hold", key, "--", "no-such-command-anywhere", code=exits.NOT_THERE)
+    assert shell.run("lock", "hold", key, "--", "sh", "-c", "kill -9 $$", code=exits.SIGNALLED + 9)
+
+
+def test_hold_waits_and_gives_up(shell: Shell) -> None:
+    """A lock that somebody else keeps: refused, try again; the command never ran and nothing waits any more."""
+    key = "voting/votes/kept"
+    with polysite.sync.connect(shell.url) as site, site.table("voting", "votes").section("kept"):
+        done = shell.run("lock", "hold", key, "--wait-s", "0", "--", "echo", "ran", code=exits.TRY_AGAIN)
+        assert "acquire_timeout" in done.stderr
+        assert done.stdout == ""
+        assert len(shell.json("lock", "ls", key)["entries"]) == 1
+
+
+def test_hold_ends_the_group_when_the_lock_is_lost(shell: Shell) -> None:
+    """An administrator preempts: the command, and a child of it that ignores SIGTERM, are gone, and the code says so."""
+    key = "voting/votes/lost"
+    script = "trap '' TERM; sh -c 'trap \"\" TERM; echo child $$; exec sleep 1000' & echo parent $$; wait; sleep 1000"
+    holding = shell.start("lock", "hold", key, "--lease-s", "0.6", "--grace-s", "0.2", "--", "sh", "-c", script)
+    assert holding.stdout is not None
+    members = dict(holding.stdout.readline().split() for _ in range(2))
+    assert set(members) == {"child", "parent"}
+    shell.run("lock", "preempt", key, "--yes")
+    output, errors = holding.communicate(timeout=DONE_S_MAX)
+    assert (holding.returncode, output) == (exits.LOCK_LOST, "")
+    assert "lock_lost" in errors
+    for member in members.values():
+        assert _is_gone(int(member))
+
+
+def _is_gone(process: int) -> bool:
+    """Whether a process has ended; one that waits to be reaped has."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
+def test_hold_passes_signals_on(shell: Shell) -> None:
+    """SIGTERM to `lock hold` reaches the command, whose code is then told; the lock is released."""
+    key = "voting/votes/signals"
+    script = "trap 'exit 9' TERM; echo ready; while :; do sleep 0.05; done"
+    holding = shell.start("lock", "hold", key, "--", "sh", "-c", script)
+    assert holding.stdout is not None
+    assert holding.stdout.readline() == "ready\n"
+    holding.send_signal(signal.SIGTERM)
+    holding.communicate(timeout=DONE_S_MAX)
+    assert holding.returncode == 9
+    shell.run("lock", "hold", key, "--wait-s", "20", "--", "true")
+
+
+@pytest.mark.parametrize("form", ["csv", "ndjson"])
+def test_export_and_import(shell: Shell, tmp_path: Path, form: str) -> None:
+    """Out and in again, nulls and odd texts included; the second import has no second effect; flaws are told by row."""
+    table = f"voting/{form}_in"
+    shell.run("table", "create", f"voting/{form}_out", "name:text", "count:int", "tags:list<text>", "--key", "name")
+    shell.run("table", "create", table, "name:text", "count:int", "tags:list<text>", "--key", "name")
+    odd = ['quote"', "comma,", "tab\t", "new\nline", "\\N", "é😀", "slash/"]
+    with polysite.sync.connect(shell.url) as site:
+        source = site.table("voting", f"{form}_out")
+        for number, name in enumerate(odd):
+            source.put(name, {"count": number if number % 2 else None, "tags": [name, ""] if number else None})
+    file = tmp_path / f"rows.{form}"
+    null = ("--null", "NULL") if form == "csv" else ()
+    assert f"{len(odd)} rows" in shell.run("export", f"voting/{form}_out", "--output", str(file), *null).stderr
+    first = shell.json("import", str(file), table, *null)
+    assert (first["done"]["rows"], first["refused"]["count"], first["unknown"]["count"]) == (f"1-{len(odd)}", 0, 0)
+    with polysite.sync.connect(shell.url) as site:
+        target = site.table("voting", f"{form}_in")
+        rows = {row["name"]: row for row in target.rows()}
+        assert rows == {row["name"]: row for row in site.table("voting", f"{form}_out").rows()}
+        target.put("comma,", {"count": 99})
+        assert shell.json("import", str(file), table, *null)["done"]["count"] == len(odd)
+        assert target.get("comma,") == {**rows["comma,"], "count": 99}
+
+
+def test_import_tells_every_flaw(shell: Shell, tmp_path: Path) -> None:
+    """Which rows are done and which are not, why, and an exit code that says that something was refused."""
+    shell.run("table", "create", "voting/flawed", "name:text", "count:int", "--key", "name")
+    file, report = tmp_path / "flawed.ndjson", tmp_path / "report.ndjson"
+    file.write_text('{"name": "a", "count": 1}\n{"name": "b", "count": "x"}\n{"count": 3}\nnonsense\n{"name": "e"}\n')
+    done = shell.run("import", str(file), "voting/flawed", "--report", str(report), code=exits.REFUSED)
+    assert "done\t2\trows 1,5" in done.stdout
+    assert "refused\t3\trows 2-4" in done.stdout
+    assert [(line["row"], line["outcome"]) for line in _lines(report.read_text())] == [
+        (n, "refused") for n in (2, 3, 4)
+    ]
+
+
+def test_doctor(shell: Shell, tmp_path: Path) -> None:
+    """Every setting with where it came from; checks with what they found; a site that answers is named."""
+    config = tmp_path / "polysite.toml"
+    config.write_text('[server]\nport = 1234\n[[auth.tokens]]\nname = "ana"\nsha256 = "' + "a" * 64 + '"\n')
+    done = shell.json("doctor", "--config", str(config), "--data", str(tmp_path / "data"))
+    origins = {setting["name"]: (setting["value"], setting["from"]) for setting in done["settings"]}
+    assert origins["server.port"] == (1234, f"file {config}")
+    assert origins["store.data"] == (str(tmp_path / "data"), "flag")
+    assert origins["site.name"][1] == "default"
+    assert "a" * 64 not in json.dumps(done)
+    assert all(check["fine"] for check in done["checks"]), done["checks"]
+    assert any(shell.url in check["name"] for check in done["checks"])
+
+
+def test_serve_refuses_to_be_exposed_by_accident(tmp_path: Path, shell: Shell) -> None:
+    """An address that others reach needs credentials or --insecure; the refusal says so."""
+    done = shell.run("serve", "--host", "0.0.0.0", "--port", "0", "--data", str(tmp_path / "data"), code=exits.REFUSED)
+    assert "--insecure" in done.stderr
