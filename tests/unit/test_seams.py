@@ -69,6 +69,10 @@ ALLOWED: dict[str, dict[str, str]] = {
         "spawn": "hands reads to the reading threads",
     },
     "polysite.engines.process_slots": {"files": "an exclusive file lock tells whether a process lives"},
+    "polysite.server.peers": {
+        "network": "is the carrier of the peer channel",
+        "files": "keeps the peer channel's secret",
+    },
     "polysite.server.protocol": {"network": "is the carrier: bounds what a connection may do"},
     "polysite.server.run": {"network": "is the carrier: listens, serves, stops"},
     "polysite.server.settings": {"files": "reads the settings file"},

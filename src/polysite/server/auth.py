@@ -67,7 +67,7 @@ class Access:
     """Recognises who sent a request."""
 
     def __init__(self, settings: Settings) -> None:
-        self._by_digest = {token.sha256: (token.sha256, _principal(token)) for token in settings.auth.tokens}
+        self._by_digest = {bearer.sha256: (bearer.sha256, _principal(bearer)) for bearer in settings.auth.tokens}
         self._any_host = settings.server.insecure or not is_loopback(settings.server.host)
         self._names = {settings.server.host.lower(), *(name.lower() for name in settings.server.hosts)}
         self._hosts_seen: set[bytes] = set()
@@ -116,14 +116,14 @@ class Access:
         return text in self._names or is_loopback(text)
 
 
-def _principal(token: TokenSettings) -> Principal:
+def _principal(bearer: TokenSettings) -> Principal:
     rights: dict[Right, frozenset[str]] = {
-        "read": frozenset(token.read),
-        "write": frozenset(token.write),
-        "lock": frozenset(token.lock),
-        "admin": frozenset(token.admin),
+        "read": frozenset(bearer.read),
+        "write": frozenset(bearer.write),
+        "lock": frozenset(bearer.lock),
+        "admin": frozenset(bearer.admin),
     }
-    return Principal(token.name, rights)
+    return Principal(bearer.name, rights)
 
 
 def _unauthenticated(message: str) -> HttpRefusal:

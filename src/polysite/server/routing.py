@@ -69,12 +69,12 @@ class Route:
         return [part.strip("{}").removesuffix("...") for part in self.pattern.split("/") if part.startswith("{")]
 
 
-class _Node:
+class _Branch:
     __slots__ = ("any_segment", "literals", "rest", "routes")
 
     def __init__(self) -> None:
-        self.literals: dict[bytes, _Node] = {}
-        self.any_segment: _Node | None = None
+        self.literals: dict[bytes, _Branch] = {}
+        self.any_segment: _Branch | None = None
         self.rest: dict[str, Route] = {}
         self.routes: dict[str, Route] = {}
 
@@ -94,23 +94,23 @@ class Router:
 
     def __init__(self, routes: list[Route]) -> None:
         self.routes = routes
-        self._root = _Node()
+        self._root = _Branch()
         self._prefixes: dict[bytes, _Prefix] = {}
         for route in routes:
             self._add(route)
 
     def _add(self, route: Route) -> None:
-        node = self._root
+        branch = self._root
         for part in route.pattern.strip("/").split("/"):
             if part.endswith("...}"):
-                self._put(node.rest, route)
+                self._put(branch.rest, route)
                 return
             if part.startswith("{"):
-                node.any_segment = node.any_segment or _Node()
-                node = node.any_segment
+                branch.any_segment = branch.any_segment or _Branch()
+                branch = branch.any_segment
             else:
-                node = node.literals.setdefault(part.encode(), _Node())
-        self._put(node.routes, route)
+                branch = branch.literals.setdefault(part.encode(), _Branch())
+        self._put(branch.routes, route)
 
     @staticmethod
     def _put(methods: dict[str, Route], route: Route) -> None:
@@ -135,22 +135,24 @@ class Router:
         return route
 
     def _methods(self, segments: list[bytes], exchange: Exchange) -> dict[str, Route]:
-        node = self._root
+        branch = self._root
         last = len(segments) - 1
         for position in range(1, last + 1):
             segment = segments[position]
-            found = node.literals.get(segment)
-            if found is not None and (not node.rest or (position == last and exchange.method in found.routes)):
-                node = found
-            elif node.rest:
+            found = branch.literals.get(segment)
+            if found is not None and (not branch.rest or (position == last and exchange.method in found.routes)):
+                branch = found
+            elif branch.rest:
                 exchange.rest = segments[position:]
-                return {**node.rest, **(found.routes if found is not None else {})} if position == last else node.rest
-            elif node.any_segment is not None:
+                return (
+                    {**branch.rest, **(found.routes if found is not None else {})} if position == last else branch.rest
+                )
+            elif branch.any_segment is not None:
                 exchange.captured.append(segment)
-                node = node.any_segment
+                branch = branch.any_segment
             else:
                 return {}
-        return node.routes
+        return branch.routes
 
 
 def _refusal(methods: dict[str, Route]) -> HttpRefusal:
