@@ -1,0 +1,279 @@
+"""One request from end to end, on virtual time, with handlers made for the test in place of a coordinator."""
+
+import asyncio
+import io
+import json
+from collections.abc import AsyncIterator, Callable
+from typing import Any, cast
+
+import pytest
+
+from polysite.api import Coordinator
+from polysite.errors import LockLost, QuorumUnavailable, Unavailable
+from polysite.server.app import Application, StreamCut
+from polysite.server.exchange import Exchange, Reply, Stream, reply_json
+from polysite.server.logs import make_logger
+from polysite.server.routing import Handler, Route
+from polysite.server.service import Service
+from polysite.server.settings import Settings, load_settings
+from polysite.testing.loop import seeded, simulated_runtime
+
+
+class Caller:
+    """Sends requests to an application over one route, `/work`, and can hang up."""
+
+    def __init__(self, handler: Handler, *, settings: Settings | None = None, **route: Any) -> None:
+        self.log = io.StringIO()
+        runtime = simulated_runtime(1)
+        settings = settings or Settings()
+        logger = make_logger(settings.telemetry, runtime.clock, self.log)
+        self.service = Service(cast(Coordinator, None), settings, runtime=runtime, logger=logger)
+        options: dict[str, Any] = {"open_to_all": True, **route}
+        work = Route(
+            method="POST", pattern="/work", name="work", about="", handler=handler, answers={200: None}, **options
+        )
+        self.application = Application(self.service, routes=[work])
+        self.messages: list[dict[str, Any]] = []
+        self.hung_up = asyncio.Event()
+        self.body = b""
+
+    async def ask(self, *, path: bytes = b"/work", headers: list[tuple[bytes, bytes]] | None = None) -> None:
+        given = [{"type": "http.request", "body": self.body, "more_body": False}]
+
+        async def receive() -> dict[str, Any]:
+            if given:
+                return given.pop()
+            await self.hung_up.wait()
+            return {"type": "http.disconnect"}
+
+        async def send(message: Any) -> None:
+            self.messages.append(message)
+
+        scope = {"type": "http", "method": "POST", "raw_path": path, "query_string": b"", "headers": headers or []}
+        await self.application(scope, receive, send)
+
+    @property
+    def status(self) -> int:
+        status: int = self.messages[0]["status"]
+        return status
+
+    @property
+    def headers(self) -> dict[bytes, bytes]:
+        return dict(self.messages[0]["headers"])
+
+    @property
+    def problem(self) -> Any:
+        return json.loads(self.messages[1]["body"])
+
+
+def raising(error: Exception) -> Handler:
+    async def handler(_service: Service, _exchange: Exchange) -> Reply:
+        raise error
+
+    return handler
+
+
+@seeded
+async def test_what_nobody_foresaw_is_logged_and_told_without_details() -> None:
+    """A handler fails with a value in its message: the answer tells the outcome, the log the type and the place."""
+    for changes, code, outcome in ((True, "outcome_unknown", "unknown"), (False, "error", "refused")):
+        caller = Caller(raising(ValueError("hidden")), changes=changes)
+        await caller.ask()
+        assert caller.status == 500
+        assert (caller.problem["code"], caller.problem["outcome"]) == (code, outcome)
+        assert "ValueError" in caller.log.getvalue()
+        assert caller.headers[b"x-request-id"].decode() in caller.log.getvalue()
+        assert "hidden" not in caller.log.getvalue() + str(caller.messages)
+
+
+@seeded
+async def test_errors_are_told_with_what_they_cost() -> None:
+    """Round trips of an error are in the header; what may be tried again says when; a loss is counted."""
+    caller = Caller(raising(QuorumUnavailable(round_trips=2.5)))
+    await caller.ask()
+    assert (caller.status, caller.headers[b"retry-after"], caller.headers[b"polysite-round-trips"]) == (
+        503,
+        b"1",
+        b"2.5",
+    )
+    caller = Caller(raising(LockLost()))
+    await caller.ask()
+    assert caller.status == 410
+    assert "polysite_lock_losses_total 1.0" in caller.service.metrics.render().decode()
+
+
+@seeded
+async def test_a_request_id_is_kept_if_it_is_usable() -> None:
+    """The client's own id comes back; one that could break a log line or a header does not."""
+    for asked, kept in ((b"abc-1", True), (b"a b", False), (b"a\nb", False), (b"x" * 129, False)):
+        caller = Caller(raising(LockLost()))
+        await caller.ask(headers=[(b"x-request-id", asked)])
+        assert (caller.headers[b"x-request-id"] == asked) is kept
+
+
+@seeded
+async def test_more_requests_than_the_bound_are_refused() -> None:
+    """Two wait, the bound is two, the third is told to come back; when one ended there is room again."""
+    release = asyncio.Event()
+
+    async def wait(_service: Service, _exchange: Exchange) -> Reply:
+        await release.wait()
+        return reply_json({})
+
+    caller = Caller(wait, settings=load_settings(flags={"server.requests_max": 2}).settings)
+    async with asyncio.TaskGroup() as group:
+        for _ in range(2):
+            group.create_task(caller.ask())
+        await asyncio.sleep(1)
+        await caller.ask()
+        assert (caller.status, caller.problem["code"]) == (503, "overloaded")
+        release.set()
+    assert caller.service.requests == 0
+    caller.messages.clear()
+    await caller.ask()
+    assert caller.status == 200
+
+
+@seeded(seeds=20)
+async def test_a_wait_is_given_up_when_the_client_hangs_up() -> None:
+    """The work is cancelled, nothing is answered, and no task stays behind."""
+    ended = []
+
+    async def work() -> None:
+        try:
+            await asyncio.sleep(1_000)
+        finally:
+            ended.append(True)
+
+    async def handler(service: Service, exchange: Exchange) -> Reply:
+        await exchange.raw_body()
+        await service.wait_for(exchange, work())
+        return reply_json({})
+
+    caller = Caller(handler)
+    started_s = asyncio.get_running_loop().time()
+    async with asyncio.TaskGroup() as group:
+        group.create_task(caller.ask())
+        await asyncio.sleep(5)
+        caller.hung_up.set()
+    assert ended
+    assert caller.messages == []
+    assert asyncio.get_running_loop().time() - started_s < 100
+
+
+@seeded(seeds=20)
+async def test_a_wait_is_given_up_when_the_server_stops() -> None:
+    """The wait is told to be tried elsewhere; what begins afterwards is refused before it begins."""
+
+    async def handler(service: Service, exchange: Exchange) -> Reply:
+        await exchange.raw_body()
+        await service.wait_for(exchange, asyncio.sleep(1_000))
+        return reply_json({})
+
+    caller = Caller(handler, begins=True)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(caller.ask())
+        await asyncio.sleep(5)
+        caller.service.stopping.begin()
+    assert (caller.status, caller.problem["code"], caller.problem["retry"]) == (503, "unavailable", True)
+    caller.messages.clear()
+    await caller.ask()
+    assert (caller.status, caller.headers[b"connection"]) == (503, b"close")
+
+
+@seeded(seeds=20)
+async def test_a_wait_that_ends_in_time_is_not_disturbed() -> None:
+    """Waits of many lengths, some shorter than the watcher's start; the stop comes after them."""
+
+    async def handler(service: Service, exchange: Exchange) -> Reply:
+        await exchange.raw_body()
+        await service.wait_for(exchange, asyncio.sleep(int(exchange.headers[b"wait-ms"]) / 1000))
+        await asyncio.sleep(1)
+        return reply_json({})
+
+    caller = Caller(handler)
+    async with asyncio.TaskGroup() as group:
+        for wait_ms in (0, 1, 19, 20, 21, 500):
+            group.create_task(caller.ask(headers=[(b"wait-ms", str(wait_ms).encode())]))
+        await asyncio.sleep(0.7)
+        caller.service.stopping.begin()
+        caller.hung_up.set()
+    assert [message["status"] for message in caller.messages if "status" in message] == [200] * 6
+
+
+def streamed(chunks: Callable[[], AsyncIterator[bytes]]) -> Handler:
+    async def handler(_service: Service, exchange: Exchange) -> Stream:
+        await exchange.raw_body()
+        return Stream(b"text/plain", chunks())
+
+    return handler
+
+
+@seeded(seeds=10)
+async def test_a_stream_ends_with_its_client_or_by_itself() -> None:
+    """Two lines and the end; then one that never ends, whose client hangs up: it is closed and does not linger."""
+
+    async def two() -> AsyncIterator[bytes]:
+        yield b"1\n"
+        await asyncio.sleep(1)
+        yield b"2\n"
+
+    closed = []
+
+    async def endless() -> AsyncIterator[bytes]:
+        try:
+            while True:
+                yield b"x"
+                await asyncio.sleep(1)
+        finally:
+            closed.append(True)
+
+    caller = Caller(streamed(two))
+    await caller.ask()
+    assert b"".join(message.get("body", b"") for message in caller.messages) == b"1\n2\n"
+    assert caller.messages[-1]["more_body"] is False
+    caller = Caller(streamed(endless))
+    async with asyncio.TaskGroup() as group:
+        group.create_task(caller.ask())
+        await asyncio.sleep(5)
+        caller.hung_up.set()
+    assert closed
+    assert caller.messages[-1].get("more_body") is True
+
+
+@seeded
+async def test_a_stream_that_fails_is_cut_and_not_ended() -> None:
+    """A client must not take what it got for the whole; the log has the reason's type."""
+
+    async def failing() -> AsyncIterator[bytes]:
+        yield b"1\n"
+        raise Unavailable("hidden")
+
+    caller = Caller(streamed(failing))
+    with pytest.raises(StreamCut):
+        await caller.ask()
+    assert all(message.get("more_body", True) for message in caller.messages)
+    assert "Unavailable" in caller.log.getvalue()
+    assert "hidden" not in caller.log.getvalue()
+
+
+@seeded
+async def test_tenures_count_until_released_lost_or_silent() -> None:
+    """Three references with leases of 10 s: one is released, one is used now and then, one falls silent."""
+    caller = Caller(raising(LockLost()))
+    tenures = caller.service.tenures
+    for reference in ("released", "used", "silent"):
+        tenures.seen(reference, 10_000)
+    tenures.gone("released")
+    assert tenures.count() == 2
+    await asyncio.sleep(8)
+    tenures.used("used")
+    tenures.used("never seen")
+    await asyncio.sleep(4)
+    assert tenures.count() == 1
+    await asyncio.sleep(8)
+    assert tenures.count() == 0
+    for number in range(5_000):
+        tenures.seen(str(number), 1)
+        await asyncio.sleep(0.01)
+    assert len(tenures._until_s) < 2_000
