@@ -1,7 +1,7 @@
-"""Sections, tables and lock sets over the real coordinator of this process.
+"""Sections, tables and lock sets over the real coordinator, in process and over HTTP.
 
 Method: the embedded store on `:memory:` and the production coordinator on the seeded loop, so an hour of waiting takes no
-time and every interleaving has a seed.
+time and every interleaving has a seed. Over HTTP the requests go straight into the server's application.
 """
 # ruff: noqa: PT012  # what raises is the end of the section's block
 
@@ -14,6 +14,11 @@ import pytest
 
 import polysite
 from polysite import AcquireTimeout, BadRequest, CompareFailed, LockLost, RowExpectation, RowGet, RowPut, Site, Table
+from polysite.client.asgi_transport import AsgiTransport
+from polysite.client.pacing import AsyncPace
+from polysite.clock import Runtime
+from polysite.server.app import build_app
+from polysite.server.settings import Settings
 from polysite.testing.loop import current_loop, run, simulated_runtime
 
 SEEDS = range(3)
@@ -21,9 +26,10 @@ LEASE_S = 3.0
 
 
 @asynccontextmanager
-async def voting() -> AsyncIterator[Site]:
+async def voting(carrier: str) -> AsyncIterator[Site]:
     """A site with the tables `votes` (one key column), `rounds` (two) and `log` (eventual)."""
-    async with polysite.open(runtime=simulated_runtime(1)) as site:
+    runtime = simulated_runtime(1)
+    async with polysite.open(runtime=runtime) as here, over(carrier, here, runtime) as site:
         await site.create_keyspace("voting")
         await site.create_table("voting", "votes", {"name": "text", "count": "int"}, partition_key="name")
         await site.create_table(
@@ -37,16 +43,36 @@ async def voting() -> AsyncIterator[Site]:
         yield site
 
 
-@pytest.fixture(params=SEEDS)
-def on_a_site(request: pytest.FixtureRequest) -> Callable[[Callable[[Site], Coroutine[Any, Any, None]]], None]:
+@asynccontextmanager
+async def over(carrier: str, here: Site, runtime: Runtime) -> AsyncIterator[Site]:
+    """`here` itself, or a client of a server over the same coordinator."""
+    if carrier == "in process":
+        yield here
+        return
+    application = build_app(here.coordinator, Settings(), runtime=runtime)
+    transport = AsgiTransport(application)
+    async with polysite.connect("", transport=transport, pace=AsyncPace(runtime)) as site:
+        yield site
+
+
+@pytest.fixture(params=SEEDS, ids=lambda seed: f"seed {seed}")
+def seed(request: pytest.FixtureRequest) -> int:
+    found: int = request.param
+    return found
+
+
+@pytest.fixture(params=["in process", "over HTTP"])
+def on_a_site(
+    request: pytest.FixtureRequest, seed: int
+) -> Callable[[Callable[[Site], Coroutine[Any, Any, None]]], None]:
     """Runs a function with a site, on the loop of each seed."""
 
     def carry(work: Callable[[Site], Coroutine[Any, Any, None]]) -> None:
         async def main() -> None:
-            async with voting() as site:
+            async with voting(request.param) as site:
                 await work(site)
 
-        run(main, seed=request.param)
+        run(main, seed=seed)
 
     return carry
 
