@@ -73,12 +73,20 @@ ALLOWED: dict[str, dict[str, str]] = {
         "network": "is the carrier of the peer channel",
         "files": "keeps the peer channel's secret",
     },
+    "polysite.server.peer_listener": {
+        "network": "is the carrier of the peer channel on a Unix socket",
+        "files": "the socket is a file beside the data",
+    },
     "polysite.server.protocol": {"network": "is the carrier: bounds what a connection may do"},
     "polysite.server.run": {"network": "is the carrier: listens, serves, stops"},
     "polysite.server.settings": {"files": "reads the settings file"},
     "polysite.sync": {
         "threads": "`polysite.sync.open` runs its coordinator on a thread with a loop",
         "spawn": "hands the calls of other threads to that loop",
+    },
+    "polysite.testing.cell_contract": {
+        "spawn": "several changes of one cell at once, each awaited",
+        "sleep": "lets the others have their turn",
     },
     "polysite.testing.loop": {
         "chance": "is the seeded source of chance",
