@@ -69,6 +69,10 @@ ALLOWED: dict[str, dict[str, str]] = {
         "spawn": "hands reads to the reading threads",
     },
     "polysite.engines.process_slots": {"files": "an exclusive file lock tells whether a process lives"},
+    "polysite.server.peer_listener": {
+        "network": "listens to other processes on a socket beside the file",
+        "files": "removes that socket",
+    },
     "polysite.server.peers": {
         "network": "is the carrier of the peer channel",
         "files": "keeps the peer channel's secret",

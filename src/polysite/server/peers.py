@@ -7,6 +7,7 @@ on a socket beside its file.
 
 import contextlib
 import hmac
+import io
 import os
 import stat
 from collections.abc import Awaitable, Callable
@@ -28,6 +29,7 @@ MEDIA_TYPE = b"application/octet-stream"
 SECRET_FILE = "peer.secret"  # noqa: S105  # a name, not the secret
 SECRET_BYTES = 32
 BODY_BYTES_MAX = 16 * 1024 * 1024
+LONG_BYTES = 512 * 1024
 UNIX = "unix:"
 _HEADER = b"polysite-peer"
 _CONNECT_S = 2.0
@@ -112,7 +114,9 @@ class PeerCarrier:
         session, url = self._reach(address)
         limits = aiohttp.ClientTimeout(total=answer_s, sock_connect=_CONNECT_S)
         try:
-            async with session.post(url + PREFIX + kind, data=body, headers=self._headers, timeout=limits) as response:
+            async with session.post(
+                url + PREFIX + kind, data=_payload(body), headers=self._headers, timeout=limits
+            ) as response:
                 answer = await response.read()
                 if response.status == 200:
                     return answer
@@ -141,6 +145,11 @@ class PeerCarrier:
         for session in self._sessions.values():
             await session.close()
         self._sessions.clear()
+
+
+def _payload(body: bytes) -> bytes | io.BytesIO:
+    """Long bodies as a file, which aiohttp writes piece by piece."""
+    return body if len(body) < LONG_BYTES else io.BytesIO(body)
 
 
 def _told(answer: bytes) -> PolysiteError:

@@ -1,0 +1,108 @@
+"""The channel between our own processes: over a Unix socket, with its secret, its errors and its silences."""
+
+import asyncio
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from polysite.clock import Runtime
+from polysite.errors import BadRequest, Forbidden, LockLost, OutcomeUnknown, SiteUnreachable
+from polysite.server.peer_listener import listen_for_peers
+from polysite.server.peers import PeerCarrier, load_secret
+
+RUNTIME = Runtime()
+SECRET = b"s" * 64
+
+
+async def answer(kind: str, body: bytes) -> bytes:
+    """What the other process does in these tests."""
+    if kind == "fail":
+        raise LockLost(f"{len(body)} bytes", holder="p2")
+    if kind == "break":
+        raise ValueError("hidden")
+    if kind == "hang":
+        await asyncio.sleep(3_600)
+    return kind.encode() + b":" + body
+
+
+async def test_messages_and_errors_cross(tmp_path: Path) -> None:
+    """Bytes go there and back, big ones too; an error arrives as the same class with its attributes."""
+    listener = await listen_for_peers(answer, SECRET, tmp_path / "p1.sock", RUNTIME)
+    assert listener is not None
+    assert stat.S_IMODE((tmp_path / "p1.sock").stat().st_mode) == 0o600
+    carrier = PeerCarrier(SECRET)
+    try:
+        assert await carrier.send(listener.address, "push", b"\x00\xff", answer_s=10) == b"push:\x00\xff"
+        big = os.urandom(5_000_000)
+        assert await carrier.send(listener.address, "forward", big, answer_s=30) == b"forward:" + big
+        with pytest.raises(LockLost, match="3 bytes") as lost:
+            await carrier.send(listener.address, "fail", b"abc", answer_s=10)
+        assert lost.value.attributes == {"holder": "p2"}
+        with pytest.raises(OutcomeUnknown) as unknown:
+            await carrier.send(listener.address, "break", b"", answer_s=10)
+        assert "hidden" not in str(unknown.value)
+    finally:
+        await carrier.close()
+        await listener.close()
+    assert not (tmp_path / "p1.sock").exists()
+
+
+async def test_no_answer_is_unknown_and_no_listener_is_unreachable(tmp_path: Path) -> None:
+    """A message that was taken and not answered may have had its effect; one that could not be sent had none."""
+    path = tmp_path / "p1.sock"
+    listener = await listen_for_peers(answer, SECRET, path, RUNTIME)
+    assert listener is not None
+    carrier = PeerCarrier(SECRET)
+    try:
+        with pytest.raises(OutcomeUnknown):
+            await carrier.send(listener.address, "hang", b"", answer_s=0.05)
+        address = listener.address
+        await listener.close()
+        for nobody in (address, f"unix:{tmp_path}/never", "http://127.0.0.1:1"):
+            with pytest.raises(SiteUnreachable):
+                await carrier.send(nobody, "push", b"", answer_s=10)
+        path.touch()  # what a killed process leaves behind
+        again = await listen_for_peers(answer, SECRET, path, RUNTIME)
+        assert again is not None
+        assert await carrier.send(again.address, "push", b"1", answer_s=10) == b"push:1"
+        await again.close()
+    finally:
+        await carrier.close()
+
+
+async def test_only_who_knows_the_secret_is_heard(tmp_path: Path) -> None:
+    """Another secret, and none."""
+    listener = await listen_for_peers(answer, SECRET, tmp_path / "p1.sock", RUNTIME)
+    assert listener is not None
+    for wrong in (b"t" * 64, b"", SECRET + b"s"):
+        carrier = PeerCarrier(wrong)
+        with pytest.raises(Forbidden):
+            await carrier.send(listener.address, "push", b"", answer_s=10)
+        await carrier.close()
+    await listener.close()
+
+
+async def test_a_long_path_has_no_listener(tmp_path: Path) -> None:
+    """The operating system cannot name such a socket; the process is then reached by nobody."""
+    folder = tmp_path / ("x" * 100)
+    folder.mkdir()
+    assert await listen_for_peers(answer, SECRET, folder / "p1.sock", RUNTIME) is None
+
+
+def test_processes_agree_on_a_secret_that_only_their_owner_reads(tmp_path: Path) -> None:
+    """Made once, kept, mode 0600; one that others may read, or that is too short, is refused."""
+    path = tmp_path / "data" / "peer.secret"
+    secret = load_secret(path, RUNTIME.randomness)
+    assert len(secret) >= 32
+    assert load_secret(path, RUNTIME.randomness) == secret
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert [member.name for member in path.parent.iterdir()] == ["peer.secret"]
+    path.chmod(0o640)
+    with pytest.raises(BadRequest, match="600"):
+        load_secret(path, RUNTIME.randomness)
+    path.chmod(0o600)
+    path.write_bytes(b"short\n")
+    with pytest.raises(BadRequest, match="32"):
+        load_secret(path, RUNTIME.randomness)
