@@ -68,6 +68,8 @@ class Combiner:
         self._seen = seen
         self.release_key: Callable[[KeyState], None] = lambda _state: None
         """Called when a key's driver has ended: the driver counts as a user of the key."""
+        self.changed: Callable[[KeyState], None] = lambda _state: None
+        """Called when a change of this process gave a key another head."""
 
     async def ask(
         self, state: KeyState, wish: Wish, *, decided: Callable[[WishAnswer], None] | None = None
@@ -91,11 +93,19 @@ class Combiner:
         """Put a wish into the next change of the key, without waiting."""
         pending = PendingWish(AskedWish(self._context.new_id(), state.version, wish), state.trips, decided, failed)
         state.pending.append(pending)
+        self._start(state)
+        return pending
+
+    def carry(self, state: KeyState, asked: AskedWish) -> None:
+        """Put another process's wish into the next change; its author sees the result in the cell."""
+        state.pending.append(PendingWish(asked, state.trips, None, None))
+        self._start(state)
+
+    def _start(self, state: KeyState) -> None:
         if not state.driving:
             state.driving = True
             state.users += 1
             self._context.background(self._drive(state), name="site-change")
-        return pending
 
     async def look(self, state: KeyState, *, linearizable: bool = False) -> float:
         """Take in the cell as the nearest replica has it, or as it is now; answers the round trips."""
@@ -194,9 +204,12 @@ class Combiner:
             else:
                 if answer.applied:
                     state.trips += costs.compare_and_set
+                    before = state.cell.queue[:1]
                     state.take_view(change.expected_version + 1, change.cell)
                     self._decide(state, wishes, change.results, change.expected_version)
                     self._seen(state)
+                    if change.cell.queue[:1] != before:
+                        self.changed(state)
                     return True
                 state.trips += costs.compare_and_set_refused
                 if attempt == 0:

@@ -142,17 +142,23 @@ class Critical:
         return await self._write(live, lambda: live.core.plan_delete(key))
 
     async def batch(
-        self, live: LiveSession, intents: Sequence[Intent], beside: Callable[[Planned], TableWrites] | None = None
+        self,
+        live: LiveSession,
+        intents: Sequence[Intent],
+        beside: Callable[[Planned], TableWrites] | None = None,
+        *,
+        before: Callable[[Planned], Awaitable[None]] | None = None,
     ) -> tuple[int, float]:
         """Several writes of one partition as one atomic batch. `beside`: a write of another table that goes into the same
-        commit (engines with `joint` only)."""
-        return await self._write(live, lambda: live.core.plan_batch(intents), beside)
+        commit (engines with `joint` only). `before`: what must be stored before the batch is sent."""
+        return await self._write(live, lambda: live.core.plan_batch(intents), beside, before)
 
     async def _write(
         self,
         live: LiveSession,
         plan_write: Callable[[], WritePlan],
         beside: Callable[[Planned], TableWrites] | None = None,
+        before: Callable[[Planned], Awaitable[None]] | None = None,
     ) -> tuple[int, float]:
         trips = 0.0
         while True:
@@ -164,10 +170,14 @@ class Critical:
                 await live.wait_ops(plan.ops)
             else:
                 trips += await self.extend(live)
-        if beside is None:
-            trips += await self._send(live, plan)
-        else:
-            trips += await self._send(live, plan, beside(plan))
+        if before is not None:
+            try:
+                await before(plan)
+            except BaseException:
+                live.core.not_sent(plan.op)
+                live.op_ended(plan.op)
+                raise
+        trips += await self._send(live, plan, None if beside is None else beside(plan))
         if live.core.wants_extend:
             self._sessions.combiner.submit(live.state, live.core.extend())
         trips += await self._assure_done(live, plan.stamp)

@@ -107,10 +107,12 @@ class Sessions:
     def __init__(self, context: SiteContext, keys: KeyTable) -> None:
         self._context = context
         self._clock = context.clock
-        self._keys = keys
+        self.keys = keys
         self.combiner = Combiner(context, self.seen)
         self.combiner.release_key = keys.drop
         self.count = 0
+        self.emptied: asyncio.Future[None] | None = None
+        """Set when the last session is gone, for whoever waits for that."""
 
     def register(
         self,
@@ -162,11 +164,13 @@ class Sessions:
             return
         del state.sessions[live.reference.ticket]
         self.count -= 1
+        if not self.count and self.emptied is not None and not self.emptied.done():
+            self.emptied.set_result(None)
         live.standing_changed()
         if not state.sessions and state.beat_timer is not None:
             state.beat_timer.cancel()
             state.beat_timer = None
-        self._keys.drop(state)
+        self.keys.drop(state)
 
     def seen(self, state: KeyState) -> None:
         """A newer cell is known: tell the sessions whose standing it may change. Waiters that only moved up are not asked."""

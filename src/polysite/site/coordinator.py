@@ -1,0 +1,445 @@
+"""One site's coordinator in this process: puts the parts together, starts and ends them, and offers the verbs of `api`."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+
+import msgspec
+
+from polysite import __version__
+from polysite.api import (
+    LEASE_MS_DEFAULT,
+    SELECT_LIMIT_DEFAULT,
+    WAIT_MS_DEFAULT,
+    Columns,
+    Condition,
+    Event,
+    Health,
+    KeyName,
+    Kind,
+    Level,
+    LockAnswer,
+    PageAnswer,
+    QueueAnswer,
+    ReleaseAnswer,
+    RowAnswer,
+    RowExpectation,
+    RowWrite,
+    SectionAnswer,
+    Step,
+    WriteAnswer,
+)
+from polysite.cells.contract import Cells
+from polysite.clock import Runtime
+from polysite.core import lock_cell
+from polysite.core.lock_cell import Author
+from polysite.errors import BadRequest, PolysiteError, Unavailable
+from polysite.site import peers
+from polysite.site.context import SiteContext
+from polysite.site.critical import Critical
+from polysite.site.idempotency import RECORDS, Requests
+from polysite.site.janitor import Janitor
+from polysite.site.keys import KeyState, KeyTable
+from polysite.site.lock_verbs import LockVerbs
+from polysite.site.locks import Locks
+from polysite.site.peers import Hello, PeerChannel, Push, WishMessage
+from polysite.site.plain import PlainWrites
+from polysite.site.processes import PROCESSES, LoneSlots, ProcessSlot, ProcessSlots, Registry
+from polysite.site.row_verbs import RowVerbs
+from polysite.site.schema import Schema
+from polysite.site.sections import Sections
+from polysite.site.sessions import Sessions
+from polysite.site.settings import SiteSettings
+from polysite.site.tenures import Tenures
+from polysite.stores.contract import Store
+from polysite.values.keys import LockKey
+from polysite.values.tables import RESERVED_KEYSPACE, IndexSpec, KeyspaceSpec, TableSpec
+
+PUSH_ANSWER_S = 1.0
+
+
+class SiteCoordinator:
+    """The verbs of `api.Coordinator` in process. Between `start` and `close`; the engines are started and closed with it."""
+
+    def __init__(
+        self,
+        store: Store,
+        cells: Cells,
+        runtime: Runtime,
+        settings: SiteSettings | None = None,
+        *,
+        slots: ProcessSlots | None = None,
+        channel: PeerChannel | None = None,
+    ) -> None:
+        """`slots` None: the engine is this process's alone. `channel` None: other processes cannot be asked."""
+        self.settings = settings or SiteSettings()
+        self._store = store
+        self._cells = cells
+        self._slots: ProcessSlots = slots or LoneSlots()
+        self._slot: ProcessSlot | None = None
+        self._context = SiteContext(store, cells, runtime, self.settings)
+        self._keys = KeyTable(self.settings.views_max)
+        self._sessions = Sessions(self._context, self._keys)
+        self._critical = Critical(self._context, self._sessions)
+        self._locks = Locks(self._context, self._keys, self._sessions, self._critical)
+        self._requests = Requests(self._context)
+        self._tenures = Tenures(
+            self._context, self._keys, self._sessions, self._critical, self._locks, self._requests
+        )
+        self._tenures.channel = channel
+        self._tenures.slots = self._slots
+        self._sections = Sections(self._context, self._keys, self._sessions, self._critical, self._locks)
+        self._plain = PlainWrites(self._context)
+        self._lock_verbs = LockVerbs(
+            self._context, self._keys, self._sessions, self._critical, self._locks, self._tenures, self._requests
+        )
+        self._row_verbs = RowVerbs(
+            self._context,
+            self._keys,
+            self._sessions,
+            self._critical,
+            self._locks,
+            self._tenures,
+            self._requests,
+            self._sections,
+            self._lock_verbs,
+            self._plain,
+        )
+        self._schema = Schema(self._context, self._sessions, self._locks)
+        self._registry: Registry | None = None
+        self._sessions.combiner.changed = self._head_changed
+        self._started: list[Store | Cells] = []
+
+    # life
+
+    async def start(self) -> None:
+        """Start the engines, take a slot among the site's processes and say that this one is here."""
+        for engine in (self._store, self._cells):
+            await engine.start()
+            self._started.append(engine)
+        slot = self._slot = self._slots.take()
+        self._context.author = Author(self.settings.site, slot.process, str(slot.incarnation))
+        await self._store.create_keyspace(KeyspaceSpec(name=RESERVED_KEYSPACE))
+        for spec in (PROCESSES, RECORDS):
+            await self._store.create_table(spec)
+        self._registry = Registry(
+            self._store, self._context.clock, site=self.settings.site, slot=slot, address=self.settings.address
+        )
+        self._tenures.registry = self._registry
+        await self._registry.beat()
+        Janitor(self._context, self._keys, self._sessions, self._registry).start()
+
+    async def close(self) -> None:
+        """Release what is held, wait a while for what is under way, say farewell and let go of the engines."""
+        if self._context.closing:
+            return
+        for state in self._keys.in_use():
+            for live in list(state.sessions.values()):
+                self._sessions.release_later(live, detail="the process stops")
+        if self._started and self._slot is not None:
+            await self._until_idle(self.settings.close_wait_s)
+        self._context.closing = True
+        await self._context.timers.close()
+        await self._context.end_background()
+        self._context.events.close()
+        if self._registry is not None:
+            with contextlib.suppress(PolysiteError):
+                await self._registry.beat(farewell=True)
+        if self._slot is not None:
+            self._slot.release()
+        for engine in reversed(self._started):
+            await engine.close()
+        self._started.clear()
+
+    async def _until_idle(self, wait_s: float) -> None:
+        """Wait until no session is left, at most `wait_s`: what is left then is for the lease."""
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        limit = self._context.timers.after(wait_s, lambda: None if done.done() else done.set_result(None))
+        self._sessions.emptied = done
+        if not self._sessions.count and not done.done():
+            done.set_result(None)
+        await done
+        self._sessions.emptied = None
+        limit.cancel()
+
+    def abandon(self) -> None:
+        """Stop at once, as a killed process does: nothing is released, nothing is said. For tests of recovery."""
+        self._context.closing = True
+
+    def address_is(self, address: str) -> None:
+        """Other processes reach this one at `address` from now on."""
+        if self._registry is not None:
+            self._registry.moved_to(address)
+            self._context.background(self._registry.beat(), name="site-registry")
+
+    def use_channel(self, channel: PeerChannel) -> None:
+        """Reach other processes over `channel` from now on."""
+        self._tenures.channel = channel
+
+    def _open(self) -> None:
+        if self._context.closing or self._slot is None:
+            raise Unavailable("this process is not serving")
+
+    # other processes
+
+    async def handle_peer_message(self, kind: str, body: bytes) -> bytes:
+        """Answer a message of another process of ours; a PolysiteError is for its sender."""
+        self._open()
+        try:
+            if kind == "forward":
+                return peers.encode(await self._tenures.answer_call(peers.decode_call(body)))
+            if kind == "push":
+                push = msgspec.msgpack.decode(body, type=Push)
+                state = self._keys.find(push.key)
+                if state is not None:
+                    self._sessions.combiner.take(state, push.version, push.content)
+                return b""
+            if kind == "wish":
+                message = msgspec.msgpack.decode(body, type=WishMessage)
+                self._take_wish(message)
+                return b""
+            if kind == "hello":
+                hello = msgspec.msgpack.decode(body, type=Hello)
+                author = self._context.author
+                wall_us = self._context.clock.wall_us()
+                self.note_clock_difference((wall_us - hello.wall_us) / 1000)
+                return peers.encode(Hello(author.site, author.process, wall_us))
+        except msgspec.DecodeError:
+            raise BadRequest("a message that this version does not understand") from None
+        raise BadRequest(f"there is no peer message of kind {kind[:32]!r}")
+
+    def note_clock_difference(self, difference_ms: float) -> None:
+        """What was measured on the peer channel; beyond `skew_ms_max` eventual writes are refused."""
+        self._plain.skew_ms = difference_ms
+
+    def _take_wish(self, message: WishMessage) -> None:
+        state = self._keys.take(LockKey.decode(message.key), message.key)
+        self._sessions.combiner.carry(state, message.asked)
+        self._keys.drop(state)
+
+    def _head_changed(self, state: KeyState) -> None:
+        """A change of ours gave the key a new head: if another process serves it, tell it the cell."""
+        head = lock_cell.head(state.cell)
+        author = self._context.author
+        if head is None or self._tenures.channel is None or self._context.closing:
+            return
+        targets = [
+            entry
+            for entry in lock_cell.holders(state.cell)
+            if (entry.process, entry.incarnation, entry.site) != (author.process, author.incarnation, author.site)
+        ]
+        if targets:
+            # One message per process, however many of its entries hold together.
+            by_process = {(entry.site, entry.process, entry.incarnation): entry for entry in targets}
+            push = Push(state.encoded, state.version, lock_cell.encode(state.cell))
+            self._context.background(self._push(list(by_process.values()), push), name="site-push")
+
+    async def _push(self, entries: list[lock_cell.Entry], push: Push) -> None:
+        channel = self._tenures.channel
+        body = peers.encode(push)
+        for entry in entries:
+            address = await self._tenures.address_of(entry)
+            if channel is not None and address is not None:
+                with contextlib.suppress(PolysiteError):
+                    await channel.send(address, "push", body, answer_s=PUSH_ANSWER_S)
+
+    # keyspaces and tables
+
+    async def create_keyspace(self, spec: KeyspaceSpec) -> bool:
+        self._open()
+        return await self._schema.create_keyspace(spec)
+
+    async def drop_keyspace(self, keyspace: str) -> bool:
+        self._open()
+        return await self._schema.drop_keyspace(keyspace)
+
+    async def keyspaces(self) -> list[KeyspaceSpec]:
+        self._open()
+        return await self._schema.keyspaces()
+
+    async def create_table(self, spec: TableSpec) -> bool:
+        self._open()
+        return await self._schema.create_table(spec)
+
+    async def drop_table(self, keyspace: str, table: str) -> bool:
+        self._open()
+        return await self._schema.drop_table(keyspace, table)
+
+    async def tables(self, keyspace: str) -> list[TableSpec]:
+        self._open()
+        return await self._schema.tables(keyspace)
+
+    async def table(self, keyspace: str, table: str) -> TableSpec:
+        self._open()
+        return await self._schema.table(keyspace, table)
+
+    async def create_index(self, keyspace: str, table: str, index: IndexSpec) -> bool:
+        self._open()
+        return await self._schema.create_index(keyspace, table, index)
+
+    async def drop_index(self, keyspace: str, table: str, index_name: str) -> bool:
+        self._open()
+        return await self._schema.drop_index(keyspace, table, index_name)
+
+    # rows
+
+    async def get(
+        self, row: KeyName, *, level: Level = "eventual", reference: str | None = None, stamps: bool = False
+    ) -> RowAnswer:
+        self._open()
+        return await self._row_verbs.get(row, level=level, reference=reference, stamps=stamps)
+
+    async def put(
+        self,
+        row: KeyName,
+        columns: Columns,
+        *,
+        level: Level = "eventual",
+        reference: str | None = None,
+        expires_ms: int | None = None,
+        idempotency_key: str | None = None,
+    ) -> WriteAnswer:
+        self._open()
+        return await self._row_verbs.put(
+            row, columns, level=level, reference=reference, expires_ms=expires_ms, idempotency_key=idempotency_key
+        )
+
+    async def delete(
+        self,
+        row: KeyName,
+        *,
+        level: Level = "eventual",
+        reference: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> WriteAnswer:
+        self._open()
+        return await self._row_verbs.delete(row, level=level, reference=reference, idempotency_key=idempotency_key)
+
+    async def select(
+        self,
+        keyspace: str,
+        table: str,
+        *,
+        where: Sequence[Condition] = (),
+        level: Level = "eventual",
+        reference: str | None = None,
+        limit: int = SELECT_LIMIT_DEFAULT,
+        cursor: str | None = None,
+    ) -> PageAnswer:
+        self._open()
+        return await self._row_verbs.select(
+            keyspace, table, where=where, level=level, reference=reference, limit=limit, cursor=cursor
+        )
+
+    async def batch(
+        self,
+        keyspace: str,
+        table: str,
+        writes: Sequence[RowWrite],
+        *,
+        level: Level = "eventual",
+        reference: str | None = None,
+        expect: Sequence[RowExpectation] = (),
+        idempotency_key: str | None = None,
+    ) -> WriteAnswer:
+        self._open()
+        return await self._row_verbs.batch(
+            keyspace,
+            table,
+            writes,
+            level=level,
+            reference=reference,
+            expect=expect,
+            idempotency_key=idempotency_key,
+        )
+
+    # locks
+
+    async def acquire(
+        self,
+        keys: Sequence[KeyName],
+        *,
+        kind: Kind = "exclusive",
+        lease_ms: int = LEASE_MS_DEFAULT,
+        wait_ms: int = WAIT_MS_DEFAULT,
+        owner: str | None = None,
+        read: bool = False,
+        idempotency_key: str | None = None,
+    ) -> LockAnswer:
+        self._open()
+        return await self._lock_verbs.acquire(
+            keys,
+            kind=kind,
+            lease_ms=lease_ms,
+            wait_ms=wait_ms,
+            owner=owner,
+            read=read,
+            idempotency_key=idempotency_key,
+        )
+
+    async def wait(self, reference: str, *, wait_ms: int = WAIT_MS_DEFAULT, read: bool = False) -> LockAnswer:
+        self._open()
+        return await self._lock_verbs.wait(reference, wait_ms=wait_ms, read=read)
+
+    async def renew(self, reference: str) -> LockAnswer:
+        self._open()
+        return await self._lock_verbs.renew(reference)
+
+    async def promote(self, reference: str, *, wait_ms: int = WAIT_MS_DEFAULT) -> LockAnswer:
+        self._open()
+        return await self._lock_verbs.promote(reference, wait_ms=wait_ms)
+
+    async def release(self, reference: str, *, validate: bool = True) -> ReleaseAnswer:
+        self._open()
+        return await self._lock_verbs.release(reference, validate=validate)
+
+    async def queue(self, key: KeyName) -> QueueAnswer:
+        self._open()
+        return await self._lock_verbs.queue(key)
+
+    async def preempt(self, key: KeyName, *, fencing_token: int | None = None) -> QueueAnswer:
+        self._open()
+        return await self._lock_verbs.preempt(key, fencing_token=fencing_token)
+
+    async def section(
+        self,
+        key: KeyName,
+        steps: Sequence[Step],
+        *,
+        wait_ms: int = WAIT_MS_DEFAULT,
+        lease_ms: int = LEASE_MS_DEFAULT,
+        validate: bool = False,
+        owner: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> SectionAnswer:
+        self._open()
+        return await self._row_verbs.section(
+            key,
+            steps,
+            wait_ms=wait_ms,
+            lease_ms=lease_ms,
+            validate=validate,
+            owner=owner,
+            idempotency_key=idempotency_key,
+        )
+
+    def events(self, *, keyspace: str | None = None, table: str | None = None) -> AsyncIterator[Event]:
+        return self._context.events.listen(keyspace, table)
+
+    async def health(self) -> Health:
+        reasons: list[str] = []
+        if self._context.closing:
+            reasons.append("the process stops")
+        elif self._slot is None:
+            reasons.append("the process has not started")
+        else:
+            try:
+                await self._store.keyspaces()
+            except PolysiteError as error:
+                reasons.append(f"the store does not answer: {error.code}")
+        if self._plain.skewed:
+            reasons.append("this process's clock is too far off those of its peers")
+        author = self._context.author
+        return Health(
+            ready=not reasons, site=self.settings.site, process=author.process, version=__version__, reasons=reasons
+        )

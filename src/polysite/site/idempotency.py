@@ -1,0 +1,156 @@
+"""Records of requests that carry an idempotency key: the effect happens once, the answer can be given again.
+
+One record per (site, key), kept a day, in the reserved keyspace. Engines that can change several places in one commit
+write it together with the effect, so that its absence proves that nothing happened. Others write it before the effect
+(`pending`, with the stamps that the effect will carry) and again after it (`done`); one that is found pending later is
+resolved by looking whether the rows carry those stamps, else the outcome stays unknown.
+"""
+
+import asyncio
+import contextlib
+import hashlib
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, TypeVar
+
+import msgspec
+
+from polysite.errors import BadRequest, IdempotencyMismatch, OutcomeUnknown
+from polysite.site.context import SiteContext
+from polysite.stores.contract import TableWrites
+from polysite.values.keys import RowKey
+from polysite.values.rows import Put, Write
+from polysite.values.tables import RESERVED_KEYSPACE, ColumnSpec, TableSpec
+
+T = TypeVar("T")
+
+RECORDS = TableSpec(
+    keyspace=RESERVED_KEYSPACE,
+    name="idempotency",
+    columns=(
+        ColumnSpec("site", "text"),
+        ColumnSpec("request", "text"),
+        ColumnSpec("record", "blob"),
+        ColumnSpec("made_us", "bigint"),
+    ),
+    partition_key=("site", "request"),
+    writes="eventual",
+)
+KEY_BYTES_MAX = 256
+
+
+class Carried(msgspec.Struct, frozen=True, array_like=True):
+    """Columns of a row that carry `stamp` if the write was done."""
+
+    key: RowKey
+    columns: tuple[str, ...]
+    stamp: int
+
+
+class Record(msgspec.Struct, frozen=True, array_like=True):
+    """What is kept of a request. `answer` None: pending. `carried`: what a pending effect would have left."""
+
+    digest: bytes
+    answer: bytes | None
+    keyspace: str = ""
+    table: str = ""
+    carried: tuple[Carried, ...] = ()
+    stamp: int = 0
+
+
+_encoder = msgspec.msgpack.Encoder(order="deterministic")
+_decoder = msgspec.msgpack.Decoder(Record)
+
+
+def digest_of(*parts: Any) -> bytes:
+    """What tells one request from another."""
+    return hashlib.blake2b(_encoder.encode(parts), digest_size=16).digest()
+
+
+def request_id_of(idempotency_key: str, *parts: bytes) -> bytes:
+    """The request id of the entry that a request with this key enqueues."""
+    digest = hashlib.blake2b(idempotency_key.encode(), digest_size=16, person=b"request")
+    for part in parts:
+        digest.update(len(part).to_bytes(4, "big") + part)
+    return digest.digest()
+
+
+def carried_by(writes: Sequence[Write]) -> tuple[Carried, ...]:
+    """What writes leave behind that a later read can tell: the stamps of columns that get a value."""
+    return tuple(
+        Carried(write.key, tuple(name for name, value in write.cells.items() if value is not None), write.stamp)
+        for write in writes
+        if isinstance(write, Put)
+    )
+
+
+class Requests:
+    """The records of this site."""
+
+    def __init__(self, context: SiteContext) -> None:
+        self._context = context
+        self._store = context.store
+        self._under_way: dict[str, asyncio.Future[None]] = {}
+        self._last_stamp = 0
+
+    def _key(self, key: str) -> RowKey:
+        text = RECORDS.types["site"]
+        return RowKey((text.serialise(self._context.settings.site), text.serialise(key)))
+
+    @contextlib.asynccontextmanager
+    async def alone(self, key: str) -> AsyncIterator[None]:
+        """One request per key at a time in this process: the second finds the record of the first."""
+        if not key or len(key.encode()) > KEY_BYTES_MAX:
+            raise BadRequest(f"an idempotency key is 1 to {KEY_BYTES_MAX} bytes")
+        while (under_way := self._under_way.get(key)) is not None:
+            await asyncio.shield(under_way)
+        done = self._under_way[key] = asyncio.get_running_loop().create_future()
+        try:
+            yield
+        finally:
+            del self._under_way[key]
+            done.set_result(None)
+
+    async def find(self, key: str, digest: bytes) -> Record | None:
+        """The record of this request. IdempotencyMismatch if the key was used for another one."""
+        stored = await self._store.read(RECORDS, self._key(key), "majority")
+        cell = stored.cells.get("record")
+        if not stored.present or cell is None:
+            return None
+        record = _decoder.decode(cell.value)
+        if record.digest != digest:
+            raise IdempotencyMismatch
+        return record
+
+    def written(self, key: str, record: Record) -> TableWrites:
+        """The write that makes a record."""
+        wall_us = self._context.clock.wall_us()
+        self._last_stamp = stamp = max(wall_us, self._last_stamp + 1)
+        cells: dict[str, bytes | None] = {
+            "record": _encoder.encode(record),
+            "made_us": RECORDS.types["made_us"].serialise(wall_us),
+        }
+        life_ms = int(self._context.settings.idempotency_life_s * 1000) if self._context.expiry else None
+        return TableWrites(RECORDS, [Put(key=self._key(key), cells=cells, stamp=stamp, life_ms=life_ms)])
+
+    async def write(self, key: str, record: Record) -> None:
+        """Make a record in a commit of its own."""
+        item = self.written(key, record)
+        await self._store.write(item.table, item.writes, "majority")
+
+    async def resolve(self, key: str, record: Record) -> int:
+        """The stamp of a pending write that turns out to be done; OutcomeUnknown if that cannot be told.
+
+        Every row is read before anybody re-stamps it, so a match means that this very write is there.
+        """
+        carried = [item for item in record.carried if item.columns]
+        if carried:
+            spec = await self._store.table(record.keyspace, record.table)
+            for item in carried:
+                row = await self._store.read(spec, item.key, "majority")
+                stamps = {name: cell.stamp for name, cell in row.cells.items()}
+                if any(stamps.get(name) != item.stamp for name in item.columns):
+                    break
+            else:
+                await self.write(key, msgspec.structs.replace(record, answer=_encoder.encode(record.stamp)))
+                return record.stamp
+        raise OutcomeUnknown("the request was sent before, and what became of it is not known", stamp=record.stamp)

@@ -1,0 +1,395 @@
+"""The lock verbs of the coordinator: one key or a lock set, from names and texts to sessions and back."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from polysite.api import (
+    LOCK_SET_KEYS_MAX,
+    HeldKey,
+    KeyName,
+    LockAnswer,
+    QueueAnswer,
+    QueueEntry,
+    ReleaseAnswer,
+)
+from polysite.core import lock_cell
+from polysite.errors import AcquireTimeout, BadRequest, LockLost, NotHolder, OutcomeUnknown, PolysiteError
+from polysite.site.context import SiteContext
+from polysite.site.critical import Critical
+from polysite.site.idempotency import Record, Requests, digest_of, request_id_of
+from polysite.site.keys import KeyState, KeyTable
+from polysite.site.locks import Locks
+from polysite.site.peers import Status
+from polysite.site.plain import check_locks
+from polysite.site.rows import row_of
+from polysite.site.sessions import LiveSession, Sessions
+from polysite.site.tenures import Tenures, status_of
+from polysite.values.keys import LockKey, Reference, ReferenceSet, RowKey, parse_reference
+from polysite.values.tables import TableSpec
+
+OWNER_BYTES_MAX = 1_024
+
+
+class Wanted(NamedTuple):
+    """One key of an acquire."""
+
+    encoded: bytes
+    name: KeyName
+    spec: TableSpec
+    key: LockKey
+    row: RowKey | None
+
+
+class LockVerbs:
+    """acquire, wait, renew, promote, release, queue, preempt."""
+
+    def __init__(
+        self,
+        context: SiteContext,
+        keys: KeyTable,
+        sessions: Sessions,
+        critical: Critical,
+        locks: Locks,
+        tenures: Tenures,
+        requests: Requests,
+    ) -> None:
+        self._context = context
+        self._keys = keys
+        self._store = context.store
+        self._sessions = sessions
+        self._critical = critical
+        self._locks = locks
+        self._tenures = tenures
+        self._requests = requests
+
+    async def acquire(
+        self,
+        keys: Sequence[KeyName],
+        *,
+        kind: str,
+        lease_ms: int,
+        wait_ms: int,
+        owner: str | None,
+        read: bool,
+        idempotency_key: str | None,
+    ) -> LockAnswer:
+        if not 1 <= len(keys) <= LOCK_SET_KEYS_MAX:
+            raise BadRequest(f"a lock is on 1 to {LOCK_SET_KEYS_MAX} keys")
+        if kind not in {"exclusive", "shared"}:
+            raise BadRequest("kind is exclusive or shared")
+        self.check_lease(lease_ms)
+        self.check_wait(wait_ms)
+        if owner is not None and len(owner.encode()) > OWNER_BYTES_MAX:
+            raise BadRequest(f"owner is at most {OWNER_BYTES_MAX} bytes")
+        wanted = [await self._wanted(name, read=read) for name in keys]
+        if idempotency_key is None:
+            return await self._acquire(wanted, kind, lease_ms, wait_ms, owner, None)
+        # The entry's request id makes the effect happen once; the record tells a retry from another request.
+        digest = digest_of("acquire", [item.encoded for item in wanted], kind, lease_ms, owner, read)
+        async with self._requests.alone(idempotency_key):
+            if await self._requests.find(idempotency_key, digest) is None:
+                await self._requests.write(idempotency_key, Record(digest, b""))
+        return await self._acquire(wanted, kind, lease_ms, wait_ms, owner, idempotency_key)
+
+    async def _acquire(
+        self,
+        wanted: list[Wanted],
+        kind: str,
+        lease_ms: int,
+        wait_ms: int,
+        owner: str | None,
+        idempotency_key: str | None,
+    ) -> LockAnswer:
+        if len(wanted) == 1:
+            return await self._acquire_one(wanted[0], kind, lease_ms, wait_ms, owner, idempotency_key)
+        return await self._acquire_set(wanted, kind, lease_ms, wait_ms, owner, idempotency_key)
+
+    async def _acquire_one(
+        self, item: Wanted, kind: str, lease_ms: int, wait_ms: int, owner: str | None, idempotency_key: str | None
+    ) -> LockAnswer:
+        request_id = None if idempotency_key is None else request_id_of(idempotency_key, item.encoded)
+        acquired = await self._locks.enqueue(
+            item.spec, item.key, kind=kind, lease_ms=lease_ms, owner=owner, request_id=request_id, read=item.row
+        )
+        live, trips = acquired.live, acquired.round_trips
+        try:
+            held = live.holds or await self._locks.waiting.until_held(live, wait_ms / 1000)
+            rows: list[dict[str, Any] | None] | None = None
+            if held and item.row is not None:
+                if acquired.row is not None:
+                    row, cost = await self._critical.finish_speculative(live, acquired.row)
+                else:
+                    row, cost = await self._critical.get(live, item.row)
+                trips += cost
+                rows = [row_of(item.spec, row)]
+        except asyncio.CancelledError:
+            # With an idempotency key the caller may come back for it; the client's silence ends it otherwise.
+            if idempotency_key is None:
+                self._sessions.release_later(live)
+            raise
+        except PolysiteError:
+            if idempotency_key is None:
+                self._sessions.release_later(live)
+            raise
+        status = status_of(live)
+        held_key = _held_key(item, live.reference.ticket, status.ahead)
+        return LockAnswer(
+            reference=str(live.reference),
+            held=status.held,
+            kind=status.kind,
+            lease_ms=lease_ms,
+            keys=[held_key],
+            rows=rows,
+            round_trips=trips,
+        )
+
+    async def _acquire_set(
+        self,
+        wanted: list[Wanted],
+        kind: str,
+        lease_ms: int,
+        wait_ms: int,
+        owner: str | None,
+        idempotency_key: str | None,
+    ) -> LockAnswer:
+        """All keys or none, taken in the order of their bytes, so that two sets never wait for each other in a ring."""
+        ordered = sorted(wanted, key=lambda item: item.encoded)
+        if len({item.encoded for item in ordered}) != len(ordered):
+            raise BadRequest("a lock set names each lock key once")
+        clock = self._context.clock
+        deadline_s = clock.monotonic_s() + wait_ms / 1000
+        lives: list[LiveSession] = []
+        trips = 0.0
+        rows: dict[bytes, dict[str, Any] | None] = {}
+        try:
+            for item in ordered:
+                request_id = None if idempotency_key is None else request_id_of(idempotency_key, item.encoded)
+                acquired = await self._locks.enqueue(
+                    item.spec, item.key, kind=kind, lease_ms=lease_ms, owner=owner, request_id=request_id, read=item.row
+                )
+                live = acquired.live
+                lives.append(live)
+                live.open_calls += 1
+                trips += acquired.round_trips
+                left_s = max(0.0, deadline_s - clock.monotonic_s())
+                if not live.holds and not await self._locks.waiting.until_held(live, left_s):
+                    raise AcquireTimeout("not every lock of the set was granted within the wait; none is held")
+                if item.row is not None:
+                    if acquired.row is not None:
+                        row, cost = await self._critical.finish_speculative(live, acquired.row)
+                    else:
+                        row, cost = await self._critical.get(live, item.row)
+                    trips += cost
+                    rows[item.encoded] = row_of(item.spec, row)
+            lost = next((live for live in lives if not live.holds), None)
+            if lost is not None:
+                raise lost.lost_error()
+        except BaseException:
+            for live in lives:
+                self._sessions.release_later(live)
+            raise
+        finally:
+            now_s = clock.monotonic_s()
+            for live in lives:
+                live.open_calls -= 1
+                live.life.sign(now_s)
+        references = ReferenceSet(tuple(live.reference for live in lives))
+        tickets = {item.encoded: live.reference.ticket for item, live in zip(ordered, lives, strict=True)}
+        return LockAnswer(
+            reference=str(references),
+            held=True,
+            kind=kind,
+            lease_ms=lease_ms,
+            keys=[_held_key(item, tickets[item.encoded], 0) for item in wanted],
+            rows=[rows.get(item.encoded) for item in wanted] if wanted[0].row is not None else None,
+            round_trips=trips,
+        )
+
+    # calls with a reference
+
+    async def wait(self, text: str, *, wait_ms: int, read: bool) -> LockAnswer:
+        self.check_wait(wait_ms)
+        references = _references(text)
+        trips, deadline_s = 0.0, self._context.clock.monotonic_s() + wait_ms / 1000
+        statuses: list[Status] = []
+        for reference in references:
+            left_ms = max(0, round((deadline_s - self._context.clock.monotonic_s()) * 1000))
+            status = await self._tenures.wait(reference, left_ms)
+            trips += status.round_trips
+            statuses.append(status)
+        answer = await self._lock_answer(text, references, statuses, trips)
+        if not read or not answer.held:
+            return answer
+        rows: list[dict[str, Any] | None] = []
+        for reference in references:
+            spec = await self._store.table(reference.key.keyspace, reference.key.table)
+            found = await self._tenures.get(reference, _row_of_lock(spec, reference.key))
+            trips += found.round_trips
+            rows.append(row_of(spec, found.row))
+        return LockAnswer(
+            reference=answer.reference,
+            held=True,
+            kind=answer.kind,
+            lease_ms=answer.lease_ms,
+            keys=answer.keys,
+            rows=rows,
+            round_trips=trips,
+        )
+
+    async def renew(self, text: str) -> LockAnswer:
+        references = _references(text)
+        statuses = [await self._tenures.renew(reference) for reference in references]
+        return await self._lock_answer(text, references, statuses, sum(status.round_trips for status in statuses))
+
+    async def promote(self, text: str, *, wait_ms: int) -> LockAnswer:
+        self.check_wait(wait_ms)
+        references = _references(text)
+        if len(references) != 1:
+            raise BadRequest("a lock set cannot be promoted")
+        status = await self._tenures.promote(references[0], wait_ms)
+        return await self._lock_answer(text, references, [status], status.round_trips)
+
+    async def release(self, text: str, *, validate: bool) -> ReleaseAnswer:
+        """Release every lock of the reference; the first that was lost is told after the others are released."""
+        references = _references(text)
+        trips = 0.0
+        error: PolysiteError | None = None
+        for reference in reversed(references):
+            try:
+                released = await self._tenures.release(reference, validate=validate)
+                trips = max(trips, released.round_trips)
+            except (LockLost, OutcomeUnknown) as lost:
+                error = error or lost
+        if error is not None:
+            raise error
+        return ReleaseAnswer(validated=validate, round_trips=trips)
+
+    async def covering(self, text: str | None, key: LockKey) -> Reference:
+        """The reference (of a set: its member) that covers a lock key. BadRequest if it covers another."""
+        if text is None:
+            raise BadRequest("level critical needs the reference of a held lock")
+        for reference in _references(text):
+            if reference.key == key:
+                return reference
+        raise BadRequest("the lock reference does not cover this row")
+
+    # without a reference
+
+    async def queue(self, name: KeyName) -> QueueAnswer:
+        spec = await self._store.table(name.keyspace, name.table)
+        check_locks(spec)
+        state = self._take(spec.lock_key(name.key))
+        try:
+            trips = await self._sessions.combiner.look(state)
+            return _queue_answer(state, trips)
+        finally:
+            self._keys.drop(state)
+
+    async def preempt(self, name: KeyName, *, fencing_token: int | None) -> QueueAnswer:
+        spec = await self._store.table(name.keyspace, name.table)
+        check_locks(spec)
+        state = self._take(spec.lock_key(name.key))
+        try:
+            _, trips = await self._locks.preempt(state, ticket=fencing_token, ordered_by="administrator")
+            events = self._context.events
+            if events.heard:
+                events.tell(
+                    events.make(
+                        "preempted",
+                        keyspace=name.keyspace,
+                        table=name.table,
+                        key={column: name.key[column] for column in spec.locked_names},
+                        fencing_token=fencing_token,
+                        detail="by order",
+                    )
+                )
+            return _queue_answer(state, trips)
+        finally:
+            self._keys.drop(state)
+
+    # parts
+
+    def _take(self, key: LockKey) -> KeyState:
+        return self._keys.take(key, key.encode())
+
+    async def _wanted(self, name: KeyName, *, read: bool) -> Wanted:
+        spec = await self._store.table(name.keyspace, name.table)
+        check_locks(spec)
+        key = spec.lock_key(name.key)
+        return Wanted(key.encode(), name, spec, key, spec.row_key(name.key) if read else None)
+
+    async def _lock_answer(
+        self, text: str, references: Sequence[Reference], statuses: Sequence[Status], trips: float
+    ) -> LockAnswer:
+        keys: list[HeldKey] = []
+        for reference, status in zip(references, statuses, strict=True):
+            spec = await self._store.table(reference.key.keyspace, reference.key.table)
+            values = {
+                name: spec.types[name].deserialise(data)
+                for name, data in zip(spec.locked_names, reference.key.columns, strict=True)
+            }
+            keys.append(
+                HeldKey(
+                    keyspace=spec.keyspace,
+                    table=spec.name,
+                    key=values,
+                    fencing_token=reference.ticket,
+                    ahead=status.ahead,
+                )
+            )
+        return LockAnswer(
+            reference=text,
+            held=all(status.held for status in statuses),
+            kind=statuses[0].kind,
+            lease_ms=statuses[0].lease_ms,
+            keys=keys,
+            round_trips=trips,
+        )
+
+    def check_lease(self, lease_ms: int) -> None:
+        settings = self._context.settings
+        if not settings.lease_ms_min <= lease_ms <= settings.lease_ms_max:
+            raise BadRequest(f"lease_ms is from {settings.lease_ms_min} to {settings.lease_ms_max} here")
+
+    def check_wait(self, wait_ms: int) -> None:
+        if not 0 <= wait_ms <= self._context.settings.wait_ms_max:
+            raise BadRequest(f"wait_ms is from 0 to {self._context.settings.wait_ms_max}")
+
+
+def _references(text: str) -> tuple[Reference, ...]:
+    parsed = parse_reference(text)
+    return parsed.references if isinstance(parsed, ReferenceSet) else (parsed,)
+
+
+def _row_of_lock(spec: TableSpec, key: LockKey) -> RowKey:
+    if spec.key_names != spec.locked_names:
+        raise BadRequest("rows can be read with the lock only where the lock columns are the whole primary key")
+    return spec.row_key_from_bytes(key.columns)
+
+
+def _held_key(item: Wanted, ticket: int, ahead: int) -> HeldKey:
+    values = item.name.key
+    if len(values) != len(item.spec.locked_names):
+        values = {name: values[name] for name in item.spec.locked_names}
+    return HeldKey(keyspace=item.spec.keyspace, table=item.spec.name, key=values, fencing_token=ticket, ahead=ahead)
+
+
+def _queue_answer(state: KeyState, trips: float) -> QueueAnswer:
+    holding = {entry.ticket for entry in lock_cell.holders(state.cell)}
+    entries = [
+        QueueEntry(
+            fencing_token=entry.ticket,
+            kind=entry.kind,
+            held=entry.ticket in holding,
+            site=entry.site,
+            process=entry.process,
+            lease_ms=entry.lease_ms,
+            owner=entry.owner,
+        )
+        for entry in state.cell.queue
+    ]
+    return QueueAnswer(entries=entries, issued=state.cell.issued, round_trips=trips)
+
+
+__all__ = ["LockVerbs", "NotHolder"]

@@ -1,0 +1,398 @@
+"""Enqueue, wait, promote, release, preempt: the verbs of one lock key, on sessions of this process."""
+
+import asyncio
+import hmac
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple
+
+from polysite.core import lock_cell
+from polysite.core.lock_cell import Entry
+from polysite.core.plans import Answer, Restamp
+from polysite.core.wishes import (
+    CancelRequest,
+    Done,
+    Enqueue,
+    Enqueued,
+    Ground,
+    Identity,
+    Preempt,
+    Preempted,
+    Refusal,
+    TakeOver,
+)
+from polysite.errors import (
+    AcquireTimeout,
+    CompareFailed,
+    Forbidden,
+    LockLost,
+    OutcomeUnknown,
+    Overloaded,
+    PolysiteError,
+    SiteUnreachable,
+)
+from polysite.site.combining import PendingWish, WishAnswer
+from polysite.site.context import SiteContext
+from polysite.site.critical import Critical
+from polysite.site.keys import UNSEEN, KeyState, KeyTable
+from polysite.site.sessions import LiveSession, Sessions
+from polysite.site.waiting import Waiting
+from polysite.values.keys import LockKey, Reference, RowKey
+from polysite.values.rows import StoredRow
+from polysite.values.tables import TableSpec
+
+
+class Acquired(NamedTuple):
+    """A session of an entry just made (or found, when the request was made before); `row` was read beside the enqueue and
+    serves as the first get, None if it does not."""
+
+    live: LiveSession
+    round_trips: float
+    row: Answer | Restamp | None
+
+
+class Elsewhere(NamedTuple):
+    """The session of a reference lives in another process."""
+
+    state: KeyState
+    entry: Entry
+
+
+class Locks:
+    """What can be done with one lock key here."""
+
+    def __init__(self, context: SiteContext, keys: KeyTable, sessions: Sessions, critical: Critical) -> None:
+        self._context = context
+        self._keys = keys
+        self._store = context.store
+        self._sessions = sessions
+        self._combiner = sessions.combiner
+        self._critical = critical
+        self.waiting = Waiting(context, sessions)
+        self.is_dead: Callable[[Entry], Awaitable[bool]] = _nobody_is_dead
+        """Whether the process that an entry names is known to be dead."""
+
+    async def enqueue(
+        self,
+        spec: TableSpec,
+        key: LockKey,
+        *,
+        kind: str,
+        lease_ms: int,
+        owner: str | None,
+        request_id: bytes | None = None,
+        read: RowKey | None = None,
+    ) -> Acquired:
+        """Append an entry to the key's queue; `read`: read that row beside it.
+
+        Overloaded: too many wait. OutcomeUnknown: it may be in the queue; a cancellation was left behind.
+        """
+        context = self._context
+        if self._sessions.count >= context.settings.sessions_max:
+            raise Overloaded("this process serves as many lock references as it may")
+        state = self._keys.take(key, key.encode())
+        asking = _Asking(self, state, spec, kind, lease_ms, owner, request_id or context.new_id())
+        try:
+            trips = await self._combiner.look(state) if state.version == UNSEEN else 0.0
+            stood_on = state.version
+            was_free = not state.cell.queue
+            pending = asking.submit()
+            row: StoredRow | None = None
+            try:
+                if read is not None and was_free:
+                    row = await self._read_beside(spec, read)
+                answer = await asking.answer(pending)
+            except asyncio.CancelledError:
+                asking.abandon(pending)
+                raise
+            cost = max(answer.round_trips, self._store.costs.read_majority if row is not None else 0.0)
+            live = asking.live
+            assert live is not None
+            beside: Answer | Restamp | None = None
+            if row is not None and answer.expected_version == stood_on and live.holds and not asking.repeated:
+                assert read is not None
+                beside = self._critical.take_speculative(live, read, row)
+            return Acquired(live, trips + cost, beside)
+        finally:
+            self._keys.drop(state)
+
+    async def _read_beside(self, spec: TableSpec, read: RowKey) -> StoredRow | None:
+        try:
+            return await self._store.read(spec, read, "majority")
+        except PolysiteError:
+            # The enqueue decides what the caller is told; the row can be got under the lock.
+            return None
+
+    async def hold(
+        self,
+        spec: TableSpec,
+        key: LockKey,
+        *,
+        wait_s: float,
+        lease_ms: int,
+        owner: str | None,
+        kind: str = "exclusive",
+        request_id: bytes | None = None,
+        read: RowKey | None = None,
+    ) -> Acquired:
+        """Enqueue and wait to hold; AcquireTimeout, and the entry is gone, if it does not within `wait_s`."""
+        acquired = await self.enqueue(
+            spec, key, kind=kind, lease_ms=lease_ms, owner=owner, request_id=request_id, read=read
+        )
+        live = acquired.live
+        try:
+            if not live.holds and not await self.waiting.until_held(live, wait_s):
+                raise AcquireTimeout
+        except BaseException:
+            self._sessions.release_later(live)
+            raise
+        return acquired
+
+    # references
+
+    async def locate(self, reference: Reference) -> LiveSession | Elsewhere:
+        """Where the session of a reference lives. LockLost if its entry is gone, Forbidden if the secret is wrong.
+
+        For `Elsewhere` the caller drops the key's state when it is done.
+        """
+        encoded = reference.key.encode()
+        state = self._keys.find(encoded)
+        live = state.sessions.get(reference.ticket) if state is not None else None
+        if live is not None:
+            if not hmac.compare_digest(live.reference.secret, reference.secret):
+                raise Forbidden("this is no reference of that lock")
+            if live.ended:
+                raise live.lost_error()
+            live.life.sign(self._context.clock.monotonic_s())
+            return live
+        state = self._keys.take(reference.key, encoded)
+        try:
+            await self._combiner.look(state)
+            entry = lock_cell.entry_by_ticket(state.cell, reference.ticket)
+            if entry is None:
+                # The local replica may not know of the entry yet; only the cell itself proves that it is gone.
+                await self._combiner.look(state, linearizable=True)
+                entry = lock_cell.entry_by_ticket(state.cell, reference.ticket)
+            if entry is None:
+                raise LockLost(fencing_token=reference.ticket)
+            if not hmac.compare_digest(entry.secret, reference.secret):
+                raise Forbidden("this is no reference of that lock")
+            author = self._context.author
+            if (entry.site, entry.process, entry.incarnation) == (author.site, author.process, author.incarnation):
+                raise LockLost(fencing_token=reference.ticket)
+        except BaseException:
+            self._keys.drop(state)
+            raise
+        return Elsewhere(state, entry)
+
+    async def take_over(
+        self, spec: TableSpec, reference: Reference, state: KeyState, entry: Entry, ground: Ground
+    ) -> LiveSession:
+        """Become the session of an entry whose process is gone; LockLost or CompareFailed if it is not to be had."""
+        nonce = self._context.new_id()
+        author = self._context.author
+        found: list[LiveSession] = []
+
+        def decided(answer: WishAnswer) -> None:
+            if isinstance(answer.result, Done):
+                found.append(
+                    self._sessions.register(
+                        state, answer, spec, reference, nonce=nonce, kind=entry.kind, lease_ms=entry.lease_ms
+                    )
+                )
+
+        answer = await self._combiner.ask(
+            state,
+            TakeOver(
+                ticket=entry.ticket,
+                secret=reference.secret,
+                old_nonce=entry.nonce,
+                old_beat=entry.beat,
+                ground=ground,
+                nonce=nonce,
+                site=author.site,
+                process=author.process,
+                incarnation=author.incarnation,
+            ),
+            decided=decided,
+        )
+        if isinstance(answer.result, Refusal):
+            raise answer.result.error()
+        return found[0]
+
+    async def adopt(self, spec: TableSpec, state: KeyState, entry: Entry) -> LiveSession:
+        """Serve the entry of a request that was made before, by a process that is gone by now."""
+        if not await self.is_dead(entry):
+            raise SiteUnreachable("another process serves this lock; ask it, or ask again after its lease")
+        reference = Reference(state.key, entry.ticket, entry.secret)
+        return await self.take_over(spec, reference, state, entry, "incarnation_dead")
+
+    # verbs on a session of this process
+
+    async def promote(self, live: LiveSession, wait_s: float) -> float:
+        """Become exclusive; AcquireTimeout if it was withdrawn after `wait_s`, CompareFailed if another is at it."""
+        if live.core.standing == "exclusive":
+            return 0.0
+        answer = await self._combiner.ask(live.state, live.core.promote())
+        if isinstance(answer.result, Refusal):
+            raise answer.result.error()
+        live.kind = "promoting"
+        try:
+            held = await self.waiting.until_held(live, wait_s, exclusive=True)
+        except asyncio.CancelledError:
+            if not live.ended and live.core.standing != "exclusive":
+                self._combiner.submit(live.state, live.core.withdraw())
+            raise
+        if held:
+            live.kind = "exclusive"
+            return answer.round_trips
+        withdrawn = await self._combiner.ask(live.state, live.core.withdraw())
+        if isinstance(withdrawn.result, Done):
+            live.kind = "shared"
+            raise AcquireTimeout("the other holders did not leave within the wait; the promotion was withdrawn")
+        if live.core.standing == "exclusive":
+            live.kind = "exclusive"
+            return answer.round_trips + withdrawn.round_trips
+        assert isinstance(withdrawn.result, Refusal)
+        raise withdrawn.result.error()
+
+    async def preempt(self, state: KeyState, *, ticket: int | None, ordered_by: str) -> tuple[tuple[int, ...], float]:
+        """Drop the holder, or the entry with that ticket, by order. The tickets dropped (none if it was gone)."""
+        trips = await self._combiner.look(state, linearizable=True)
+        entry = lock_cell.head(state.cell) if ticket is None else lock_cell.entry_by_ticket(state.cell, ticket)
+        if entry is None:
+            if ticket is None:
+                return (), trips
+            raise CompareFailed("no entry of the queue has that fencing token")
+        wish = Preempt(forced=Identity(entry.ticket, entry.nonce), ordered_by=ordered_by)
+        answer = await self._combiner.ask(state, wish)
+        if isinstance(answer.result, Refusal):
+            raise answer.result.error()
+        assert isinstance(answer.result, Preempted)
+        return answer.result.dropped, trips + answer.round_trips
+
+    def give_up_request(self, state: KeyState, request_id: bytes, nonce: bytes, attempt: int = 0) -> None:
+        """Keep a cancellation pending for an enqueue of which nothing is known, until the cell has moved."""
+        context = self._context
+        if context.closing or attempt > 16:
+            return
+        state.users += 1
+        version = state.version
+
+        def decided(answer: WishAnswer) -> None:
+            if isinstance(answer.result, Refusal) and answer.version <= version:
+                again()
+            self._keys.drop(state)
+
+        def failed(_error: PolysiteError) -> None:
+            again()
+            self._keys.drop(state)
+
+        def again() -> None:
+            state.users += 1
+
+            def ask() -> None:
+                self.give_up_request(state, request_id, nonce, attempt + 1)
+                self._keys.drop(state)
+
+            pause_s = min(context.settings.release_retry_s_max, context.settings.release_retry_s * 2**attempt)
+            context.timers.after(pause_s, ask)
+
+        self._combiner.submit(state, CancelRequest(request_id, nonce), decided=decided, failed=failed)
+
+
+async def _nobody_is_dead(_entry: Entry) -> bool:
+    return False
+
+
+class _Asking:
+    """One enqueue under way: what becomes of its entry if the caller gives up in the middle."""
+
+    def __init__(
+        self,
+        locks: Locks,
+        state: KeyState,
+        spec: TableSpec,
+        kind: str,
+        lease_ms: int,
+        owner: str | None,
+        request_id: bytes,
+    ) -> None:
+        self._locks = locks
+        self._context = context = locks._context  # noqa: SLF001
+        self._sessions = locks._sessions  # noqa: SLF001
+        self._state = state
+        self._spec = spec
+        self.live: LiveSession | None = None
+        self.repeated = False
+        self._abandoned = False
+        self._elsewhere: Entry | None = None
+        author = context.author
+        assert kind in {"exclusive", "shared"}
+        self._wish = Enqueue(
+            request_id=request_id,
+            secret=context.new_id(),
+            nonce=context.new_id(),
+            kind="shared" if kind == "shared" else "exclusive",
+            site=author.site,
+            process=author.process,
+            incarnation=author.incarnation,
+            lease_ms=lease_ms,
+            owner=owner,
+            site_limit=context.site_limit,
+        )
+
+    def submit(self) -> PendingWish:
+        combiner = self._sessions.combiner
+        pending = combiner.submit(self._state, self._wish, decided=self._decided, failed=self._failed)
+        pending.future = asyncio.get_running_loop().create_future()
+        return pending
+
+    async def answer(self, pending: PendingWish) -> WishAnswer:
+        assert pending.future is not None
+        answer = await pending.future
+        result = answer.result
+        if isinstance(result, Refusal):
+            raise result.error()
+        assert isinstance(result, Enqueued)
+        if result.gone:
+            raise LockLost("the lock that this request acquired has been released or lost", fencing_token=result.ticket)
+        if self.live is None and self._elsewhere is not None:
+            self.live = await self._locks.adopt(self._spec, self._state, self._elsewhere)
+        if self.live is None:
+            raise LockLost(fencing_token=result.ticket)
+        return answer
+
+    def abandon(self, pending: PendingWish) -> None:
+        """The caller is gone: take the wish back, or let the entry go as soon as it is there."""
+        self._abandoned = True
+        if pending.sent_s is None and pending in self._state.pending:
+            self._state.pending.remove(pending)
+        elif self.live is not None:
+            self._sessions.release_later(self.live)
+
+    def _decided(self, answer: WishAnswer) -> None:
+        result = answer.result
+        if not isinstance(result, Enqueued) or result.gone:
+            return
+        nonce, secret, lease_ms, kind = self._wish.nonce, self._wish.secret, self._wish.lease_ms, self._wish.kind
+        if result.repeated:
+            self.repeated = True
+            entry = lock_cell.entry_by_ticket(answer.cell, result.ticket)
+            if entry is None:
+                return
+            if entry.nonce != nonce:
+                # An earlier request with the same id made it; its session is here or elsewhere.
+                self.live = self._state.sessions.get(result.ticket)
+                self._elsewhere = entry if self.live is None else None
+                return
+        reference = Reference(self._state.key, result.ticket, secret)
+        self.live = self._sessions.register(
+            self._state, answer, self._spec, reference, nonce=nonce, kind=kind, lease_ms=lease_ms
+        )
+        if self._abandoned:
+            self._sessions.release_later(self.live)
+
+    def _failed(self, error: PolysiteError) -> None:
+        if isinstance(error, OutcomeUnknown):
+            self._locks.give_up_request(self._state, self._wish.request_id, self._wish.nonce)
+

@@ -1,0 +1,110 @@
+"""Writes without a lock, and the engine's own conditional writes: what each kind of table takes, and with which stamps."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from polysite.api import RowExpectation
+from polysite.errors import BadRequest, CompareFailed, Unavailable
+from polysite.site.context import SiteContext
+from polysite.site.rows import cells_of, row_of
+from polysite.stores.contract import Predicate
+from polysite.core.plans import DeleteIntent, Intent, PutIntent
+from polysite.values.rows import PLAIN_STAMP_MAX, DeleteRange, DeleteRow, Put, Write
+from polysite.values.tables import TableSpec
+
+_NO_PLAIN = {
+    "sections": "it is written in critical sections only (level critical or atomic); a write without the lock could be lost",
+    "conditional": "it is written by batch with expectations only; other writes would not be ordered with those",
+    "transactional": "this engine has no transactions over cells and rows",
+}
+_NO_LOCKS = {
+    "eventual": "it has no locks: it was made with writes = eventual",
+    "conditional": "it has no locks: its batches are conditional writes of the engine",
+    "transactional": "this engine has no transactions over cells and rows",
+}
+
+
+def check_plain(spec: TableSpec) -> None:
+    """BadRequest with the reason if the table takes no write at level eventual or quorum."""
+    reason = _NO_PLAIN.get(spec.writes)
+    if reason is not None:
+        raise BadRequest(f"table {spec.keyspace}.{spec.name} refuses this write: {reason}")
+
+
+def check_locks(spec: TableSpec) -> None:
+    """BadRequest with the reason if the table's keys cannot be locked."""
+    reason = _NO_LOCKS.get(spec.writes)
+    if reason is not None:
+        raise BadRequest(f"table {spec.keyspace}.{spec.name} cannot be locked: {reason}")
+
+
+class PlainWrites:
+    """Stamps and sends writes without a lock."""
+
+    def __init__(self, context: SiteContext) -> None:
+        self._context = context
+        self._store = context.store
+        self._last_stamp = 0
+        self.skew_ms = 0.0
+        """How far this process's clock is off those of its peers, as measured on the peer channel."""
+
+    @property
+    def skewed(self) -> bool:
+        return abs(self.skew_ms) > self._context.settings.skew_ms_max
+
+    def next_stamp(self, count: int = 1) -> int:
+        """The first of `count` stamps: the wall clock, or one above the last one given. Unavailable if the clock is off."""
+        if self.skewed:
+            raise Unavailable("this process's clock is too far off those of its peers to order writes without a lock")
+        first = max(self._context.clock.wall_us(), self._last_stamp + 1, 0)
+        if first + count > PLAIN_STAMP_MAX:
+            raise Unavailable("this process's clock is beyond what stamps can say")
+        self._last_stamp = first + count - 1
+        return first
+
+    def stamped(self, intents: Sequence[Intent]) -> tuple[list[Write], int]:
+        """The writes with consecutive stamps, and the last of them."""
+        stamp = self.next_stamp(len(intents))
+        writes: list[Write] = []
+        for intent in intents:
+            if isinstance(intent, PutIntent):
+                writes.append(Put(key=intent.key, cells=intent.cells, stamp=stamp, life_ms=intent.life_ms))
+            elif isinstance(intent, DeleteIntent):
+                writes.append(DeleteRow(key=intent.key, stamp=stamp))
+            else:
+                writes.append(DeleteRange(partition=intent.partition, slice=intent.slice, stamp=stamp))
+            stamp += 1
+        return writes, stamp - 1
+
+    async def write(self, spec: TableSpec, intents: Sequence[Intent], *, quorum: bool) -> tuple[int, float]:
+        """Carry out writes of one partition; the last stamp and the round trips."""
+        writes, stamp = self.stamped(intents)
+        await self._store.write(spec, writes, "majority" if quorum else "local")
+        costs = self._store.costs
+        return stamp, costs.write_majority if quorum else costs.write_local
+
+    async def conditional(
+        self, spec: TableSpec, intents: Sequence[Intent], expect: Sequence[RowExpectation]
+    ) -> tuple[None, float]:
+        """All writes if every expectation holds, else none and CompareFailed with the rows found."""
+        predicates = [predicate_of(spec, item) for item in expect]
+        writes = [
+            Put(key=intent.key, cells=intent.cells, stamp=0, life_ms=intent.life_ms)
+            if isinstance(intent, PutIntent)
+            else DeleteRow(key=intent.key, stamp=0)
+            if isinstance(intent, DeleteIntent)
+            else DeleteRange(partition=intent.partition, slice=intent.slice, stamp=0)
+            for intent in intents
+        ]
+        answer = await self._store.write_if(spec, predicates, writes)
+        if not answer.applied:
+            found: list[dict[str, Any] | None] = [row_of(spec, row) for row in answer.rows]
+            raise CompareFailed(rows=found)
+        return None, self._store.costs.conditional
+
+
+def predicate_of(spec: TableSpec, item: RowExpectation) -> Predicate:
+    """An expectation as stores take it."""
+    if item.key is None:
+        raise BadRequest("an expectation of a batch names its row's key")
+    return Predicate(key=spec.row_key(item.key), exists=item.exists, equals=cells_of(spec, item.equals))

@@ -1,0 +1,339 @@
+"""One-shot sections: lock, steps, release in one call.
+
+Where the engine can change a cell and rows in one atomic step and nobody holds or waits, the whole section is that step
+(`core.one_shot`); otherwise it takes the general road: enqueue beside the first read, one batch of writes, and a release
+that nobody waits for.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from polysite.core import combine
+from polysite.core.combine import Change, Happened, NotMade, SendAgain
+from polysite.core.one_shot import (
+    ExpectStep,
+    GetStep,
+    Mismatch,
+    OneShot,
+    Repeated,
+    SectionStep,
+    TakeGeneralPath,
+    needed_rows,
+    plan_one_shot,
+)
+from polysite.core.plans import DeleteIntent, PutIntent
+from polysite.core.steps import judge_steps
+from polysite.errors import AcquireTimeout, CompareFailed, LockLost, OutcomeUnknown, PolysiteError, Unavailable
+from polysite.site.combining import RESOLVE_ATTEMPTS_MAX, RESOLVE_PAUSE_S, RESOLVE_PAUSE_S_MAX
+from polysite.site.context import SiteContext
+from polysite.site.critical import Critical
+from polysite.site.keys import UNSEEN, KeyState, KeyTable
+from polysite.site.locks import Locks
+from polysite.site.rows import row_of
+from polysite.site.sessions import LiveSession, Sessions
+from polysite.stores.contract import CellChange, TableWrites
+from polysite.values.keys import LockKey, RowKey
+from polysite.values.rows import StoredRow
+from polysite.values.tables import TableSpec
+
+JOINT_ROUNDS_MAX = 100
+
+
+class SectionDone(NamedTuple):
+    """What a section gave: a row (or None) per step, its ticket, the highest stamp it used."""
+
+    results: tuple[StoredRow | None, ...]
+    ticket: int
+    stamp: int
+    validated: bool
+    round_trips: float
+
+
+class RepeatedRequest(Exception):  # noqa: N818
+    """The section was carried out before, under this ticket: its record has the answer."""
+
+    def __init__(self, ticket: int) -> None:
+        super().__init__(ticket)
+        self.ticket = ticket
+
+
+Beside = Callable[[SectionDone], TableWrites]
+"""Makes the write that goes into the same commit as the section's effect: the idempotency record."""
+
+
+class Sections:
+    """Carries out one-shot sections."""
+
+    def __init__(
+        self, context: SiteContext, keys: KeyTable, sessions: Sessions, critical: Critical, locks: Locks
+    ) -> None:
+        self._context = context
+        self._keys = keys
+        self._store = context.store
+        self._sessions = sessions
+        self._combiner = sessions.combiner
+        self._critical = critical
+        self._locks = locks
+
+    async def run(
+        self,
+        spec: TableSpec,
+        key: LockKey,
+        steps: Sequence[SectionStep],
+        *,
+        wait_s: float,
+        lease_ms: int,
+        validate: bool = False,
+        owner: str | None = None,
+        request_id: bytes | None = None,
+        beside: Beside | None = None,
+    ) -> SectionDone:
+        """Carry out a section. CompareFailed: nothing was written. AcquireTimeout: the lock was not held in time."""
+        trips = 0.0
+        if self._context.joint:
+            state = self._keys.take(key, key.encode())
+            before = state.trips
+            try:
+                done = await self._joint(state, spec, steps, request_id or self._context.new_id(), beside)
+                trips = state.trips - before
+            finally:
+                self._keys.drop(state)
+            if done is not None:
+                return done._replace(round_trips=trips)
+        done = await self._general(
+            spec,
+            key,
+            steps,
+            wait_s=wait_s,
+            lease_ms=lease_ms,
+            validate=validate,
+            owner=owner,
+            request_id=request_id,
+            beside=beside,
+        )
+        return done._replace(round_trips=done.round_trips + trips)
+
+    # one atomic step
+
+    async def _joint(
+        self,
+        state: KeyState,
+        spec: TableSpec,
+        steps: Sequence[SectionStep],
+        request_id: bytes,
+        beside: Beside | None,
+    ) -> SectionDone | None:
+        """The section as one atomic step; None: take the general road. Those of one process go one after the other."""
+        await state.enter()
+        try:
+            if state.version == UNSEEN:
+                state.trips += await self._combiner.look(state)
+            for _ in range(JOINT_ROUNDS_MAX):
+                if state.cell.queue:
+                    return None
+                plan = await self._plan_joint(state, spec, steps, request_id)
+                if isinstance(plan, Repeated):
+                    raise RepeatedRequest(plan.ticket)
+                if isinstance(plan, TakeGeneralPath):
+                    return None
+                if isinstance(plan, Mismatch):
+                    before = state.version
+                    state.trips += await self._combiner.look(state, linearizable=True)
+                    if state.version != before:
+                        continue
+                    raise _mismatch(spec, plan)
+                done = SectionDone(plan.results, plan.ticket, plan.stamp, True, 0.0)
+                if await self._send_joint(state, spec, plan, None if beside is None else beside(done)):
+                    return done
+            return None
+        finally:
+            state.leave()
+
+    async def _plan_joint(
+        self, state: KeyState, spec: TableSpec, steps: Sequence[SectionStep], request_id: bytes
+    ) -> OneShot | Mismatch | TakeGeneralPath | Repeated:
+        version, cell = state.version, state.cell
+        rows: dict[RowKey, StoredRow] = {}
+        for row_key in needed_rows(steps):
+            rows[row_key] = await self._store.read(spec, row_key, "majority")
+        if rows:
+            state.trips += self._store.costs.read_majority
+        context = self._context
+        return plan_one_shot(
+            cell,
+            version,
+            rows,
+            steps,
+            table=spec,
+            request_id=request_id,
+            change_id=context.new_id(),
+            author=context.author,
+            now=context.now_stamp(),
+            absent_life_ms=context.session_settings.absent_life_ms,
+        )
+
+    async def _send_joint(self, state: KeyState, spec: TableSpec, plan: OneShot, beside: TableWrites | None) -> bool:
+        """Send the step until it is known what became of it. False: it was not made, plan anew."""
+        change = CellChange(state.encoded, plan.expected_version, plan.content)
+        writes = [TableWrites(spec, group) for group in plan.writes]
+        if beside is not None:
+            writes.append(beside)
+        for attempt in range(RESOLVE_ATTEMPTS_MAX):
+            state.trips += self._context.cells.costs.compare_and_set
+            try:
+                joint, _ = await self._store.joint(change, writes)
+            except OutcomeUnknown:
+                pass
+            except PolysiteError:
+                if attempt == 0:
+                    raise
+            else:
+                if joint.applied:
+                    if state.take_view(plan.expected_version + 1, plan.cell):
+                        self._sessions.seen(state)
+                    return True
+                if attempt == 0:
+                    self._combiner.take(state, joint.version, joint.content)
+                    return False
+            made = await self._resolve(state, plan)
+            if made is not None:
+                return made
+            pause_s = min(RESOLVE_PAUSE_S_MAX, RESOLVE_PAUSE_S * 2**attempt)
+            await self._context.clock.sleep_s(self._context.randomness.uniform(pause_s / 2, pause_s))
+        raise OutcomeUnknown("the section was sent and not answered", steps_done=0)
+
+    async def _resolve(self, state: KeyState, plan: OneShot) -> bool | None:
+        """Whether a step without an answer was made; None: it may still be, send it again."""
+        try:
+            state.trips += await self._combiner.look(state, linearizable=True)
+        except Unavailable:
+            return None
+        change = Change(
+            change_id=plan.change_id,
+            expected_version=plan.expected_version,
+            content=plan.content,
+            cell=plan.cell,
+            results={},
+            expired=(),
+            effective=True,
+            wishes=(),
+        )
+        resolution = combine.resolve_unknown(change, state.version, state.cell)
+        if isinstance(resolution, Happened):
+            return True
+        if isinstance(resolution, SendAgain):
+            return None
+        if isinstance(resolution, NotMade):
+            return False
+        raise OutcomeUnknown("the section was sent and not answered", steps_done=0)
+
+    # the general road
+
+    async def _general(
+        self,
+        spec: TableSpec,
+        key: LockKey,
+        steps: Sequence[SectionStep],
+        *,
+        wait_s: float,
+        lease_ms: int,
+        validate: bool,
+        owner: str | None,
+        request_id: bytes | None,
+        beside: Beside | None,
+    ) -> SectionDone:
+        needed = needed_rows(steps)
+        acquired = await self._locks.hold(
+            spec,
+            key,
+            wait_s=wait_s,
+            lease_ms=lease_ms,
+            owner=owner,
+            request_id=request_id,
+            read=needed[0] if needed else None,
+        )
+        live, trips = acquired.live, acquired.round_trips
+        live.open_calls += 1
+        try:
+            rows: dict[RowKey, StoredRow] = {}
+            if acquired.row is not None:
+                rows[needed[0]], cost = await self._critical.finish_speculative(live, acquired.row)
+                trips += cost
+            for row_key in needed:
+                if row_key not in rows:
+                    rows[row_key], cost = await self._critical.get(live, row_key)
+                    trips += cost
+            results = judge_steps(spec, rows, steps)
+            if isinstance(results, Mismatch):
+                raise _mismatch(spec, results)
+            stamp, cost = await self._write(live, steps, results, beside)
+            trips += cost
+        except BaseException:
+            self._sessions.release_later(live)
+            raise
+        finally:
+            live.open_calls -= 1
+        if not validate:
+            self._sessions.release_later(live)
+            return SectionDone(results, live.reference.ticket, stamp, False, trips)
+        try:
+            released = await self._sessions.release(live)
+        except LockLost as error:
+            wrote = any(isinstance(step, PutIntent | DeleteIntent) for step in steps)
+            if not wrote:
+                raise
+            raise OutcomeUnknown(
+                "the lock was lost before the release could prove the section", reason="lock_lost", steps_done=len(steps)
+            ) from error
+        return SectionDone(results, live.reference.ticket, stamp, True, trips + released.round_trips)
+
+    async def _write(
+        self,
+        live: LiveSession,
+        steps: Sequence[SectionStep],
+        results: tuple[StoredRow | None, ...],
+        beside: Beside | None,
+    ) -> tuple[int, float]:
+        """The writes of a section, one batch per partition; the record goes with the last."""
+        by_partition: dict[tuple[bytes, ...], list[PutIntent | DeleteIntent]] = {}
+        for step in steps:
+            if isinstance(step, PutIntent | DeleteIntent):
+                by_partition.setdefault(step.key.partition, []).append(step)
+        stamp, trips = 0, 0.0
+        last = len(by_partition) - 1
+        steps_done = 0
+        for index, intents in enumerate(by_partition.values()):
+            try:
+                if beside is not None and index == last:
+                    stamp, cost = await self._critical.batch(
+                        live,
+                        intents,
+                        lambda planned: beside(
+                            SectionDone(results, live.reference.ticket, planned.stamp, False, 0.0)
+                        ),
+                    )
+                else:
+                    stamp, cost = await self._critical.batch(live, intents)
+            except (LockLost, OutcomeUnknown) as error:
+                error.attributes["steps_done"] = steps_done
+                if isinstance(error, LockLost) and steps_done:
+                    raise OutcomeUnknown(
+                        "the lock was lost in the middle of the section", reason="lock_lost", steps_done=steps_done
+                    ) from error
+                raise
+            steps_done += len(intents)
+            trips += cost
+        return stamp, trips
+
+
+def _mismatch(spec: TableSpec, mismatch: Mismatch) -> CompareFailed:
+    row: dict[str, Any] | None = row_of(spec, mismatch.row)
+    return CompareFailed(step=mismatch.step, rows=[row])
+
+
+def timed_out(error: AcquireTimeout) -> AcquireTimeout:
+    """The error of a write that could not get its short section in time."""
+    return AcquireTimeout("the row is locked, and did not become free within the wait; nothing was written", **error.attributes)
+
+
+__all__ = ["ExpectStep", "GetStep", "RepeatedRequest", "SectionDone", "Sections"]

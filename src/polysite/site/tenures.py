@@ -1,0 +1,303 @@
+"""Calls with a reference, wherever its session lives: here, in another process (one hop), or nowhere any more.
+
+A session whose process is known to be dead, or was seen not to beat for its lease, is taken over with one change.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+import msgspec
+
+from polysite.core import lock_cell
+from polysite.core.lock_cell import Entry
+from polysite.core.plans import Intent, PutIntent
+from polysite.core.wishes import Ground
+from polysite.errors import BadRequest, CompareFailed, LockLost, SiteUnreachable
+from polysite.site import peers
+from polysite.site.context import SiteContext
+from polysite.site.critical import Critical
+from polysite.site.idempotency import Record, Requests, carried_by, digest_of
+from polysite.site.keys import KeyTable
+from polysite.site.locks import Locks
+from polysite.site.peers import (
+    ANSWER_S,
+    Call,
+    GetCall,
+    PeerChannel,
+    PromoteCall,
+    Released,
+    ReleaseCall,
+    RenewCall,
+    SelectCall,
+    Status,
+    WaitCall,
+    WriteCall,
+    Written,
+)
+from polysite.site.processes import ProcessSlots, Registry
+from polysite.site.sessions import LiveSession, Sessions
+from polysite.stores.contract import StoredPage
+from polysite.values.keys import Reference, RowKey, parse_reference
+from polysite.values.rows import Slice, StoredRow
+from polysite.values.tables import TableSpec
+
+T = TypeVar("T")
+
+
+class RowFound(msgspec.Struct, frozen=True):
+    row: StoredRow
+    round_trips: float
+
+
+class PageFound(msgspec.Struct, frozen=True):
+    rows: list[StoredRow]
+    cursor: bytes | None
+    part_stamp: int
+    round_trips: float
+
+
+class Tenures:
+    """The verbs of one reference."""
+
+    def __init__(
+        self,
+        context: SiteContext,
+        keys: KeyTable,
+        sessions: Sessions,
+        critical: Critical,
+        locks: Locks,
+        requests: Requests,
+    ) -> None:
+        self._context = context
+        self._keys = keys
+        self._sessions = sessions
+        self._critical = critical
+        self._locks = locks
+        self._requests = requests
+        self.channel: PeerChannel | None = None
+        self.registry: Registry | None = None
+        self.slots: ProcessSlots | None = None
+        locks.is_dead = self.is_dead
+
+    # the verbs
+
+    async def get(self, reference: Reference, key: RowKey) -> RowFound:
+        async def here(live: LiveSession) -> RowFound:
+            return RowFound(*await self._critical.get(live, key))
+
+        return await self._serve(reference, here, GetCall(str(reference), key), RowFound)
+
+    async def write(self, reference: Reference, intents: list[Intent], idempotency_key: str | None) -> Written:
+        async def here(live: LiveSession) -> Written:
+            if idempotency_key is None:
+                return Written(*await self._critical.batch(live, intents))
+            return await self._write_once(live, intents, idempotency_key)
+
+        if idempotency_key is not None:
+            # A retry may come after the lock is gone, or to another process: the record answers it all the same.
+            record = await self._requests.find(idempotency_key, _digest(reference, intents))
+            if record is not None and record.answer is not None:
+                return Written(msgspec.msgpack.decode(record.answer, type=int), self._context.store.costs.read_majority)
+        call = WriteCall(str(reference), peers.to_wire(intents), idempotency_key)
+        return await self._serve(reference, here, call, Written)
+
+    async def select(
+        self, reference: Reference, partition: tuple[bytes, ...], slice_: Slice, limit: int, cursor: bytes | None
+    ) -> PageFound:
+        async def here(live: LiveSession) -> PageFound:
+            page: StoredPage
+            if not live.core.table.clustering_key:
+                row, trips = await self._critical.get(live, RowKey(partition))
+                return PageFound([row] if row.present else [], None, 0, trips)
+            page, trips = await self._critical.select(live, partition, slice_, limit=limit, cursor=cursor)
+            return PageFound(page.rows, page.cursor, page.part_stamp, trips)
+
+        call = SelectCall(str(reference), partition, slice_, limit, cursor)
+        return await self._serve(reference, here, call, PageFound)
+
+    async def wait(self, reference: Reference, wait_ms: int) -> Status:
+        async def here(live: LiveSession) -> Status:
+            await self._locks.waiting.until_held(live, wait_ms / 1000)
+            return status_of(live)
+
+        return await self._serve(reference, here, WaitCall(str(reference), wait_ms), Status, waits_ms=wait_ms)
+
+    async def renew(self, reference: Reference) -> Status:
+        async def here(live: LiveSession) -> Status:
+            # The sign of life was noted when the session was found; past its limit the entry itself is asked.
+            trips = 0.0
+            if live.holds and not live.core.may_answer_done(self._context.clock.monotonic_s()):
+                trips = (await self._sessions.renew_now(live)).round_trips
+            return status_of(live, trips)
+
+        return await self._serve(reference, here, RenewCall(str(reference)), Status)
+
+    async def promote(self, reference: Reference, wait_ms: int) -> Status:
+        async def here(live: LiveSession) -> Status:
+            return status_of(live, await self._locks.promote(live, wait_ms / 1000))
+
+        return await self._serve(reference, here, PromoteCall(str(reference), wait_ms), Status, waits_ms=wait_ms)
+
+    async def release(self, reference: Reference, *, validate: bool) -> Released:
+        async def here(live: LiveSession) -> Released:
+            if validate:
+                return Released(True, (await self._sessions.release(live)).round_trips)
+            self._sessions.release_later(live)
+            return Released(False, 0.0)
+
+        return await self._serve(reference, here, ReleaseCall(str(reference), validate), Released)
+
+    async def answer_call(self, call: Call) -> Any:
+        """Answer a forwarded call, here or not at all."""
+        reference = parse_reference(call.reference)
+        assert isinstance(reference, Reference)
+        live = await self._locks.locate(reference)
+        if not isinstance(live, LiveSession):
+            self._keys.drop(live.state)
+            raise SiteUnreachable("the session has moved to another process")
+        match call:
+            case GetCall():
+                return await self.get(reference, call.key)
+            case WriteCall():
+                return await self.write(reference, peers.from_wire(call.intents), call.idempotency_key)
+            case SelectCall():
+                return await self.select(reference, call.partition, call.slice, call.limit, call.cursor)
+            case WaitCall():
+                return await self.wait(reference, call.wait_ms)
+            case RenewCall():
+                return await self.renew(reference)
+            case PromoteCall():
+                return await self.promote(reference, call.wait_ms)
+            case ReleaseCall():
+                return await self.release(reference, validate=call.validate)
+
+    # where the session lives
+
+    async def _serve(
+        self,
+        reference: Reference,
+        here: Callable[[LiveSession], Awaitable[T]],
+        call: Call,
+        answer_type: type[T],
+        waits_ms: int = 0,
+    ) -> T:
+        found = await self._locks.locate(reference)
+        if isinstance(found, LiveSession):
+            return await self._serve_here(found, here)
+        state, entry = found
+        try:
+            if await self.is_dead(entry):
+                live = await self._take_over(reference, state, entry, "incarnation_dead")
+                return await self._serve_here(live, here)
+            address = await self._address(entry)
+            if self.channel is not None and address is not None:
+                try:
+                    body = await self.channel.send(
+                        address, "forward", peers.encode(call), answer_s=ANSWER_S + waits_ms / 1000
+                    )
+                    return msgspec.msgpack.decode(body, type=answer_type)
+                except SiteUnreachable:
+                    if await self.is_dead(entry):
+                        live = await self._take_over(reference, state, entry, "incarnation_dead")
+                        return await self._serve_here(live, here)
+            if self._locks.waiting.unchanged_for_lease(state, entry.identity, entry.lease_s):
+                live = await self._take_over(reference, state, entry, "observed")
+                return await self._serve_here(live, here)
+            # Watch it from now on: if it does not beat for its lease, a later call takes it over.
+            now_s = self._context.clock.monotonic_s()
+            state.watch_until_s = max(state.watch_until_s, now_s + 3 * entry.lease_s)
+            self._locks.waiting.watch(state)
+            raise SiteUnreachable("the process that serves this lock cannot be reached; it may be taken over after its lease")
+        finally:
+            self._keys.drop(state)
+
+    async def _serve_here(self, live: LiveSession, here: Callable[[LiveSession], Awaitable[T]]) -> T:
+        live.open_calls += 1
+        try:
+            return await here(live)
+        finally:
+            live.open_calls -= 1
+
+    async def _take_over(self, reference: Reference, state: Any, entry: Entry, ground: Ground) -> LiveSession:
+        spec = await self._context.store.table(reference.key.keyspace, reference.key.table)
+        try:
+            return await self._locks.take_over(spec, reference, state, entry, ground)
+        except CompareFailed:
+            # Somebody else was faster, or it beat after all.
+            await self._sessions.combiner.look(state, linearizable=True)
+            if lock_cell.entry_by_ticket(state.cell, reference.ticket) is None:
+                raise LockLost(fencing_token=reference.ticket) from None
+            raise SiteUnreachable("another process serves this lock by now; ask again") from None
+
+    async def is_dead(self, entry: Entry) -> bool:
+        """Whether the incarnation that an entry names cannot be running any more. A refused connection proves nothing."""
+        author = self._context.author
+        if entry.site != author.site or not entry.incarnation.isdigit():
+            return False
+        incarnation = int(entry.incarnation)
+        if entry.process == author.process:
+            return incarnation < int(author.incarnation)
+        if self.slots is not None and self.slots.is_dead(entry.process, incarnation):
+            return True
+        row = None if self.registry is None else await self.registry.find(entry.site, entry.process)
+        if row is None:
+            return False
+        return row.incarnation > incarnation or (row.incarnation == incarnation and row.farewell)
+
+    async def _address(self, entry: Entry) -> str | None:
+        row = None if self.registry is None else await self.registry.find(entry.site, entry.process)
+        if row is None or str(row.incarnation) != entry.incarnation:
+            return None
+        return row.address
+
+    async def address_of(self, entry: Entry) -> str | None:
+        """Where the process of an entry is reached, None if it is not known."""
+        return await self._address(entry)
+
+    # once and only once
+
+    async def _write_once(self, live: LiveSession, intents: list[Intent], key: str) -> Written:
+        digest = _digest(live.reference, intents)
+        requests = self._requests
+        async with requests.alone(key):
+            record = await requests.find(key, digest)
+            if record is not None:
+                if record.answer is not None:
+                    return Written(msgspec.msgpack.decode(record.answer, type=int), 0.0)
+                return Written(await requests.resolve(key, record), self._context.store.costs.read_majority)
+            table = live.core.table
+
+            def record_of(writes: Any, stamp: int, *, done: bool) -> Record:
+                answer = msgspec.msgpack.encode(stamp) if done else None
+                return Record(digest, answer, table.keyspace, table.name, carried_by(writes), stamp)
+
+            if self._context.joint:
+                stamp, trips = await self._critical.batch(
+                    live,
+                    intents,
+                    lambda planned: requests.written(key, record_of(planned.writes, planned.stamp, done=True)),
+                )
+                return Written(stamp, trips)
+            kept: list[Record] = []
+
+            async def before(planned: Any) -> None:
+                kept.append(record_of(planned.writes, planned.stamp, done=False))
+                await requests.write(key, kept[0])
+
+            stamp, trips = await self._critical.batch(live, intents, before=before)
+            await requests.write(key, msgspec.structs.replace(kept[0], answer=msgspec.msgpack.encode(stamp)))
+            return Written(stamp, trips + 2 * self._context.store.costs.write_majority)
+
+
+def _digest(reference: Reference, intents: list[Intent]) -> bytes:
+    if not any(isinstance(intent, PutIntent) for intent in intents) and not intents:
+        raise BadRequest("a batch has at least one write")
+    return digest_of("write", str(reference), peers.to_wire(intents))
+
+
+def status_of(live: LiveSession, trips: float = 0.0) -> Status:
+    """How a session of this process stands; LockLost if it is over."""
+    if live.ended or live.lost:
+        raise live.lost_error()
+    ahead = lock_cell.position(live.state.cell, live.reference.ticket) or 0
+    return Status(live.holds, live.kind, live.lease_ms, 0 if live.holds else ahead, trips)

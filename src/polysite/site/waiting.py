@@ -1,0 +1,150 @@
+"""Waiting for a lock: woken by the cell that decides it, and now and then by an own look at the nearest replica.
+
+However many wait for one key, one timer looks at its cell. The same looks watch the entries in front, so that those of
+dead processes are dropped after their lease, on this process's own clock.
+"""
+
+import asyncio
+
+from polysite.core.lease import Observation
+from polysite.core.wishes import Identity, Preempt, Preempted
+from polysite.errors import PolysiteError
+from polysite.site.combining import WishAnswer
+from polysite.site.context import SiteContext
+from polysite.site.keys import KeyState
+from polysite.site.sessions import LiveSession, Sessions
+
+LOOK_S_LEAST = 0.005
+
+
+class Waiting:
+    """Waits of sessions, and the looks at cells that go with them."""
+
+    def __init__(self, context: SiteContext, sessions: Sessions) -> None:
+        self._context = context
+        self._clock = context.clock
+        self._sessions = sessions
+        self._combiner = sessions.combiner
+
+    async def until_held(self, live: LiveSession, wait_s: float, *, exclusive: bool = False) -> bool:
+        """Wait until the session holds (`exclusive`: alone). False when `wait_s` have passed; LockLost when it is gone."""
+        deadline_s = self._clock.monotonic_s() + wait_s
+        while True:
+            if live.core.standing == "lost" or live.ended:
+                raise live.lost_error()
+            if live.core.standing == "exclusive" or (not exclusive and live.holds):
+                return True
+            left_s = deadline_s - self._clock.monotonic_s()
+            if left_s <= 0:
+                return False
+            waiter = asyncio.get_running_loop().create_future()
+            live.standing_waiters.append(waiter)
+            live.open_calls += 1
+            timer = self._context.timers.after(left_s, lambda waiter=waiter: _wake(waiter))  # type: ignore[misc]
+            self.watch(live.state)
+            try:
+                await waiter
+            finally:
+                timer.cancel()
+                live.open_calls -= 1
+                live.life.sign(self._clock.monotonic_s())
+                if waiter in live.standing_waiters:
+                    live.standing_waiters.remove(waiter)
+
+    def watch(self, state: KeyState) -> None:
+        """Look at the cell from time to time as long as a session of this process waits in it, or `watch_until_s`."""
+        if state.look_timer is not None or state.looking:
+            return
+        if state.observation is None:
+            state.observation = Observation()
+            state.users += 1
+            if "watch" in self._context.cells.capabilities:
+                state.unwatch = self._context.cells.watch(state.encoded, lambda: self._changed(state))
+        now_s = self._clock.monotonic_s()
+        state.observation.feed(state.cell.queue, now_s)
+        self._arm(state, now_s)
+
+    def _arm(self, state: KeyState, now_s: float) -> None:
+        settings = self._context.settings
+        queue = state.cell.queue
+        pause_s = min((entry.lease_s for entry in queue[:1]), default=1.0) / 20
+        pause_s = min(settings.look_s_max, max(settings.look_s_min, pause_s))
+        assert state.observation is not None
+        next_s = state.observation.next_look_s(now_s, place=self._place(state), rtt_s=self._context.rtt_s)
+        if next_s is not None:
+            pause_s = max(LOOK_S_LEAST, min(pause_s, next_s))
+        state.look_timer = self._context.timers.at(now_s + pause_s, lambda: self._look(state))
+
+    def _place(self, state: KeyState) -> int:
+        for place, entry in enumerate(state.cell.queue):
+            if entry.ticket in state.sessions:
+                return place
+        return len(state.cell.queue)
+
+    def _look(self, state: KeyState) -> None:
+        state.look_timer = None
+        waited_for = self._clock.monotonic_s() < state.watch_until_s or any(
+            live.core.standing == "waiting" or live.standing_waiters for live in state.sessions.values()
+        )
+        if not waited_for or self._context.closing:
+            state.observation = None
+            if state.unwatch is not None:
+                state.unwatch()
+                state.unwatch = None
+            self._sessions.keys.drop(state)
+            return
+        state.looking = True
+        self._context.background(self._look_at(state), name="site-look")
+
+    def _changed(self, state: KeyState) -> None:
+        """The engine says that the cell has changed: look now."""
+        if state.look_timer is not None and not state.busy:
+            state.look_timer.cancel()
+            self._look(state)
+
+    async def _look_at(self, state: KeyState) -> None:
+        try:
+            try:
+                await self._combiner.look(state)
+            except PolysiteError:
+                # The engine cannot be asked now: the entries have not been seen to change, nor not to.
+                pass
+            else:
+                self._judge(state)
+        finally:
+            state.looking = False
+            if state.observation is not None and not self._context.closing:
+                self._arm(state, self._clock.monotonic_s())
+
+    def _judge(self, state: KeyState) -> None:
+        observation = state.observation
+        if observation is None:
+            return
+        now_s = self._clock.monotonic_s()
+        observation.feed(state.cell.queue, now_s)
+        dead = observation.dead(now_s, place=self._place(state), rtt_s=self._context.rtt_s)
+        if not dead:
+            return
+        tables = {live.reference.ticket: live for live in state.sessions.values()}
+        teller = next(iter(state.sessions.values()), None)
+
+        def decided(answer: WishAnswer) -> None:
+            if isinstance(answer.result, Preempted) and self._context.events.heard:
+                for ticket in answer.result.dropped:
+                    live = tables.get(ticket, teller)
+                    if live is not None:
+                        self._sessions.tell("preempted", live, f"ticket {ticket} showed no life for its lease")
+
+        self._combiner.submit(state, Preempt(observed=dead), decided=decided)
+
+    def unchanged_for_lease(self, state: KeyState, identity: Identity, lease_s: float) -> bool:
+        """Whether this process has seen the entry unchanged for its lease."""
+        if state.observation is None:
+            return False
+        seen_s = state.observation.unchanged_s(identity.ticket, self._clock.monotonic_s())
+        return seen_s is not None and seen_s >= lease_s
+
+
+def _wake(waiter: "asyncio.Future[None]") -> None:
+    if not waiter.done():
+        waiter.set_result(None)
