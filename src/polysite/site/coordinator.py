@@ -162,9 +162,17 @@ class SiteCoordinator:
         self._sessions.emptied = None
         limit.cancel()
 
-    def abandon(self) -> None:
+    async def abandon(self) -> None:
         """Stop at once, as a killed process does: nothing is released, nothing is said. For tests of recovery."""
         self._context.closing = True
+        await self._context.timers.close()
+        await self._context.end_background()
+        self._context.events.close()
+        if self._slot is not None:
+            self._slot.release()
+        for engine in reversed(self._started):
+            await engine.close()
+        self._started.clear()
 
     def address_is(self, address: str) -> None:
         """Other processes reach this one at `address` from now on."""
