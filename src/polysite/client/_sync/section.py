@@ -151,8 +151,9 @@ class Lock:
                 once_ms = WAIT_MS_ONCE if left_ms is None else min(left_ms, WAIT_MS_ONCE)
                 answer = self._coordinator.wait(answer.reference, wait_ms=once_ms, read=read)
                 self._count(answer)
-        except BaseException:
-            self._give_up(answer.reference)
+        except BaseException as error:
+            # Whoever is told that the wish was cancelled finds it gone from the queue; others are in a hurry.
+            self._give_up(answer.reference, applied=isinstance(error, AcquireTimeout))
             raise
         return answer
 
@@ -171,9 +172,9 @@ class Lock:
             return
         self._give_up(self.reference)
 
-    def _give_up(self, reference: str) -> None:
-        """Let go without waiting for the proof. If the site cannot be told, the lease ends the tenure."""
-        self._keeper.background(lambda: self._coordinator.release(reference, validate=False))
+    def _give_up(self, reference: str, *, applied: bool = False) -> None:
+        """Let go; `applied`: wait until that is carried out. If the site cannot be told, the lease ends the tenure."""
+        self._keeper.background(lambda: self._coordinator.release(reference, validate=applied))
 
     def _held(self) -> LockAnswer:
         if self._answer is None:
