@@ -70,8 +70,8 @@ class Change(msgspec.Struct, frozen=True):
     """A compare-and-set that is ready to be sent: on `expected_version`, to `content` (which decodes to `cell`).
 
     `results`: what every wish that was put in gets if it applies, in order, by wish id; wishes that the cell already
-    remembered have their old result here. `expired`: wishes older than what the cell remembers: not in it, their authors
-    read linearizably and ask again. `effective` false: no wish changes anything, so nothing need be sent; refusals judged on
+    remembered have their old result here. `expired`: wishes that are not in it, because they are older than what the cell
+    remembers, or newer than the view it was built on: read linearizably, look for them there, and ask again. `effective` false: no wish changes anything, so nothing need be sent; refusals judged on
     a local view prove nothing until a linearizable read shows the same version.
     """
 
@@ -105,7 +105,7 @@ def build_change(
         assert len(asked.wish_id) == ID_BYTES, "wish ids have a fixed length"
         if asked.wish_id in results:
             continue
-        if not reaches_back(cell, version, asked.seen_version):
+        if asked.seen_version > version or not reaches_back(cell, version, asked.seen_version):
             expired.append(asked.wish_id)
             continue
         remembered = find_wish(cell, asked.wish_id)

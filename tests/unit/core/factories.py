@@ -89,4 +89,6 @@ ROW = RowKey(PARTITION)
 
 def wide_row(value: int) -> RowKey:
     return RowKey(PARTITION, (bytes([value]),))
+
+
 MIXED_WIDE = replace(WIDE, writes="mixed")

@@ -9,15 +9,32 @@ from copy import deepcopy
 from typing import Any
 
 from polysite.values.keys import RowKey
-from polysite.values.rows import WHOLE_PARTITION, Cell, DeleteRange, DeleteRow, Put, SetPartStamp, Slice, StoredRow, Write
+from polysite.values.rows import (
+    WHOLE_PARTITION,
+    Cell,
+    DeleteRange,
+    DeleteRow,
+    Put,
+    Slice,
+    StoredRow,
+    Write,
+)
 
 MARKER, ROW_STAMP, ABSENT, PART_STAMP = "@marker", "@row_stamp", "@absent", "@part_stamp"
 
 
 def inside(slice_: Slice, clustering: tuple[bytes, ...]) -> bool:
     """Whether a row with these clustering components lies in the slice (one component here)."""
-    low = slice_.lower is None or clustering > slice_.lower.prefix or (slice_.lower.inclusive and clustering == slice_.lower.prefix)
-    high = slice_.upper is None or clustering < slice_.upper.prefix or (slice_.upper.inclusive and clustering == slice_.upper.prefix)
+    low = (
+        slice_.lower is None
+        or clustering > slice_.lower.prefix
+        or (slice_.lower.inclusive and clustering == slice_.lower.prefix)
+    )
+    high = (
+        slice_.upper is None
+        or clustering < slice_.upper.prefix
+        or (slice_.upper.inclusive and clustering == slice_.upper.prefix)
+    )
     return low and high
 
 

@@ -8,13 +8,13 @@ compare-and-sets, preemption and take-over at any moment, old views, zombies) is
 
 import random
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 from unittest import mock
 
 from polysite.core import stamps, tenure, transitions
 from polysite.core.combine import AskedWish, Change, Happened, NotMade, SendAgain, build_change, resolve_unknown
-from polysite.core.lock_cell import LockCell, decode, empty, encode, entry_by_ticket, find_wish, is_holder
+from polysite.core.lock_cell import LockCell, decode, entry_by_ticket, find_wish, is_holder
 from polysite.core.plans import (
     Answer,
     AskFirst,
@@ -27,7 +27,6 @@ from polysite.core.plans import (
     PutIntent,
     RangeAnswer,
     RangeIntent,
-    ReadAgain,
     ReadRange,
     ReadRow,
     Restamp,
@@ -45,13 +44,12 @@ from polysite.core.wishes import (
     Identity,
     Observed,
     Preempt,
-    Promote,
     Refusal,
     Result,
     TakeOver,
     Wish,
 )
-from polysite.errors import BadRequest, LockLost, NotHolder, TooLarge
+from polysite.errors import LockLost, NotHolder
 from polysite.values.keys import RowKey
 from polysite.values.rows import WHOLE_PARTITION, Bound, DeleteRange, DeleteRow, Put, Slice, StoredRow, Write
 from polysite.values.tables import TableSpec
@@ -62,6 +60,11 @@ Task = Generator[None, None, Any]
 KEYS = (wide_row(1), wide_row(2))
 COLUMNS = ("a", "b")
 PRESENT = "@"
+SLICES = (
+    WHOLE_PARTITION,
+    Slice(None, Bound(KEYS[0].clustering, inclusive=True)),
+    Slice(Bound(KEYS[0].clustering, inclusive=False)),
+)
 STEPS_MAX = 6_000
 TRIES_MAX = 4
 
@@ -78,13 +81,15 @@ class Ended(Exception):
 
 
 class World:
-    def __init__(self, seed: int, *, kinds: tuple[str, ...] = ("exclusive",) * 3, table: TableSpec = WIDE, **chances: float) -> None:
+    def __init__(
+        self, seed: int, *, kinds: tuple[str, ...] = ("exclusive",) * 3, table: TableSpec = WIDE, **chances: float
+    ) -> None:
         self.random = random.Random(seed)
         self.table = table
         self.kinds = kinds
         self.chances = {
             "deliver": 0.35, "preempt": 0.01, "take_over": 0.005, "give_up": 0.03, "lost_cas": 0.05, "push": 0.5,
-            "repair": 1.0, "speculate": 0.5, "retry": 0.3, "overlap": 0.3, "ranges": 0.2, "plain": 0.0,
+            "repair": 1.0, "speculate": 0.5, "retry": 0.3, "overlap": 0.3, "ranges": 0.2, "range_writes": 0.1, "plain": 0.0,
         } | chances  # fmt: skip
         self.replicas = [Replica() for _ in range(3)]
         self.messages: list[tuple[int, Planned | tuple[Write, ...], int]] = []
@@ -224,7 +229,7 @@ class World:
             return
         self.gets += 1
         shown = row is not None and row.present
-        values: dict[str, Any] = {name: None for name in COLUMNS} | {PRESENT: shown}
+        values: dict[str, Any] = dict.fromkeys(COLUMNS) | {PRESENT: shown}
         if row is not None and shown:
             values |= {name: cell.value for name, cell in row.cells.items()}
         barrier = self.barrier()
@@ -316,10 +321,8 @@ class Client:
 
     def life(self) -> Task:
         for _ in range(2):
-            try:
+            with suppress(Ended, LockLost):
                 yield from self.tenure()
-            except (Ended, LockLost):
-                pass
             yield
 
     def tenure(self) -> Task:
@@ -348,10 +351,13 @@ class Client:
 
     # the cell
 
-    def change(self, wish: Wish, version: int, cell: LockCell) -> Generator[None, None, tuple[Result | None, int, LockCell]]:
+    def change(
+        self, wish: Wish, version: int, cell: LockCell
+    ) -> Generator[None, None, tuple[Result | None, int, LockCell]]:
         """Carry out a wish: its result (None: unknown), and the view it was found in."""
         world = self.world
-        wish_id, seen = number(world.fresh()), version
+        session = world.sessions.get(Identity(getattr(wish, "ticket", 0), getattr(wish, "nonce", b"")))
+        wish_id, seen = number(world.fresh()), version if session is None else max(version, session.version)
         for _ in range(50):
             change = build_change(
                 cell,
@@ -392,7 +398,9 @@ class Client:
                 return found, version, cell
         return None, version, cell
 
-    def resolve(self, change: Change, wish_id: bytes) -> Generator[None, None, tuple[Result | None, int, LockCell] | None]:
+    def resolve(
+        self, change: Change, wish_id: bytes
+    ) -> Generator[None, None, tuple[Result | None, int, LockCell] | None]:
         world = self.world
         for _ in range(20):
             yield
@@ -446,9 +454,7 @@ class Client:
 
     def speculate(self, session: Session, key: RowKey, row: StoredRow) -> Task:
         got = session.speculative(key, row)
-        if isinstance(got, Answer):
-            self.world.got(session, key, got.row)
-        elif isinstance(got, Restamp) and (yield from self.finish(session, got.planned, [])):
+        if isinstance(got, Answer) or (isinstance(got, Restamp) and (yield from self.finish(session, got.planned, []))):
             self.world.got(session, key, got.row)
 
     def until_held(self, session: Session) -> Task:
@@ -494,14 +500,10 @@ class Client:
             return
         nonce = number(world.fresh())
         result = world.make(
-            TakeOver(
-                entry.ticket, entry.secret, entry.nonce, entry.beat, "handed_over", nonce, "s1", "p2", "i1"
-            )
+            TakeOver(entry.ticket, entry.secret, entry.nonce, entry.beat, "handed_over", nonce, "s1", "p2", "i1")
         )
         if not isinstance(result, Refusal):
-            taken = Session(
-                table=world.table, ticket=entry.ticket, nonce=nonce, version=world.version, cell=world.cell
-            )
+            taken = Session(table=world.table, ticket=entry.ticket, nonce=nonce, version=world.version, cell=world.cell)
             taken.lease_applied(0.0)
             world.sessions[Identity(taken.ticket, taken.nonce)] = taken
             other = Client(world, self.kind)
@@ -510,10 +512,8 @@ class Client:
         yield
 
     def rest(self, session: Session) -> Task:
-        try:
+        with suppress(Ended, LockLost):
             yield from self.work(session)
-        except (Ended, LockLost):
-            pass
 
     def release(self, session: Session) -> Task:
         world = self.world
@@ -555,10 +555,8 @@ class Client:
             yield from task
 
     def guard(self, task: Task) -> Task:
-        try:
+        with suppress(Ended, LockLost, NotHolder):
             yield from task
-        except (Ended, LockLost, NotHolder):
-            pass
 
     def intents(self, key: RowKey) -> list[Intent]:
         world = self.world
@@ -566,6 +564,8 @@ class Client:
         def value() -> bytes:
             return number(world.fresh(), 4)
 
+        if world.ranges and world.chance("range_writes"):
+            return [RangeIntent(PARTITION, world.random.choice(SLICES))]
         choice = world.random.random()
         if choice < 0.4:
             return [PutIntent(key, {world.random.choice(COLUMNS): value()})]
@@ -573,12 +573,7 @@ class Client:
             return [PutIntent(key, {"a": value(), "b": value()})]
         if choice < 0.8:
             return [DeleteIntent(key)]
-        if choice < 0.9 or not world.ranges:
-            return [PutIntent(KEYS[0], {"a": value()}), DeleteIntent(KEYS[1]), PutIntent(key, {"b": value()})]
-        slice_ = world.random.choice(
-            (WHOLE_PARTITION, Slice(None, Bound(KEYS[0].clustering, inclusive=True)), Slice(Bound(KEYS[0].clustering, inclusive=False)))
-        )
-        return [RangeIntent(PARTITION, slice_)]
+        return [PutIntent(KEYS[0], {"a": value()}), DeleteIntent(KEYS[1]), PutIntent(key, {"b": value()})]
 
     def plan(self, session: Session, ask: Callable[[], Any]) -> Generator[None, None, Any]:
         """Ask for a plan until it is neither Wait nor NeedExtend."""
@@ -602,11 +597,15 @@ class Client:
         for intent, write in zip(intents, planned.writes, strict=True):
             user.extend(effects_of(intent, write.stamp))
         if not (yield from self.finish(session, planned, user)) and world.chance("retry"):
+            for _ in range(world.random.choice((0, 0, 30))):
+                yield
             again = session.plan_retry(planned.op)
             if again is not None:
                 yield from self.finish(session, again, user, again=True)
 
-    def finish(self, session: Session, planned: Planned, user: list[tuple[int, RowKey, str, Any]], *, again: bool = False) -> Generator[None, None, bool]:
+    def finish(
+        self, session: Session, planned: Planned, user: list[tuple[int, RowKey, str, Any]], *, again: bool = False
+    ) -> Generator[None, None, bool]:
         """Send and wait. True: acknowledged."""
         world = self.world
         place = world.send(session, planned, [] if again else user)
@@ -691,7 +690,9 @@ class Client:
                     yield
                 found = merged.rows(PARTITION)
                 first = got
-                settle = yield from self.plan(session, lambda first=first, found=found: session.got_partition(first, found))
+                settle = yield from self.plan(
+                    session, lambda first=first, found=found: session.got_partition(first, found)
+                )
                 yield from self.settle(session, settle)
                 continue
             if isinstance(got, AskFirst):
