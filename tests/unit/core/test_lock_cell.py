@@ -1,0 +1,167 @@
+"""The content of a lock cell: encoding, who holds, what is remembered."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from polysite.core.lock_cell import (
+    DEPARTED_MAX,
+    FORMAT,
+    RECENT_MAX,
+    decode,
+    departed_ticket,
+    empty,
+    encode,
+    entry_by_request,
+    entry_by_secret,
+    entry_by_ticket,
+    find_change,
+    find_wish,
+    head,
+    holders,
+    is_exclusive,
+    is_head,
+    is_holder,
+    pack_change,
+    position,
+    reaches_back,
+    recent_changes,
+    role,
+    with_departed,
+    with_recent,
+)
+from polysite.core.stamps import FLOOR_MAX, STAMP_BASE, WINDOW, now_stamp, window_end
+from polysite.core.wishes import Cancel, Done, Enqueued, Preempted, Promote, Refusal, Renewed
+from polysite.errors import UnknownCellFormat
+from tests.unit.core.checks import make
+from tests.unit.core.factories import AUTHOR, nonce, number, queue_of
+
+
+def test_stamps_follow_the_wall_clock_within_bounds() -> None:
+    """Goal: critical stamps beat plain ones whatever the clock says. Method: clocks before 1970, now, and far beyond."""
+    assert now_stamp(-5) == STAMP_BASE
+    assert now_stamp(1_700_000_000_000_000) == STAMP_BASE + 1_700_000_000_000_000
+    assert now_stamp(2**60) == 2 * STAMP_BASE < FLOOR_MAX
+    assert window_end(STAMP_BASE) == STAMP_BASE + WINDOW
+
+
+def test_content_survives_encoding() -> None:
+    """Goal: what is written is read back. Method: a full cell, its bytes, and back; empty bytes are a cell never used."""
+    cell = make(queue_of("shared", "exclusive", "shared"), Promote(1, nonce(1)))
+    results = ((number(1), Enqueued(3)), (number(2), Preempted((1, 2), "admin")), (number(3), Renewed((1,))))
+    cell = replace(
+        cell,
+        recent=with_recent((), pack_change(number(9), 4, results)),
+        departed=with_departed(b"", number(5), 2),
+        author=AUTHOR,
+    )
+    assert decode(encode(cell)) == cell
+    assert encode(cell)[0] == FORMAT
+    assert decode(b"") == empty()
+    assert decode(encode(empty())) == empty()
+
+
+@pytest.mark.parametrize("content", [b"\x00", b"\x02abc", b"\x01", b"\x01\x93\x01\x02", b"\x01\xc1", b"\xff" * 40])
+def test_unknown_formats_are_told(content: bytes) -> None:
+    """Goal: a newer or broken cell is never taken for an empty one. Method: bytes that `encode` never makes."""
+    with pytest.raises(UnknownCellFormat):
+        decode(content)
+
+
+@given(st.binary(max_size=64))
+def test_any_bytes_decode_or_are_refused(content: bytes) -> None:
+    """Goal: no other error than the dedicated one. Method: arbitrary bytes behind the format number."""
+    try:
+        decode(bytes([FORMAT]) + content)
+    except UnknownCellFormat:
+        pass
+
+
+def test_front_run_of_shared_entries_holds() -> None:
+    """Goal: the head holds; shared entries at the front hold together. Method: queues of several kinds."""
+    cell = queue_of("shared", "shared", "exclusive", "shared")
+    assert [entry.ticket for entry in holders(cell)] == [1, 2]
+    assert [role(cell, value, nonce(value)) for value in (1, 2, 3, 4)] == ["first", "shared", "waiting", "waiting"]
+    alone = queue_of("exclusive", "shared")
+    assert [entry.ticket for entry in holders(alone)] == [1]
+    assert role(alone, 1, nonce(1)) == "exclusive"
+    assert is_exclusive(alone, 1, nonce(1))
+    assert is_head(alone, 1, nonce(1))
+    assert not is_head(alone, 1, nonce(2))
+    assert not is_head(empty(), 1, nonce(1))
+    assert holders(empty()) == ()
+    assert head(empty()) is None
+
+
+def test_promotion_closes_the_run() -> None:
+    """Goal: while one is promoting nobody joins, and it is exclusive once first and alone. Method: others leave, one comes."""
+    cell = make(queue_of("shared", "shared"), Promote(2, nonce(2)))
+    cell = queue_of("shared", cell=cell) if False else cell
+    joined = make(cell, _enqueue_shared(7))
+    assert [entry.ticket for entry in holders(joined)] == [1, 2]
+    assert role(joined, 3, nonce(7)) == "waiting"
+    assert role(joined, 2, nonce(2)) == "shared"
+    left = make(joined, Cancel(1, nonce(1)))
+    assert role(left, 2, nonce(2)) == "exclusive"
+    assert role(left, 3, nonce(7)) == "waiting"
+    assert not is_holder(left, 3, nonce(7))
+
+
+def _enqueue_shared(value: int) -> object:
+    from tests.unit.core.factories import enqueue
+
+    return enqueue(value, kind="shared")
+
+
+def test_entries_are_found() -> None:
+    """Goal: by ticket, by reference, by request; a wrong secret or nonce finds nothing. Method: each once right, once wrong."""
+    cell = queue_of("exclusive", "exclusive")
+    assert entry_by_ticket(cell, 2) is cell.queue[1]
+    assert entry_by_ticket(cell, 3) is None
+    assert entry_by_secret(cell, 2, number(2002)) is cell.queue[1]
+    assert entry_by_secret(cell, 2, number(2001)) is None
+    assert entry_by_secret(cell, 9, number(2001)) is None
+    assert entry_by_request(cell, number(1002)) is cell.queue[1]
+    assert entry_by_request(cell, number(5)) is None
+    assert (position(cell, 1), position(cell, 2), position(cell, 3)) == (0, 1, None)
+    assert role(cell, 1, nonce(2)) is None
+
+
+def test_departed_entries_are_remembered_for_a_while() -> None:
+    """Goal: the last 64, found only at their places. Method: 70 of them, ids that overlap across neighbours included."""
+    packed = b""
+    for value in range(1, 71):
+        packed = with_departed(packed, number(value), value + 100)
+    cell = replace(empty(), departed=packed)
+    assert len(packed) == DEPARTED_MAX * 24
+    assert departed_ticket(cell, number(70)) == 170
+    assert departed_ticket(cell, number(7)) == 107
+    assert departed_ticket(cell, number(6)) is None
+    across = replace(empty(), departed=with_departed(b"", b"\x01" * 16, int.from_bytes(b"\x01" * 8, "big")))
+    assert departed_ticket(across, b"\x01" * 16) == int.from_bytes(b"\x01" * 8, "big")
+    shifted = replace(empty(), departed=with_departed(with_departed(b"", number(1), 2), number(3), 4))
+    assert departed_ticket(shifted, shifted.departed[8:24]) is None
+
+
+def test_recent_changes_are_remembered_for_a_while() -> None:
+    """Goal: the last 16, found by their own id and by their wishes'. Method: 20 of them."""
+    recent: tuple[bytes, ...] = ()
+    for version in range(1, 21):
+        result = Refusal("lock_lost", "gone") if version % 2 else Done()
+        recent = with_recent(recent, pack_change(number(version), version, ((number(500 + version), result),)))
+    cell = replace(empty(), recent=recent)
+    assert [record.version for record in recent_changes(cell)] == list(range(5, 21))
+    assert len(recent) == RECENT_MAX
+    found = find_change(cell, number(6))
+    assert found is not None
+    assert found.results == ((number(506), Done()),)
+    assert find_change(cell, number(4)) is None
+    assert find_wish(cell, number(507)) == Refusal("lock_lost", "gone")
+    assert find_wish(cell, number(504)) is None
+    assert find_wish(cell, number(6)) is None
+    assert reaches_back(cell, 20, 4)
+    assert not reaches_back(cell, 20, 3)
+    assert reaches_back(cell, 20, 20)
+    assert reaches_back(empty(), 0, 0)
+    assert not reaches_back(empty(), 1, 0)
