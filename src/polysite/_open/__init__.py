@@ -90,7 +90,11 @@ async def start_embedded(
 
 
 async def build_coordinator(settings: "Settings", place: "Place", runtime: Runtime) -> Coordinator:
-    """The started coordinator of a server process, by its settings. BadRequest names a setting that cannot be met."""
+    """The started coordinator of a server process, by its settings. BadRequest names a setting that cannot be met.
+
+    `place` is where clients reach the process. Processes on one file reach each other on sockets beside it.
+    """
+    del place
     for section, engine in (("store", settings.store.engine), ("cells", settings.cells.engine)):
         if engine not in ENGINES:
             raise BadRequest(f"{section}.engine: there is no engine {engine!r} here; there is {', '.join(ENGINES)}")
@@ -100,27 +104,45 @@ async def build_coordinator(settings: "Settings", place: "Place", runtime: Runti
         Path(settings.store.data),
         runtime,
         folder=True,
+        secret_file=Path(settings.site.secret_file) if settings.site.secret_file else None,
         site=settings.site.name,
-        address=place.url,
         majority_rtt_ms=settings.site.majority_rtt_ms or 0,
     )
 
 
-async def _start(path: str | PathLike[str], runtime: Runtime, *, folder: bool = False, **settings: Any) -> Coordinator:
-    """Engine, store, cells, process slots and coordinator over one file."""
+async def _start(
+    path: str | PathLike[str],
+    runtime: Runtime,
+    *,
+    folder: bool = False,
+    secret_file: Path | None = None,
+    **settings: Any,
+) -> Coordinator:
+    """Engine, store, cells, process slots and coordinator over one file; `secret_file` None: where processes meet."""
     from polysite.cells.embedded import EmbeddedCells
     from polysite.engines.process_slots import FileSlots
     from polysite.engines.sqlite import FILE_NAME, SqliteEngine
-    from polysite.site import SiteCoordinator
-    from polysite.site.processes import LoneSlots
-    from polysite.site.settings import SiteSettings
+    from polysite.site import SiteCoordinator, SiteSettings
     from polysite.stores.embedded import EmbeddedStore
 
     file = _file(path, FILE_NAME, folder=folder)
     engine = SqliteEngine(MEMORY if file is None else file, clock=runtime.clock)
     store, cells = EmbeddedStore(engine), EmbeddedCells(engine)
-    slots = LoneSlots() if file is None else FileSlots(file.with_name(file.name + ".processes"))
-    coordinator = SiteCoordinator(store, cells, runtime, SiteSettings(**settings), slots=slots)
+    if file is None:
+        coordinator = SiteCoordinator(store, cells, runtime, SiteSettings(**settings))
+    else:
+        from polysite._open.process import Process
+
+        meeting = file.parent if file.name == FILE_NAME else file.with_name(file.name + ".processes")
+        coordinator = Process(
+            store,
+            cells,
+            runtime,
+            SiteSettings(**settings),
+            slots=FileSlots(meeting),
+            meeting=meeting,
+            secret_file=secret_file,
+        )
     async with contextlib.AsyncExitStack() as undo:
         undo.push_async_callback(coordinator.close)
         await coordinator.start()
