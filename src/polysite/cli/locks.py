@@ -14,7 +14,7 @@ def lock() -> None:
     """Run a command under a lock; show and mend lock queues."""
 
 
-@lock.command("hold", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@lock.command("hold")
 @click.option("--lease-s", type=click.FloatRange(min=0, min_open=True), default=10.0, show_default=True,
               help="How long the lock outlives this process.")  # fmt: skip
 @click.option("--wait-s", type=click.FloatRange(min=0), help="How long to wait for the lock; default for ever.")
