@@ -67,8 +67,6 @@ def forward_libraries(logger: Any) -> Callable[[], None]:
     for name in names:
         logging.getLogger(name).addHandler(handler)
         logging.getLogger(name).propagate = False
-    # "uvicorn.error" would otherwise reach the handler a second time through "uvicorn".
-    logging.getLogger("uvicorn").removeHandler(handler)
 
     def undo() -> None:
         for name in names:

@@ -158,6 +158,7 @@ async def test_a_wait_is_given_up_when_the_client_hangs_up() -> None:
         caller.hung_up.set()
     assert ended
     assert caller.messages == []
+    assert caller.service.metrics.meter("work").statuses == {499: 1}
     assert asyncio.get_running_loop().time() - started_s < 100
 
 
@@ -179,6 +180,20 @@ async def test_a_wait_is_given_up_when_the_server_stops() -> None:
     caller.messages.clear()
     await caller.ask()
     assert (caller.status, caller.headers[b"connection"]) == (503, b"close")
+
+
+@seeded
+async def test_a_stopping_server_begins_nothing_and_finishes_the_rest() -> None:
+    """Routes that begin something are refused unseen; the others are served."""
+
+    async def done(_service: Service, _exchange: Exchange) -> Reply:
+        return reply_json({})
+
+    for begins, status in ((True, 503), (False, 200)):
+        caller = Caller(done, begins=begins)
+        caller.service.stopping.begin()
+        await caller.ask()
+        assert caller.status == status
 
 
 @seeded(seeds=20)

@@ -37,7 +37,8 @@ def test_a_token_has_its_rights_on_its_keyspaces() -> None:
 
 
 @pytest.mark.parametrize(
-    "header", [None, b"", b"Bearer", b"Bearer wrong", b"Basic c2VjcmV0", b"secret", b"Bearer " + b"0" * 64]
+    "header",
+    [None, b"", b"Bearer", b"Bearer wrong", b"Basic secret", b"Basic c2VjcmV0", b"secret", b"Bearer " + b"0" * 64],
 )
 def test_anything_else_is_401_and_says_how_to_identify(header: bytes | None) -> None:
     """No token, a wrong one, another scheme, and the digest in place of the secret."""

@@ -90,6 +90,8 @@ def test_conditions_are_read_by_type() -> None:
     for triple in [("day", "in", 1), ("day", "eq", None), ("day", "eq", "x"), ("day", "in", [None])]:
         with pytest.raises(BadRequest):
             CODEC.conditions([triple])  # type: ignore[list-item]
+    with pytest.raises(BadRequest, match="compares with null"):
+        CODEC.conditions([("day", "eq", None)])
     with pytest.raises(UnknownKey):
         CODEC.conditions([("nothing", "eq", 1)])
 
