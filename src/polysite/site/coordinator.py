@@ -83,9 +83,7 @@ class SiteCoordinator:
         self._critical = Critical(self._context, self._sessions)
         self._locks = Locks(self._context, self._keys, self._sessions, self._critical)
         self._requests = Requests(self._context)
-        self._tenures = Tenures(
-            self._context, self._keys, self._sessions, self._critical, self._locks, self._requests
-        )
+        self._tenures = Tenures(self._context, self._keys, self._sessions, self._critical, self._locks, self._requests)
         self._tenures.channel = channel
         self._tenures.slots = self._slots
         self._sections = Sections(self._context, self._keys, self._sessions, self._critical, self._locks)

@@ -63,21 +63,20 @@ class Critical:
         trips = 0.0
         for _ in range(READ_ROUNDS_MAX):
             plan = core.plan_get(key, self._clock.monotonic_s(), settle=settle)
-            kind = type(plan)
-            if kind is Answer:
+            if isinstance(plan, Answer):
                 return plan.row, trips
-            if kind is ReadRow:
+            if isinstance(plan, ReadRow):
                 found, cost = await self._read(live, plan)
                 trips += cost
                 if found is not None:
                     return found, trips
-            elif kind is Restamp:
+            elif isinstance(plan, Restamp):
                 trips += await self._send(live, plan.planned)
                 return plan.row, trips
-            elif kind is Wait:
+            elif isinstance(plan, Wait):
                 await live.wait_ops(plan.ops)
             else:
-                assert kind is RenewFirst
+                assert isinstance(plan, RenewFirst)
                 trips += (await self._sessions.renew_now(live)).round_trips
         raise Unavailable("the row could not be read: it kept changing under the session")
 
@@ -93,27 +92,27 @@ class Critical:
                 core.give_up_read(read)
                 raise
             got: GotRow = core.got(read, row)
-            while type(got) is NeedExtend:
+            while isinstance(got, NeedExtend):
                 try:
                     trips += await self.extend(live)
                 except BaseException:
                     core.give_up_read(read)
                     raise
                 got = core.got(read, row)
-            if type(got) is ConfirmFence:
+            if isinstance(got, ConfirmFence):
                 try:
                     trips += await self._sessions.combiner.look(live.state, linearizable=True)
                 except BaseException:
                     core.give_up_read(read)
                     raise
                 got = core.confirm(read, live.state.version, live.state.cell)
-            if type(got) is Answer:
+            if isinstance(got, Answer):
                 return got.row, trips
-            if type(got) is Restamp:
+            if isinstance(got, Restamp):
                 trips += await self._send(live, got.planned)
                 return got.row, trips
-            asked_first = type(got) is AskFirst
-            assert asked_first or type(got) is ReadAgain
+            asked_first = isinstance(got, AskFirst)
+            assert asked_first or isinstance(got, ReadAgain)
         finally:
             live.op_ended(read.op)
         if asked_first:
@@ -126,7 +125,7 @@ class Critical:
 
     async def finish_speculative(self, live: LiveSession, answer: Answer | Restamp) -> tuple[StoredRow, float]:
         """What is left to do before a row read beside the enqueue may be answered."""
-        if type(answer) is Restamp:
+        if isinstance(answer, Restamp):
             return answer.row, await self._send(live, answer.planned)
         return answer.row, 0.0
 
@@ -163,10 +162,9 @@ class Critical:
         trips = 0.0
         while True:
             plan = plan_write()
-            kind = type(plan)
-            if kind is Planned:
+            if isinstance(plan, Planned):
                 break
-            if kind is Wait:
+            if isinstance(plan, Wait):
                 await live.wait_ops(plan.ops)
             else:
                 trips += await self.extend(live)
@@ -247,22 +245,19 @@ class Critical:
         core = live.core
         trips = 0.0
         for _ in range(READ_ROUNDS_MAX):
-            plan = core.plan_range(partition, slice_, self._clock.monotonic_s())
-            kind = type(plan)
-            if kind is ReadRange:
+            plan = core.plan_range(partition, slice_)
+            if isinstance(plan, ReadRange):
                 page, cost = await self._read_range(live, plan, limit, cursor)
                 trips += cost
                 if page is not None:
                     return page, trips
-            elif kind is SettleFirst:
+            elif isinstance(plan, SettleFirst):
                 trips += await self._settle(live, plan)
-            elif kind is Settle:
+            elif isinstance(plan, Settle):
                 trips += await self._send_settle(live, plan)
-            elif kind is Wait:
-                await live.wait_ops(plan.ops)
             else:
-                assert kind is RenewFirst
-                trips += (await self._sessions.renew_now(live)).round_trips
+                assert isinstance(plan, Wait)
+                await live.wait_ops(plan.ops)
         raise Unavailable("the partition could not be read: it kept changing under the session")
 
     async def _read_range(
@@ -281,20 +276,20 @@ class Critical:
                 core.give_up_read(read)
                 raise
             got = core.got_range(read, page.part_stamp)
-            if type(got) is ConfirmFence:
+            if isinstance(got, ConfirmFence):
                 try:
                     trips += await self._sessions.combiner.look(live.state, linearizable=True)
                 except BaseException:
                     core.give_up_read(read)
                     raise
                 confirmed = core.confirm(read, live.state.version, live.state.cell)
-                return (page if type(confirmed) is Answer else None), trips
-            if type(got) is RangeAnswer:
+                return (page if isinstance(confirmed, Answer) else None), trips
+            if isinstance(got, RangeAnswer):
                 return page, trips
-            if type(got) is SettleFirst:
+            if isinstance(got, SettleFirst):
                 settle = got
             else:
-                asked_first = type(got) is AskFirst
+                asked_first = isinstance(got, AskFirst)
         finally:
             live.op_ended(read.op)
         if settle is not None:
@@ -310,13 +305,13 @@ class Critical:
         rows: list[StoredRow] = []
         cursor: bytes | None = None
         try:
-            while len(rows) < plan.rows_max:
+            while len(rows) <= plan.rows_max:
                 page = await self._store.read_partition(
                     core.table,
                     plan.partition,
                     "majority",
                     slice=WHOLE_PARTITION,
-                    limit=min(SETTLE_PAGE_ROWS, plan.rows_max - len(rows)),
+                    limit=min(SETTLE_PAGE_ROWS, plan.rows_max + 1 - len(rows)),
                     cursor=cursor,
                 )
                 trips += self._store.costs.read_majority
@@ -330,7 +325,11 @@ class Critical:
             raise
         try:
             batches = core.got_partition(plan, rows)
-        except PolysiteError:
+            while isinstance(batches, NeedExtend):
+                trips += await self.extend(live)
+                batches = core.got_partition(plan, rows)
+        except BaseException:
+            core.give_up_read(plan)
             live.op_ended(plan.op)
             raise
         return trips + await self._send_settle(live, batches)
@@ -348,7 +347,7 @@ class Critical:
                     continue
             while True:
                 ended = live.core.end_settle(plan)
-                if type(ended) is Planned:
+                if isinstance(ended, Planned):
                     try:
                         trips += await self._send(live, ended)
                     except (OutcomeUnknown, Unavailable):
@@ -357,9 +356,9 @@ class Critical:
                 break
         finally:
             live.op_ended(plan.op)
-        if type(ended) is NotSettled:
+        if isinstance(ended, NotSettled):
             raise Unavailable("the partition could not be settled under the lock: a write was not answered")
-        assert type(ended) is Settled
+        assert isinstance(ended, Settled)
         return trips
 
     async def _ask_first_here(self, live: LiveSession, what: RowKey | Partition) -> float:

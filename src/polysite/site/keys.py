@@ -42,7 +42,6 @@ class KeyState:
         "pending",
         "sessions",
         "trips",
-        "unwatch",
         "users",
         "version",
         "watch_until_s",
@@ -65,7 +64,6 @@ class KeyState:
         self.look_timer: Timer | None = None
         self.looking = False
         self.observation: Observation | None = None
-        self.unwatch = None
         self.watch_until_s = 0.0
 
     async def enter(self) -> None:

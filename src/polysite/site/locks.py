@@ -230,7 +230,7 @@ class Locks:
 
     async def promote(self, live: LiveSession, wait_s: float) -> float:
         """Become exclusive; AcquireTimeout if it was withdrawn after `wait_s`, CompareFailed if another is at it."""
-        if live.core.standing == "exclusive":
+        if live.stands_exclusive():
             return 0.0
         answer = await self._combiner.ask(live.state, live.core.promote())
         if isinstance(answer.result, Refusal):
@@ -239,7 +239,7 @@ class Locks:
         try:
             held = await self.waiting.until_held(live, wait_s, exclusive=True)
         except asyncio.CancelledError:
-            if not live.ended and live.core.standing != "exclusive":
+            if not live.ended and not live.stands_exclusive():
                 self._combiner.submit(live.state, live.core.withdraw())
             raise
         if held:
@@ -249,7 +249,7 @@ class Locks:
         if isinstance(withdrawn.result, Done):
             live.kind = "shared"
             raise AcquireTimeout("the other holders did not leave within the wait; the promotion was withdrawn")
-        if live.core.standing == "exclusive":
+        if live.stands_exclusive():
             live.kind = "exclusive"
             return answer.round_trips + withdrawn.round_trips
         assert isinstance(withdrawn.result, Refusal)
@@ -395,4 +395,3 @@ class _Asking:
     def _failed(self, error: PolysiteError) -> None:
         if isinstance(error, OutcomeUnknown):
             self._locks.give_up_request(self._state, self._wish.request_id, self._wish.nonce)
-

@@ -1,9 +1,9 @@
 """What processes of ours say to each other. The carrier moves bytes (`PeerChannel`); what is in them is defined here.
 
-    forward   a call with a reference whose session lives in the process asked; at most one hop
-    push      a decided cell, for the process of its new head: a fact, so a lost or late one costs time only
-    wish      a wish for a key that the process asked is steward of; answered at once, decided later
-    hello     the sender's wall clock, to measure how far apart clocks are
+forward   a call with a reference whose session lives in the process asked; at most one hop
+push      a decided cell, for the process of its new head: a fact, so a lost or late one costs time only
+wish      a wish for a key that the process asked is steward of; answered at once, decided later
+hello     the sender's wall clock, to measure how far apart clocks are
 """
 
 from typing import Any, Protocol, TypeAlias
@@ -136,7 +136,8 @@ def encode(message: Any) -> bytes:
 
 
 def decode_call(body: bytes) -> Call:
-    return _call_decoder.decode(body)
+    call: Call = _call_decoder.decode(body)
+    return call
 
 
 def to_wire(intents: "list[Intent] | tuple[Intent, ...]") -> list[WireIntent]:

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from polysite.api import RowExpectation
+from polysite.core.plans import DeleteIntent, Intent, PutIntent
 from polysite.errors import BadRequest, CompareFailed, Unavailable
 from polysite.site.context import SiteContext
 from polysite.site.rows import cells_of, row_of
 from polysite.stores.contract import Predicate
-from polysite.core.plans import DeleteIntent, Intent, PutIntent
 from polysite.values.rows import PLAIN_STAMP_MAX, DeleteRange, DeleteRow, Put, Write
 from polysite.values.tables import TableSpec
 

@@ -6,6 +6,8 @@ from typing import Any
 import msgspec
 
 from polysite.api import (
+    LEASE_MS_DEFAULT,
+    SECTION_STEPS_MAX,
     Columns,
     Condition,
     KeyName,
@@ -21,7 +23,6 @@ from polysite.api import (
     Step,
     WriteAnswer,
 )
-from polysite.api import LEASE_MS_DEFAULT, SECTION_STEPS_MAX
 from polysite.core import lock_cell
 from polysite.core.one_shot import ExpectStep, GetStep, SectionStep
 from polysite.core.plans import DeleteIntent, Intent, PutIntent, RangeIntent
@@ -110,7 +111,9 @@ class RowVerbs:
         else:
             raise BadRequest("level is eventual, quorum, critical or atomic")
         values = row_of(spec, row)
-        return RowAnswer(row=values, stamps=stamps_of(row) if stamps and values is not None else None, round_trips=trips)
+        return RowAnswer(
+            row=values, stamps=stamps_of(row) if stamps and values is not None else None, round_trips=trips
+        )
 
     async def select(
         self,
@@ -148,7 +151,7 @@ class RowVerbs:
                     spec, read.partition, store_level, slice=read.slice, limit=left, cursor=inner
                 )
             else:
-                page = await self._store.scan(spec, store_level, index=selection.index, limit=left, cursor=inner)
+                page = await self._store.scan(spec, store_level, index=selection.by_index, limit=left, cursor=inner)
             trips += cost
             rows.extend(page.rows)
             inner = page.cursor
@@ -200,7 +203,14 @@ class RowVerbs:
         return msgspec.structs.replace(answer, round_trips=answer.round_trips + acquired.round_trips)
 
     async def _pages(
-        self, spec: TableSpec, selection: list[PartitionRead], digest: bytes, limit: int, index: int, inner: Any, page_of: Any
+        self,
+        spec: TableSpec,
+        selection: list[PartitionRead],
+        digest: bytes,
+        limit: int,
+        index: int,
+        inner: Any,
+        page_of: Any,
     ) -> PageAnswer:
         rows: list[StoredRow] = []
         trips = 0.0
@@ -329,9 +339,7 @@ class RowVerbs:
                     return WriteAnswer(stamp=msgspec.msgpack.decode(record.answer, type=int))
                 return WriteAnswer(stamp=await requests.resolve(idempotency_key, record))
             writes, stamp = self._plain.stamped(intents)
-            done = Record(
-                digest, msgspec.msgpack.encode(stamp), spec.keyspace, spec.name, carried_by(writes), stamp
-            )
+            done = Record(digest, msgspec.msgpack.encode(stamp), spec.keyspace, spec.name, carried_by(writes), stamp)
             if self._context.joint:
                 await self._store.joint(None, [TableWrites(spec, writes), requests.written(idempotency_key, done)])
                 return WriteAnswer(stamp=stamp, round_trips=self._store.costs.write_majority)

@@ -29,7 +29,9 @@ def cells_of(spec: TableSpec, columns: Mapping[str, Any]) -> dict[str, bytes | N
             raise TooLarge(f"a value is at most {VALUE_BYTES_MAX} bytes", column=name)
         cells[name] = data
     if not cells.keys().isdisjoint(spec.key_names):
-        raise BadRequest(f"the primary key ({', '.join(spec.key_names)}) names the row; columns to write are the others")
+        raise BadRequest(
+            f"the primary key ({', '.join(spec.key_names)}) names the row; columns to write are the others"
+        )
     return cells
 
 

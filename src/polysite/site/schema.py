@@ -53,7 +53,9 @@ class Schema:
         spec = check_table(spec)
         _check_open(spec.keyspace)
         if spec.writes == "transactional":
-            raise BadRequest("writes = transactional needs an engine whose transactions span cells and rows; this one's do not")
+            raise BadRequest(
+                "writes = transactional needs an engine whose transactions span cells and rows; this one's do not"
+            )
         if spec.writes == "conditional" and "conditional_write" not in self._store.capabilities:
             raise BadRequest("writes = conditional needs an engine with conditional writes; this one has none")
         async with self._changing():

@@ -49,7 +49,7 @@ class SectionDone(NamedTuple):
     round_trips: float
 
 
-class RepeatedRequest(Exception):  # noqa: N818
+class RepeatedRequest(Exception):
     """The section was carried out before, under this ticket: its record has the answer."""
 
     def __init__(self, ticket: int) -> None:
@@ -283,7 +283,9 @@ class Sections:
             if not wrote:
                 raise
             raise OutcomeUnknown(
-                "the lock was lost before the release could prove the section", reason="lock_lost", steps_done=len(steps)
+                "the lock was lost before the release could prove the section",
+                reason="lock_lost",
+                steps_done=len(steps),
             ) from error
         return SectionDone(results, live.reference.ticket, stamp, True, trips + released.round_trips)
 
@@ -308,9 +310,7 @@ class Sections:
                     stamp, cost = await self._critical.batch(
                         live,
                         intents,
-                        lambda planned: beside(
-                            SectionDone(results, live.reference.ticket, planned.stamp, False, 0.0)
-                        ),
+                        lambda planned: beside(SectionDone(results, live.reference.ticket, planned.stamp, False, 0.0)),
                     )
                 else:
                     stamp, cost = await self._critical.batch(live, intents)
@@ -333,7 +333,9 @@ def _mismatch(spec: TableSpec, mismatch: Mismatch) -> CompareFailed:
 
 def timed_out(error: AcquireTimeout) -> AcquireTimeout:
     """The error of a write that could not get its short section in time."""
-    return AcquireTimeout("the row is locked, and did not become free within the wait; nothing was written", **error.attributes)
+    return AcquireTimeout(
+        "the row is locked, and did not become free within the wait; nothing was written", **error.attributes
+    )
 
 
 __all__ = ["ExpectStep", "GetStep", "RepeatedRequest", "SectionDone", "Sections"]

@@ -26,7 +26,7 @@ class PartitionRead(NamedTuple):
 class TableScan(NamedTuple):
     """The whole table, or (column, value) the rows that an index finds."""
 
-    index: tuple[str, bytes] | None
+    by_index: tuple[str, bytes] | None
 
 
 Selection: TypeAlias = "list[PartitionRead] | TableScan"
@@ -147,7 +147,9 @@ def _alternatives(spec: TableSpec, conditions: Sequence[Condition]) -> list[byte
 
 
 def _advice(spec: TableSpec, reason: str) -> str:
-    clustering = f", then ({', '.join(spec.clustering_names)}) in order by eq and one range" if spec.clustering_key else ""
+    clustering = (
+        f", then ({', '.join(spec.clustering_names)}) in order by eq and one range" if spec.clustering_key else ""
+    )
     indexed = f"; or eq on one of the indexed columns ({', '.join(spec.index_by_column)})" if spec.indexes else ""
     return (
         f"{reason}. A select of {spec.keyspace}.{spec.name} takes no condition; or ({', '.join(spec.partition_key)}) by eq"

@@ -66,6 +66,9 @@ class LiveSession:
     def lost(self) -> bool:
         return self.core.standing == "lost"
 
+    def stands_exclusive(self) -> bool:
+        return self.core.standing == "exclusive"
+
     @property
     def identity(self) -> Identity:
         return Identity(self.core.ticket, self.core.nonce)
@@ -182,7 +185,9 @@ class Sessions:
         present = {entry.ticket: entry.nonce for entry in cell.queue}
         if len(sessions) > len(concerned):
             for ticket, live in sessions.items():
-                if present.get(ticket) != live.core.nonce or (live.core.standing != "waiting" and live not in concerned):
+                if present.get(ticket) != live.core.nonce or (
+                    live.core.standing != "waiting" and live not in concerned
+                ):
                     concerned.append(live)
         for live in concerned:
             before = live.core.standing

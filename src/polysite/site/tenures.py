@@ -25,8 +25,8 @@ from polysite.site.peers import (
     GetCall,
     PeerChannel,
     PromoteCall,
-    Released,
     ReleaseCall,
+    Released,
     RenewCall,
     SelectCall,
     Status,
@@ -39,7 +39,6 @@ from polysite.site.sessions import LiveSession, Sessions
 from polysite.stores.contract import StoredPage
 from polysite.values.keys import Reference, RowKey, parse_reference
 from polysite.values.rows import Slice, StoredRow
-from polysite.values.tables import TableSpec
 
 T = TypeVar("T")
 
@@ -207,7 +206,9 @@ class Tenures:
             now_s = self._context.clock.monotonic_s()
             state.watch_until_s = max(state.watch_until_s, now_s + 3 * entry.lease_s)
             self._locks.waiting.watch(state)
-            raise SiteUnreachable("the process that serves this lock cannot be reached; it may be taken over after its lease")
+            raise SiteUnreachable(
+                "the process that serves this lock cannot be reached; it may be taken over after its lease"
+            )
         finally:
             self._keys.drop(state)
 

@@ -99,7 +99,7 @@ class Timers:
                 continue
             try:
                 callback()
-            except Exception:
+            except Exception:  # noqa: BLE001
                 # One callback's mistake must not stop the beats of every session.
                 _log.exception("a timer's callback failed")
             if self._heap is not heap:

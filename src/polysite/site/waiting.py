@@ -58,8 +58,6 @@ class Waiting:
         if state.observation is None:
             state.observation = Observation()
             state.users += 1
-            if "watch" in self._context.cells.capabilities:
-                state.unwatch = self._context.cells.watch(state.encoded, lambda: self._changed(state))
         now_s = self._clock.monotonic_s()
         state.observation.feed(state.cell.queue, now_s)
         self._arm(state, now_s)
@@ -88,19 +86,10 @@ class Waiting:
         )
         if not waited_for or self._context.closing:
             state.observation = None
-            if state.unwatch is not None:
-                state.unwatch()
-                state.unwatch = None
             self._sessions.keys.drop(state)
             return
         state.looking = True
         self._context.background(self._look_at(state), name="site-look")
-
-    def _changed(self, state: KeyState) -> None:
-        """The engine says that the cell has changed: look now."""
-        if state.look_timer is not None and not state.busy:
-            state.look_timer.cancel()
-            self._look(state)
 
     async def _look_at(self, state: KeyState) -> None:
         try:
