@@ -1,0 +1,60 @@
+"""Leases: observed on one's own clock, renewed for clients that live."""
+
+import pytest
+
+from polysite.core.lease import ClientLife, Observation, answer_limit_s, lease_s_min
+from polysite.core.wishes import Identity, Observed, Renew
+from tests.unit.core.checks import make, take_over
+from tests.unit.core.factories import nonce, queue_of
+
+
+def test_limits() -> None:
+    """Goal: the figures of the protocol. Method: W of 50 ms, a lease of 10 s."""
+    assert lease_s_min(0.05) == pytest.approx(0.6)
+    assert answer_limit_s(10.0) == pytest.approx(8.95)
+
+
+def test_an_entry_is_dead_when_it_was_unchanged_for_its_lease() -> None:
+    """Goal: per entry, from when it was first seen so. Method: two entries, one of which beats."""
+    watch = Observation()
+    assert watch.next_look_s(0.0) is None
+    cell = queue_of("exclusive", "exclusive")
+    watch.feed(cell.queue, 100.0)
+    assert watch.dead(109.9) == ()
+    assert watch.next_look_s(104.0) == pytest.approx(6.0)
+    beaten = make(cell, Renew((Identity(2, nonce(2)),)))
+    watch.feed(beaten.queue, 105.0)
+    assert watch.dead(110.0) == (Observed(1, nonce(1), 0),)
+    assert watch.next_look_s(111.0) == 0.0
+    assert watch.unchanged_s(2, 111.0) == pytest.approx(6.0)
+    assert watch.unchanged_s(7, 111.0) is None
+    watch.feed(make(beaten, take_over(beaten, 1, 9)).queue, 111.0)
+    assert watch.dead(112.0) == ()
+    watch.feed((), 113.0)
+    assert watch.next_look_s(113.0) is None
+
+
+def test_observers_are_staggered_by_their_place() -> None:
+    """Goal: 2 W each. Method: the third in the queue with a W of 100 ms."""
+    watch = Observation()
+    watch.feed(queue_of("exclusive").queue, 0.0)
+    assert watch.dead(10.3, place=2, rtt_s=0.1) == ()
+    assert len(watch.dead(10.41, place=2, rtt_s=0.1)) == 1
+    assert watch.next_look_s(10.0, place=2, rtt_s=0.1) == pytest.approx(0.4)
+
+
+def test_a_client_is_beaten_for_only_while_it_lives() -> None:
+    """Goal: a beat every third of the lease while the last sign is younger than the lease. Method: a client that falls silent."""
+    life = ClientLife(9.0, last_sign_s=0.0, last_beat_s=0.0)
+    assert not life.beat_due(2.9)
+    assert life.next_event_s(1.0) == pytest.approx(2.0)
+    assert life.beat_due(3.0)
+    life.beat_sent(3.0)
+    life.sign(4.0)
+    life.sign(1.0)
+    assert not life.beat_due(5.9)
+    assert life.beat_due(12.9)
+    assert not life.is_dead(12.9)
+    assert life.is_dead(13.0)
+    assert not life.beat_due(13.0)
+    assert life.next_event_s(14.0) == 0.0
