@@ -199,6 +199,7 @@ def test_a_stop_lets_tenures_finish(tmp_path: Path) -> None:
         waiting.join(60)
         assert (waits[0].status, waits[0].json["retry"]) == (503, True)
         assert stream.read().endswith(b": the process stops\n\n")
+        events.close()
         refused = server.request("POST", "/v3/locks", {"keys": [key_of("bob")]})
         assert (refused.status, refused.json["code"], refused.headers["connection"]) == (503, "unavailable", "close")
         assert server.request("GET", "/v3/health/ready").status == 503

@@ -8,6 +8,7 @@ time with leases of 150 to 300 ms, and a judge who reads nothing but the histori
 import asyncio
 import contextlib
 import itertools
+import logging
 import os
 import random
 import signal
@@ -55,19 +56,28 @@ async def frozen_rounds(batches: int, seed: int) -> Figures:
 
 
 @seeded(seeds=8, limit_steps=20_000_000)
-async def test_a_few_zombies_in_process(seed: int) -> None:
+async def test_a_few_zombies_in_process(seed: int, caplog: pytest.LogCaptureFixture) -> None:
     """Two batches per seed: the order of everything is drawn anew each time."""
     await frozen_rounds(2, seed)
+    assert not complaints(caplog)
 
 
 @pytest.mark.slow
 @seeded(seeds=1, limit_steps=50_000_000)
-async def test_a_thousand_zombies_in_process(seed: int) -> None:
+async def test_a_thousand_zombies_in_process(seed: int, caplog: pytest.LogCaptureFixture) -> None:
     """1,000 rounds in virtual time; the stopped process has puts and renewals under way at the engine when it stops."""
     figures = await frozen_rounds(ROUNDS // len(KEYS), seed)
     print(figures)
+    assert not complaints(caplog)
     assert figures.zombie_puts >= ROUNDS
     assert figures.holder_puts_unknown > 0, "no put was under way at any stop"
+
+
+def complaints(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """Work in the background that failed by a mistake of ours says so in the log."""
+    return [
+        record.getMessage() + (record.exc_text or "") for record in caplog.records if record.levelno >= logging.ERROR
+    ]
 
 
 class StoppedServer:
