@@ -66,8 +66,9 @@ class Combiner:
         self._cells = context.cells
         self._clock = context.clock
         self._seen = seen
+        self.keep_key: Callable[[KeyState], None] = lambda _state: None
         self.release_key: Callable[[KeyState], None] = lambda _state: None
-        """Called when a key's driver has ended: the driver counts as a user of the key."""
+        """Called when a key's driver starts and has ended: the driver counts as a user of the key."""
         self.changed: Callable[[KeyState], None] = lambda _state: None
         """Called when a change of this process gave a key another head."""
 
@@ -104,7 +105,7 @@ class Combiner:
     def _start(self, state: KeyState) -> None:
         if not state.driving:
             state.driving = True
-            state.users += 1
+            self.keep_key(state)
             self._context.background(self._drive(state), name="site-change")
 
     async def look(self, state: KeyState, *, linearizable: bool = False) -> float:

@@ -43,10 +43,17 @@ class SiteContext:
             absent_life_ms=864_000_000 if self.expiry else None,
         )
         self.closing = False
+        self._prefix = runtime.randomness.random_bytes(ID_BYTES - 8)
+        self._count = 0
         self._tasks: set[asyncio.Task[Any]] = set()
 
     def new_id(self) -> bytes:
-        """A fresh id, secret or nonce."""
+        """A fresh id of a wish or change: unique among all processes, and cheap. No secret."""
+        self._count += 1
+        return self._prefix + self._count.to_bytes(8, "big")
+
+    def new_secret(self) -> bytes:
+        """A fresh secret or nonce, made in memory by this run of the process."""
         return self.randomness.random_bytes(ID_BYTES)
 
     def now_stamp(self) -> int:

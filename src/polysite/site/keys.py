@@ -125,10 +125,19 @@ class KeyTable:
         state.users += 1
         return state
 
+    def keep(self, state: KeyState) -> None:
+        """Use a state that is at hand, and perhaps in use by nobody any more: a call that outlived its session asks for
+        a change. If the key is used by a newer state meanwhile, this one goes on beside it: the cell arbitrates."""
+        if not state.users:
+            if self._idle.get(state.encoded) is state:
+                del self._idle[state.encoded]
+            self._used.setdefault(state.encoded, state)
+        state.users += 1
+
     def drop(self, state: KeyState) -> None:
         """Use it no more."""
         state.users -= 1
-        if state.users:
+        if state.users or self._used.get(state.encoded) is not state:
             return
         del self._used[state.encoded]
         if state.version < 0 or not self._views_max:

@@ -188,7 +188,7 @@ class Locks:
         self, spec: TableSpec, reference: Reference, state: KeyState, entry: Entry, ground: Ground
     ) -> LiveSession:
         """Become the session of an entry whose process is gone; LockLost or CompareFailed if it is not to be had."""
-        nonce = self._context.new_id()
+        nonce = self._context.new_secret()
         author = self._context.author
         found: list[LiveSession] = []
 
@@ -330,8 +330,8 @@ class _Asking:
         assert kind in {"exclusive", "shared"}
         self._wish = Enqueue(
             request_id=request_id,
-            secret=context.new_id(),
-            nonce=context.new_id(),
+            secret=context.new_secret(),
+            nonce=context.new_secret(),
             kind="shared" if kind == "shared" else "exclusive",
             site=author.site,
             process=author.process,

@@ -112,6 +112,7 @@ class Sessions:
         self._clock = context.clock
         self.keys = keys
         self.combiner = Combiner(context, self.seen)
+        self.combiner.keep_key = keys.keep
         self.combiner.release_key = keys.drop
         self.count = 0
         self.emptied: asyncio.Future[None] | None = None

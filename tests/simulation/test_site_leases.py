@@ -1,0 +1,235 @@
+"""Leases: zombies are fenced, dead clients and dead processes lose their locks, and nobody else does."""
+
+import asyncio
+
+import pytest
+
+from polysite.api import RowGet, RowPut
+from polysite.errors import LockLost, OutcomeUnknown, PolysiteError
+from polysite.testing.loop import seeded
+from tests.support.sites import until, world_of
+
+LEASE_MS = 1_000
+
+
+@seeded(seeds=20)
+async def test_zombie_process(seed: int) -> None:
+    """Goal: a process that slept past its lease cannot disturb its successor and is never told `done`.
+
+    Method: the holder's process loses contact with its engine and its clock stands; another process waits out the lease,
+    writes; the old one wakes up in the middle of a put it sent before, and writes again.
+    """
+    async with world_of(seed, "old", "new") as world:
+        old, new = world.processes
+        row = world.row("a")
+        lock = await old.coordinator.acquire([row], lease_ms=LEASE_MS, read=True)
+        await old.coordinator.put(row, {"count": 1}, level="critical", reference=lock.reference)
+        gates = [old.faults.hold(name) for name in ("compare_and_set", "write", "joint", "read")]  # type: ignore[arg-type]
+        late = asyncio.ensure_future(
+            old.coordinator.put(row, {"count": 99}, level="critical", reference=lock.reference)
+        )
+        successor = await new.coordinator.acquire([row], lease_ms=LEASE_MS, wait_ms=60_000, read=True)
+        assert successor.held
+        assert successor.fencing_token > lock.fencing_token
+        assert successor.rows == [{"id": "a", "count": 1, "note": None}]
+        await new.coordinator.put(row, {"count": 2}, level="critical", reference=successor.reference)
+        for gate in gates:
+            gate.set_result(None)
+        with pytest.raises((OutcomeUnknown, LockLost)) as told:
+            await late
+        if isinstance(told.value, OutcomeUnknown):
+            assert told.value.reason == "lock_lost"
+        with pytest.raises((LockLost, OutcomeUnknown)):
+            await old.coordinator.put(row, {"count": 98}, level="critical", reference=lock.reference)
+        with pytest.raises(LockLost):
+            await old.coordinator.release(lock.reference)
+        for process in (old, new):
+            assert (await process.coordinator.get(row, level="quorum")).row == {"id": "a", "count": 2, "note": None}
+        answer = await new.coordinator.get(row, level="critical", reference=successor.reference)
+        assert answer.row == {"id": "a", "count": 2, "note": None}
+        assert (await new.coordinator.release(successor.reference)).validated
+
+
+@seeded(seeds=10)
+async def test_late_answer_is_not_done(seed: int) -> None:
+    """Goal: a put whose answer comes after the lease is not answered `done` unless a renewal proves it (I15).
+
+    Method: the client is silent otherwise; the store answers late; with nobody preempting, the renewal succeeds and the put is
+    done; with a preemption in between it is `OutcomeUnknown`.
+    """
+    for preempted in (False, True):
+        async with world_of(seed) as world:
+            one = world.processes[0]
+            row = world.row("a")
+            lock = await one.coordinator.acquire([row], lease_ms=LEASE_MS)
+            write, change = one.faults.hold("write"), one.faults.hold("compare_and_set")
+            put = asyncio.ensure_future(
+                one.coordinator.put(row, {"count": 1}, level="critical", reference=lock.reference)
+            )
+            await asyncio.sleep(3.0)
+            change.set_result(None)
+            if preempted:
+                await one.coordinator.preempt(row)
+            write.set_result(None)
+            if preempted:
+                with pytest.raises(OutcomeUnknown) as told:
+                    await put
+                assert told.value.reason == "lock_lost"
+            else:
+                await put
+                assert (await one.coordinator.release(lock.reference)).validated
+
+
+@seeded(seeds=10)
+async def test_silent_client(seed: int) -> None:
+    """Goal: a client that shows no life loses its lock after its lease, a waiting one its place; one that calls keeps it.
+
+    Method: one holder renews, one waiter is silent; then the holder falls silent too.
+    """
+    async with world_of(seed) as world:
+        site = world.processes[0].coordinator
+        row = world.row("a")
+        holder = await site.acquire([row], lease_ms=LEASE_MS)
+        await site.acquire([row], lease_ms=LEASE_MS, wait_ms=0)
+        for _ in range(10):
+            await asyncio.sleep(0.5)
+            assert (await site.renew(holder.reference)).held
+        assert len((await site.queue(row)).entries) == 1
+        await asyncio.sleep(3.0)
+        assert (await site.queue(row)).entries == []
+        with pytest.raises(LockLost):
+            await site.renew(holder.reference)
+
+
+@seeded(seeds=10)
+async def test_dead_process(seed: int) -> None:
+    """Goal: the lock of a killed process goes to a waiter after its lease; its unanswered write does not come back.
+
+    Method: kill the holder's process while another process waits.
+    """
+    async with world_of(seed, "old", "new") as world:
+        old, new = world.processes
+        row = world.row("a")
+        lock = await old.coordinator.acquire([row], lease_ms=LEASE_MS)
+        await old.coordinator.put(row, {"count": 1}, level="critical", reference=lock.reference)
+        waiting = asyncio.ensure_future(new.coordinator.acquire([row], lease_ms=LEASE_MS, wait_ms=30_000, read=True))
+        await asyncio.sleep(0.1)
+        await old.kill()
+        started_s = asyncio.get_running_loop().time()
+        granted = await waiting
+        assert granted.held
+        assert granted.rows == [{"id": "a", "count": 1, "note": None}]
+        assert LEASE_MS / 1000 <= asyncio.get_running_loop().time() - started_s + 1.0 <= 3.0
+        await new.coordinator.release(granted.reference)
+
+
+@seeded(seeds=10)
+async def test_take_over(seed: int) -> None:
+    """Goal: the client of a killed process goes on with its reference at another process, with all it was answered.
+
+    Method: hold and write at one process, kill it, get, put and release at another; then the same with the process alive
+    (its session stays where it is, the call is forwarded).
+    """
+    async with world_of(seed, "one", "two") as world:
+        one, two = world.processes
+        row = world.row("a")
+        lock = await one.coordinator.acquire([row], lease_ms=LEASE_MS)
+        await two.coordinator.put(row, {"count": 1}, level="critical", reference=lock.reference)
+        assert (await one.coordinator.get(row, level="critical", reference=lock.reference)).row == {
+            "id": "a",
+            "count": 1,
+            "note": None,
+        }
+        assert (await two.coordinator.renew(lock.reference)).held
+        assert any(kind == "forward" for _, kind in world.channel.sent)
+        await one.kill()
+        answer = await two.coordinator.get(row, level="critical", reference=lock.reference)
+        assert answer.row == {"id": "a", "count": 1, "note": None}
+        await two.coordinator.put(row, {"count": 2}, level="critical", reference=lock.reference)
+        assert (await two.coordinator.release(lock.reference)).validated
+        assert (await two.coordinator.get(row)).row == {"id": "a", "count": 2, "note": None}
+
+
+@seeded(seeds=10)
+async def test_take_over_of_a_cut_process(seed: int) -> None:
+    """Goal: a process that cannot be reached is taken over only after its lease was seen to pass; then it has lost.
+
+    Method: cut it off from its peers and from the engine; calls at the other process are refused, then served.
+    """
+    async with world_of(seed, "one", "two") as world:
+        one, two = world.processes
+        row = world.row("a")
+        lock = await one.coordinator.acquire([row], lease_ms=LEASE_MS)
+        world.channel.cut.add(one.address)
+        one.faults.down = True
+        refused = 0
+        while True:
+            try:
+                await two.coordinator.put(row, {"count": 5}, level="critical", reference=lock.reference)
+                break
+            except PolysiteError as error:
+                assert error.outcome == "refused"
+                assert error.retry
+                refused += 1
+                await asyncio.sleep(0.2)
+        assert refused >= 4
+        one.faults.down = False
+        with pytest.raises(PolysiteError):
+            await one.coordinator.put(row, {"count": 6}, level="critical", reference=lock.reference)
+        assert (await two.coordinator.release(lock.reference)).validated
+        assert (await two.coordinator.get(row, level="quorum")).row == {"id": "a", "count": 5, "note": None}
+
+
+@seeded(seeds=5)
+async def test_restarted_process(seed: int) -> None:
+    """Goal: a restarted process does not go on as if its old sessions were its own: it takes them over (I1).
+
+    Method: kill, start again under the same slot, use the old reference: a new window, and the old writes stand.
+    """
+    async with world_of(seed) as world:
+        one = world.processes[0]
+        row = world.row("a")
+        lock = await one.coordinator.acquire([row], lease_ms=LEASE_MS)
+        first = await one.coordinator.put(row, {"count": 1}, level="critical", reference=lock.reference)
+        await one.kill()
+        again = await world.process("one")
+        second = await again.coordinator.put(row, {"count": 2}, level="critical", reference=lock.reference)
+        assert first.stamp is not None
+        assert second.stamp is not None
+        assert second.stamp >= first.stamp + 2**20 - 1
+        await again.coordinator.release(lock.reference)
+        answer = await again.coordinator.section(row, [RowGet(), RowPut(columns={"count": 3})])
+        assert answer.results[0] == {"id": "a", "count": 2, "note": None}
+
+
+@seeded(seeds=5)
+async def test_hand_over_to_another_process(seed: int) -> None:
+    """Goal: the process of the next holder is told at once, not at its next look. Method: release, measure virtual time."""
+    async with world_of(seed, "one", "two") as world:
+        one, two = world.processes
+        row = world.row("a")
+        lock = await one.coordinator.acquire([row])
+        waiting = asyncio.ensure_future(two.coordinator.acquire([row], wait_ms=30_000))
+        await asyncio.sleep(0.1)
+        released_s = asyncio.get_running_loop().time()
+        await one.coordinator.release(lock.reference)
+        granted = await waiting
+        assert granted.held
+        assert asyncio.get_running_loop().time() - released_s < 0.001
+        await two.coordinator.release(granted.reference)
+
+
+@seeded(seeds=5)
+async def test_close_releases(seed: int) -> None:
+    """Goal: a process that stops lets go of its locks at once. Method: close it while another waits."""
+    async with world_of(seed, "one", "two") as world:
+        one, two = world.processes
+        row = world.row("a")
+        await one.coordinator.acquire([row], lease_ms=60_000)
+        waiting = asyncio.ensure_future(two.coordinator.acquire([row], wait_ms=30_000))
+        await until(lambda: False if waiting.done() else True)
+        await asyncio.sleep(0.1)
+        await one.close()
+        granted = await waiting
+        assert granted.held
+        await two.coordinator.release(granted.reference)
