@@ -147,6 +147,14 @@ def test_requests_go_out_as_they_are(servers: Callable[..., Server], send: Send)
     assert server.connections == 1
 
 
+def test_a_request_without_a_body_claims_none(servers: Callable[..., Server], send: Send) -> None:
+    """No library adds a content type of its own: the server refuses one that is not JSON."""
+    server = servers(ANSWER, ANSWER)
+    send(server.url, [Request(method, "/v3/locks/-/renew", {}, b"", WAIT_S) for method in ("POST", "DELETE")])
+    assert not any(b"content-type" in request.lower() for request in server.requests)
+    assert len(server.requests) == 2
+
+
 def test_nobody_listens(send: Send) -> None:
     """No byte left: certainly nothing happened."""
     with socket.socket() as bound:

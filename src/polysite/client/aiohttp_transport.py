@@ -80,7 +80,12 @@ class AiohttpTransport:
         connector = aiohttp.TCPConnector(
             limit=CONNECTIONS_MAX, keepalive_timeout=IDLE_S_MAX, ssl=self._ssl if self._ssl is not None else True
         )
-        session = aiohttp.ClientSession(connector=connector, auto_decompress=True, cookie_jar=aiohttp.DummyCookieJar())
+        session = aiohttp.ClientSession(
+            connector=connector,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            # A POST without a body would be called an octet stream, which the server refuses as not being JSON.
+            skip_auto_headers=("content-type",),
+        )
         # aiohttp sends PUT and DELETE a second time by itself when a kept connection breaks under them. A put that came
         # through the first time would then be made twice, the second time perhaps over somebody else's.
         session._retry_connection = False  # noqa: SLF001

@@ -3,11 +3,18 @@
 `Pace` (blocking) is the one place of the blocking client that asks the machine for the time and for chance.
 """
 
+import asyncio
+import contextlib
 import random
 import secrets
 import time
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
 
 from polysite.clock import Runtime
+from polysite.errors import PolysiteError
+
+T = TypeVar("T")
 
 RETRY_S_FIRST = 0.05
 RETRY_S_MAX = 2.0
@@ -34,6 +41,16 @@ class AsyncPace:
         """A text that nobody else makes: an idempotency key."""
         return self.runtime.randomness.random_bytes(16).hex()
 
+    async def undone_if_cancelled(
+        self, call: Callable[[], Coroutine[Any, Any, T]], undo: Callable[[], Coroutine[Any, Any, object]]
+    ) -> T:
+        """The result of `call`; if it is cancelled, `undo` is carried out behind the caller's back."""
+        try:
+            return await call()
+        except asyncio.CancelledError:
+            self.runtime.spawner.spawn(_quiet(undo()), name="polysite.undo")
+            raise
+
 
 class Pace:
     """As `AsyncPace`, for callers that block."""
@@ -53,6 +70,16 @@ class Pace:
 
     def new_key(self) -> str:
         return secrets.token_hex(16)
+
+    def undone_if_cancelled(self, call: Callable[[], T], undo: Callable[[], object]) -> T:
+        """The result of `call`, which nothing can cancel."""
+        del undo
+        return call()
+
+
+async def _quiet(work: Coroutine[Any, Any, object]) -> None:
+    with contextlib.suppress(PolysiteError):
+        await work
 
 
 def _retry_s_top(attempt: int) -> float:

@@ -250,7 +250,8 @@ class HttpCoordinator:
         idempotency_key: str | None = None,
     ) -> LockAnswer:
         """As the protocol says. Sent again by itself: the idempotency key, made here if there is none, is the request's
-        identity in the queue, so a second sending finds the entry of the first."""
+        identity in the queue, so a second sending finds the entry of the first. By it a wish that was cancelled while
+        it was under way is found and withdrawn."""
         body: dict[str, Any] = {
             "keys": [await self._key_json(key) for key in keys],
             "kind": kind,
@@ -261,7 +262,15 @@ class HttpCoordinator:
         if owner is not None:
             body["owner"] = owner
         headers = {wire.IDEMPOTENCY_HEADER: idempotency_key or self._carrier.pace.new_key()}
-        return await self._lock(Call("POST", "/v3/locks", "same", body, headers, wait_ms))
+        call = Call("POST", "/v3/locks", "same", body, headers, wait_ms)
+        return await self._carrier.pace.undone_if_cancelled(
+            lambda: self._lock(call), lambda: self._withdraw(call, body)
+        )
+
+    async def _withdraw(self, call: Call, body: dict[str, Any]) -> None:
+        """Find the entry that a cancelled acquire may have made, by sending the same wish without a wait; release it."""
+        found = await self._lock(call._replace(body={**body, "wait_ms": 0, "read": False}, wait_ms=0))
+        await self.release(found.reference, validate=False)
 
     async def wait(self, reference: str, *, wait_ms: int = WAIT_MS_DEFAULT, read: bool = False) -> LockAnswer:
         body = {"wait_ms": wait_ms, "read": read}

@@ -251,7 +251,8 @@ class HttpCoordinator:
         idempotency_key: str | None = None,
     ) -> LockAnswer:
         """As the protocol says. Sent again by itself: the idempotency key, made here if there is none, is the request's
-        identity in the queue, so a second sending finds the entry of the first."""
+        identity in the queue, so a second sending finds the entry of the first. By it a wish that was cancelled while
+        it was under way is found and withdrawn."""
         body: dict[str, Any] = {
             "keys": [self._key_json(key) for key in keys],
             "kind": kind,
@@ -262,7 +263,13 @@ class HttpCoordinator:
         if owner is not None:
             body["owner"] = owner
         headers = {wire.IDEMPOTENCY_HEADER: idempotency_key or self._carrier.pace.new_key()}
-        return self._lock(Call("POST", "/v3/locks", "same", body, headers, wait_ms))
+        call = Call("POST", "/v3/locks", "same", body, headers, wait_ms)
+        return self._carrier.pace.undone_if_cancelled(lambda: self._lock(call), lambda: self._withdraw(call, body))
+
+    def _withdraw(self, call: Call, body: dict[str, Any]) -> None:
+        """Find the entry that a cancelled acquire may have made, by sending the same wish without a wait; release it."""
+        found = self._lock(call._replace(body={**body, "wait_ms": 0, "read": False}, wait_ms=0))
+        self.release(found.reference, validate=False)
 
     def wait(self, reference: str, *, wait_ms: int = WAIT_MS_DEFAULT, read: bool = False) -> LockAnswer:
         body = {"wait_ms": wait_ms, "read": read}
