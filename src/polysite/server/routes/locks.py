@@ -257,12 +257,12 @@ ROUTES = [
         method="DELETE", pattern="/v3/locks/holder", name="preempt_holder", handler=delete_holder, changes=True,
         about="Drop the holder of a key at once, without waiting for its lease, and raise the fence. For administrators: "
         "what the holder was told meanwhile may be belied by it.",
-        parameters=(_KEY, _TICKET), answers={200: api.QueueAnswer}, errors=_ERRORS,
+        parameters=(_KEY, _TICKET), answers={200: api.QueueAnswer}, errors=(*_ERRORS, "compare_failed"),
     ),
     Route(
         method="POST", pattern="/v3/locks/preempt", name="preempt_holder_by_body", handler=post_preempt, changes=True,
         about="As DELETE of a holder, for keys that a query cannot carry.",
-        body=wire.PreemptBody, body_example={"key": _KEY_EXAMPLE}, answers={200: api.QueueAnswer}, errors=_ERRORS,
+        body=wire.PreemptBody, body_example={"key": _KEY_EXAMPLE}, answers={200: api.QueueAnswer}, errors=(*_ERRORS, "compare_failed"),
     ),
     Route(
         method="GET", pattern=_LOCK, name="get_lock", handler=get_lock, parameters=_HEADERS,
