@@ -178,7 +178,7 @@ class EmbeddedStore(Store):
         changes = prepare(physical, writes, self._clock.wall_us())
 
         def job(connection: Connection) -> None:
-            self._apply(connection, physical.number, changes)
+            _apply(connection, table, changes)
 
         await self._writer.submit(job)
 
@@ -196,14 +196,14 @@ class EmbeddedStore(Store):
                 physical.spec.type_of(column)
 
         def job(connection: Connection) -> Conditional:
-            current = self._current(connection, physical.number)
+            current = _current(connection, table)
             rows = [read_row(connection, current, item.key, now_us) for item in expect]
             if not all(_holds(current, item, row) for item, row in zip(expect, rows, strict=True)):
                 return Conditional(False, rows)
             if writes:
                 found = connection.first(_NEXT_STAMP, (now_us, len(writes)))
                 assert found is not None
-                self._apply(connection, physical.number, prepare(current, writes, now_us, first_stamp=found[0]))
+                _apply(connection, table, prepare(current, writes, now_us, first_stamp=found[0]))
             return Conditional(True, [])
 
         return await self._writer.submit(job)
@@ -212,25 +212,20 @@ class EmbeddedStore(Store):
         self, change: CellChange | None, writes: Sequence[TableWrites], reads: Sequence[tuple[TableSpec, RowKey]] = ()
     ) -> tuple[Joint, list[StoredRow]]:
         now_us = self._clock.wall_us()
-        planned: list[tuple[int, list[Change]]] = []
-        for item in writes:
-            physical = self._resolve(item.table)
-            planned.append((physical.number, prepare(physical, item.writes, now_us)))
-        wanted = [(self._resolve(spec), key) for spec, key in reads]
-        for physical, key in wanted:
-            physical.place(key)
+        planned = [(item.table, prepare(self._resolve(item.table), item.writes, now_us)) for item in writes]
+        for spec, key in reads:
+            self._resolve(spec).place(key)
 
         def job(connection: Connection) -> tuple[Joint, list[StoredRow]]:
-            tables = [self._current(connection, physical.number) for physical, _ in wanted]
-            for number, _ in planned:
-                self._current(connection, number)
-            rows = [read_row(connection, table, key, now_us) for table, (_, key) in zip(tables, wanted, strict=True)]
+            for spec, _ in planned:
+                _current(connection, spec)  # refused before anything changed, if one of them is gone
+            rows = [read_row(connection, _current(connection, spec), key, now_us) for spec, key in reads]
             answer = Joint(True, 0, b"")
             if change is not None:
                 answer = Joint(*change_cell(connection, change.key, change.expected_version, change.content))
             if answer.applied:
-                for number, changes in planned:
-                    self._apply(connection, number, changes)
+                for spec, changes in planned:
+                    _apply(connection, spec, changes)
             return answer, rows
 
         answer = await self._writer.submit(job)
@@ -254,20 +249,6 @@ class EmbeddedStore(Store):
             return change(connection, *arguments)
 
         return await self._writer.submit(job)
-
-    def _apply(self, connection: Connection, number: int, changes: Sequence[Change]) -> None:
-        table = self._current(connection, number)
-        for change in changes:
-            if change.apply(connection, table):
-                ddl.mark_ranged(connection, table)
-                table = self._current(connection, number)
-
-    def _current(self, connection: Connection, number: int) -> PhysicalTable:
-        """The table as the writer's transaction sees it."""
-        found = WriterSchema.of(connection).current(connection).by_number.get(number)
-        if found is None:
-            raise UnknownKey("there is no such table any more")
-        return found
 
     def _latest(self) -> Schema:
         with translated:
@@ -296,6 +277,22 @@ class EmbeddedStore(Store):
             except TooManyExamined:
                 pass
         return await self._engine.in_pool(page.read)
+
+
+def _apply(connection: Connection, spec: TableSpec, changes: Sequence[Change]) -> None:
+    table = _current(connection, spec)
+    for change in changes:
+        if change.apply(connection, table):
+            ddl.mark_ranged(connection, table)
+            table = _current(connection, spec)
+
+
+def _current(connection: Connection, spec: TableSpec) -> PhysicalTable:
+    """The table as the writer's transaction sees it; UnknownKey if it is gone.
+
+    By what the caller means and not by what the loop found: the table may have been made anew since, with equal columns.
+    """
+    return WriterSchema.of(connection).current(connection).resolve(spec)
 
 
 def _holds(table: PhysicalTable, item: Predicate, row: StoredRow) -> bool:

@@ -1,0 +1,134 @@
+"""The cell contract as tests, run as those of `polysite.testing.store_contract` with a fixture `cells`."""
+
+import asyncio
+
+import pytest
+
+from polysite.cells.contract import NEVER_WRITTEN, CellAnswer, Cells, CellView
+
+KEY = b"contract/key"
+OTHER = b"contract/other"
+
+
+class CellContract:
+    """Every sentence of `polysite.cells.contract`."""
+
+    pytestmark = pytest.mark.anyio
+
+    async def test_a_cell_that_was_never_written(self, cells: Cells) -> None:
+        """Version 0, no content, both ways to read."""
+        assert await cells.read(KEY) == NEVER_WRITTEN
+        assert await cells.read_local(KEY) == NEVER_WRITTEN
+
+    async def test_each_change_adds_one(self, cells: Cells) -> None:
+        """Versions 1, 2, 3, whatever the content, the same or none at all; other cells stay."""
+        for version, content in enumerate([b"one", b"one", b"", b"\x00" * 70_000]):
+            answer = await cells.compare_and_set(KEY, version, content)
+            assert answer == CellAnswer(True, CellView(version + 1, content))
+            assert await cells.read(KEY) == answer.view
+        assert await cells.read(OTHER) == NEVER_WRITTEN
+
+    async def test_what_stood_against_it_is_told(self, cells: Cells) -> None:
+        """A version that is too low, too high, or 0 for a cell that is there: not applied, and the current cell comes back."""
+        await cells.compare_and_set(KEY, 0, b"one")
+        current = (await cells.compare_and_set(KEY, 1, b"two")).view
+        for expected in (0, 1, 3, 99):
+            assert await cells.compare_and_set(KEY, expected, b"x") == CellAnswer(False, current)
+        assert await cells.read(KEY) == CellView(2, b"two")
+        assert await cells.compare_and_set(OTHER, 1, b"x") == CellAnswer(False, NEVER_WRITTEN)
+
+    async def test_the_same_call_again_does_not_apply_twice(self, cells: Cells) -> None:
+        """As after an unknown outcome: the second is refused and shows the caller its own content."""
+        await cells.compare_and_set(KEY, 0, b"mine")
+        assert await cells.compare_and_set(KEY, 0, b"mine") == CellAnswer(False, CellView(1, b"mine"))
+
+    async def test_an_answer_given_up_can_be_found_out(self, cells: Cells) -> None:
+        """Cancel a change as soon as it was sent: afterwards the cell either has it or never will once it moved on."""
+        for at in range(10):
+            key = b"contract/given-up-%d" % at
+            sent = asyncio.ensure_future(cells.compare_and_set(key, 0, b"mine"))
+            await asyncio.sleep(0)
+            sent.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await sent
+            moved = await cells.compare_and_set(key, 0, b"theirs")
+            assert moved.view in (CellView(1, b"theirs"), CellView(1, b"mine"))
+            assert moved.applied is (moved.view.content == b"theirs")
+            assert await cells.read(key) == moved.view
+
+    async def test_of_many_at_once_one_applies(self, cells: Cells) -> None:
+        """Fifty changes of one version: one applies, and every other is told a cell that it led to."""
+        answers = await asyncio.gather(*(cells.compare_and_set(KEY, 0, b"%d" % at) for at in range(50)))
+        (applied,) = [answer.view for answer in answers if answer.applied]
+        assert {answer.view for answer in answers} == {applied}
+
+    async def test_counting_at_once(self, cells: Cells) -> None:
+        """Twenty tasks add one ten times each: content and version agree and nothing is lost."""
+
+        async def add() -> None:
+            view = await cells.read_local(KEY)
+            for _ in range(10):
+                while True:
+                    count = int(view.content or b"0") + 1
+                    answer = await cells.compare_and_set(KEY, view.version, b"%d" % count)
+                    view = answer.view
+                    if answer.applied:
+                        break
+
+        await asyncio.gather(*(add() for _ in range(20)))
+        assert await cells.read(KEY) == CellView(200, b"200")
+
+    async def test_a_read_sees_what_was_answered_before_it(self, cells: Cells) -> None:
+        """Readers beside a writer: no read is older than the last change answered before it began, and none goes back."""
+        answered = 0
+        done = False
+
+        async def change() -> None:
+            nonlocal answered, done
+            for version in range(50):
+                await cells.compare_and_set(KEY, version, b"x")
+                answered = version + 1
+            done = True
+
+        async def look() -> None:
+            last = 0
+            while not done:
+                least = answered
+                view = await cells.read(KEY)
+                assert view.version >= max(least, last)
+                last = view.version
+                await asyncio.sleep(0)
+
+        await asyncio.gather(change(), look(), look())
+
+    async def test_keys_in_order(self, cells: Cells) -> None:
+        """Every key once, above the one given, as bytes sort, at most so many."""
+        keys = [b"contract/k\x00", b"contract/k", b"contract/k\xff", b"contract/ka", b"contract/j"]
+        for key in keys:
+            await cells.compare_and_set(key, 0, b"x")
+        found: list[bytes] = []
+        after = b"contract/"
+        while page := await cells.keys(after, 2):
+            assert len(page) <= 2
+            found += page
+            after = page[-1]
+        assert [key for key in found if key in keys] == sorted(keys)
+        assert found == sorted(set(found))
+
+    async def test_watching(self, cells: Cells) -> None:
+        """A change calls; one of another cell does not; none does after the watch was ended."""
+        if "watch" not in cells.capabilities:
+            pytest.skip(f"{cells.name} lacks the capability watch")
+        told = asyncio.Event()
+        stop = cells.watch(KEY, told.set)
+        await cells.compare_and_set(KEY, 0, b"x")
+        async with asyncio.timeout(10):
+            await told.wait()
+        told.clear()
+        await cells.compare_and_set(OTHER, 0, b"x")
+        await asyncio.sleep(0)
+        assert not told.is_set()
+        stop()
+        await cells.compare_and_set(KEY, 1, b"y")
+        await asyncio.sleep(0)
+        assert not told.is_set()

@@ -1,0 +1,113 @@
+"""The joint step: a cell and rows in one."""
+
+import asyncio
+
+import pytest
+
+from polysite.cells.contract import NEVER_WRITTEN, Cells, CellView
+from polysite.errors import BadRequest, UnknownKey
+from polysite.stores.contract import CellChange, Joint, Store, TableWrites
+from polysite.testing.store_contract.support import FLAT, WIDE, StoreSuite, flat, made, need, number, put, shown, wide
+
+KEY = b"contract/joint"
+
+
+class JointSuite(StoreSuite):
+    """The cell changes and the rows are written, or neither."""
+
+    async def test_applied_and_not_applied(self, store: Store, cells: Cells) -> None:
+        """Over two tables and three partitions; the rows read are as before the step, whether it applied or not."""
+        need(store, "joint")
+        await made(store, FLAT)
+        await made(store, WIDE)
+        writes = [
+            TableWrites(FLAT, [put(flat("a"), 5, size=1)]),
+            TableWrites(FLAT, [put(flat("b"), 5, size=2)]),
+            TableWrites(WIDE, [put(wide("a", 1), 5, size=3), put(wide("a", 2), 6, size=4)]),
+        ]
+        reads = [(FLAT, flat("a")), (WIDE, wide("a", 2))]
+        answer, before = await store.joint(CellChange(KEY, 0, b"one"), writes, reads)
+        assert answer == Joint(True, 1, b"one")
+        assert [(row.key, row.present) for row in before] == [(flat("a"), False), (wide("a", 2), False)]
+        assert await cells.read(KEY) == CellView(1, b"one")
+        stale = [TableWrites(FLAT, [put(flat("a"), 9, size=9)])]
+        answer, before = await store.joint(CellChange(KEY, 0, b"two"), stale, reads)
+        assert answer == Joint(False, 1, b"one")
+        assert [shown(row) for row in before] == [{"size": 1}, {"size": 4}]
+        assert await cells.read(KEY) == CellView(1, b"one")
+        assert shown(await store.read(FLAT, flat("a"), "majority")) == {"size": 1}
+        assert shown(await store.read(FLAT, flat("b"), "majority")) == {"size": 2}
+
+    async def test_without_a_cell_it_always_applies(self, store: Store) -> None:
+        """The writes alone are one step."""
+        need(store, "joint")
+        await made(store, FLAT)
+        writes = [TableWrites(FLAT, [put(flat(name), 5, size=1)]) for name in "ab"]
+        answer, before = await store.joint(None, writes, [(FLAT, flat("a"))])
+        assert (answer, before[0].present) == (Joint(True, 0, b""), False)
+        assert (await store.read(FLAT, flat("b"), "majority")).present
+
+    async def test_without_writes_it_is_a_compare_and_set(self, store: Store, cells: Cells) -> None:
+        """A cell that was never written has version 0 and no content, told also when the step expects another."""
+        need(store, "joint")
+        await made(store, FLAT)
+        answer, _ = await store.joint(CellChange(KEY, 3, b"x"), [])
+        assert answer == Joint(False, 0, b"")
+        assert await cells.read(KEY) == NEVER_WRITTEN
+        answer, _ = await store.joint(CellChange(KEY, 0, b"x"), [])
+        assert answer == Joint(True, 1, b"x")
+
+    async def test_stamps_count_as_ever(self, store: Store) -> None:
+        """A row that has a higher stamp keeps it, though the step applies."""
+        need(store, "joint")
+        await made(store, FLAT)
+        await store.write(FLAT, [put(flat("a"), 9, size=9)], "majority")
+        answer, _ = await store.joint(CellChange(KEY, 0, b"x"), [TableWrites(FLAT, [put(flat("a"), 5, size=5)])])
+        assert answer.applied
+        assert shown(await store.read(FLAT, flat("a"), "majority")) == {"size": 9}
+
+    async def test_a_refused_step_changes_nothing(self, store: Store, cells: Cells) -> None:
+        """A write that is malformed, or to a table that is gone: neither the cell nor another row changed."""
+        need(store, "joint")
+        await made(store, FLAT)
+        await made(store, WIDE)
+        good = TableWrites(FLAT, [put(flat("a"), 5, size=1)])
+        with pytest.raises(BadRequest):
+            await store.joint(CellChange(KEY, 0, b"x"), [good, TableWrites(WIDE, [put(wide("a", 1), 0, size=1)])])
+        await store.drop_table(WIDE.keyspace, WIDE.name)
+        with pytest.raises(UnknownKey):
+            await store.joint(CellChange(KEY, 0, b"x"), [good, TableWrites(WIDE, [put(wide("a", 1), 5, size=1)])])
+        assert await cells.read(KEY) == NEVER_WRITTEN
+        assert not (await store.read(FLAT, flat("a"), "majority")).present
+
+    async def test_the_step_and_the_general_path_on_one_key(self, store: Store, cells: Cells) -> None:
+        """Half of the tasks count by joint steps, half by compare-and-set followed by a write: versions are never given
+        twice, and a row holds what the winner of the highest version wrote."""
+        need(store, "joint")
+        await made(store, FLAT)
+        won: list[int] = []
+
+        async def jointly() -> None:
+            view = await cells.read(KEY)
+            for _ in range(20):
+                stamp = view.version + 1
+                writes = [TableWrites(FLAT, [put(flat("a"), stamp, size=stamp)])]
+                answer, _ = await store.joint(CellChange(KEY, view.version, number(stamp)), writes)
+                if answer.applied:
+                    won.append(answer.version)
+                view = CellView(answer.version, answer.content)
+
+        async def generally() -> None:
+            view = await cells.read_local(KEY)
+            for _ in range(20):
+                answer = await cells.compare_and_set(KEY, view.version, number(view.version + 1))
+                view = answer.view
+                if answer.applied:
+                    won.append(view.version)
+                    await store.write(FLAT, [put(flat("a"), view.version, size=view.version)], "majority")
+
+        await asyncio.gather(*(task() for _ in range(5) for task in (jointly, generally)))
+        last = await cells.read(KEY)
+        assert sorted(won) == list(range(1, last.version + 1))
+        assert last.content == number(last.version)
+        assert shown(await store.read(FLAT, flat("a"), "majority")) == {"size": last.version}
