@@ -39,7 +39,9 @@ def doctor(config: Path | None, data: Path | None, url: str, as_json: bool) -> i
     """
     from polysite.server.settings import load_settings, setting_names
 
-    loaded = load_settings(path=config, environ=os.environ, flags={"store.data": str(data) if data is not None else None})
+    loaded = load_settings(
+        path=config, environ=os.environ, flags={"store.data": str(data) if data is not None else None}
+    )
     values = msgspec.to_builtins(loaded.settings)
     in_force = []
     for name, _ in setting_names():
