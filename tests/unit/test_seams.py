@@ -92,6 +92,10 @@ ALLOWED: dict[str, dict[str, str]] = {
         "spawn": "several changes of one cell at once, each awaited",
         "sleep": "lets the others have their turn",
     },
+    "polysite.testing.coordinator_contract": {
+        "spawn": "calls several verbs side by side, and awaits each of them",
+        "sleep": "lets the loop go round until the coordinator has seen a call",
+    },
     "polysite.testing.loop": {
         "chance": "is the seeded source of chance",
         "threads": "refuses threads, which no seed decides",

@@ -28,7 +28,7 @@ class Janitor:
         self._registry = registry
         self._after = b""
         self._idle: dict[bytes, tuple[int, float]] = {}
-        self._collect: Any = getattr(context.store, "collect", None)
+        self._collect: Any = getattr(context.store, "collect_tombstones", None)
 
     def start(self) -> None:
         """Begin the rounds."""

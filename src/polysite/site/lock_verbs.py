@@ -19,7 +19,7 @@ from polysite.site.context import SiteContext
 from polysite.site.critical import Critical
 from polysite.site.idempotency import Record, Requests, digest_of, request_id_of
 from polysite.site.keys import KeyState, KeyTable
-from polysite.site.locks import Locks
+from polysite.site.locks import Acquired, Locks
 from polysite.site.peers import Status
 from polysite.site.plain import check_locks
 from polysite.site.rows import row_of
@@ -117,12 +117,9 @@ class LockVerbs:
             held = live.holds or await self._locks.waiting.until_held(live, wait_ms / 1000)
             rows: list[dict[str, Any] | None] | None = None
             if held and item.row is not None:
-                if acquired.row is not None:
-                    row, cost = await self._critical.finish_speculative(live, acquired.row)
-                else:
-                    row, cost = await self._critical.get(live, item.row)
+                row, cost = await self._first_row(item, acquired)
                 trips += cost
-                rows = [row_of(item.spec, row)]
+                rows = [row]
         except asyncio.CancelledError:
             # With an idempotency key the caller may come back for it; the client's silence ends it otherwise.
             if idempotency_key is None:
@@ -176,12 +173,8 @@ class LockVerbs:
                 if not live.holds and not await self._locks.waiting.until_held(live, left_s):
                     raise AcquireTimeout("not every lock of the set was granted within the wait; none is held")
                 if item.row is not None:
-                    if acquired.row is not None:
-                        row, cost = await self._critical.finish_speculative(live, acquired.row)
-                    else:
-                        row, cost = await self._critical.get(live, item.row)
+                    rows[item.encoded], cost = await self._first_row(item, acquired)
                     trips += cost
-                    rows[item.encoded] = row_of(item.spec, row)
             lost = next((live for live in lives if not live.holds), None)
             if lost is not None:
                 raise lost.lost_error()
@@ -205,6 +198,15 @@ class LockVerbs:
             rows=[rows.get(item.encoded) for item in wanted] if wanted[0].row is not None else None,
             round_trips=trips,
         )
+
+    async def _first_row(self, item: Wanted, acquired: Acquired) -> tuple[dict[str, Any] | None, float]:
+        """The row that the lock was asked with: read beside the enqueue if that serves, else got now."""
+        assert item.row is not None
+        if acquired.row is not None:
+            row, trips = await self._critical.finish_speculative(acquired.live, acquired.row)
+        else:
+            row, trips = await self._critical.get(acquired.live, item.row)
+        return row_of(item.spec, row), trips
 
     # calls with a reference
 
