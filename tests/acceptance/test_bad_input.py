@@ -82,6 +82,20 @@ def test_long_keys_work_or_are_refused_with_the_reason(server: ServerProcess, le
         refused(server, by_path, 413 if length < 16_000 else 414)
 
 
+def test_the_reference_of_a_long_lock_set_still_fits_a_header(server: ServerProcess) -> None:
+    """Sets of long keys: one that fits is renewed and released through the header, one that does not is refused unlocked."""
+    fits = server.request("POST", "/v3/locks", {"keys": [key_of(f"{n}" + "s" * 3_000) for n in range(10)]})
+    assert fits.status == 200, fits
+    assert len(fits.json["reference"]) > 16_384
+    under = {"Polysite-Lock": fits.json["reference"]}
+    assert server.request("POST", "/v3/locks/-/renew", {}, headers=under).status == 200
+    assert server.request("DELETE", "/v3/locks/-", headers=under).json["validated"] is True
+    keys = [key_of(f"{n}" + "s" * 3_000) for n in range(12)]
+    assert "set" in refused(server, server.request("POST", "/v3/locks", {"keys": keys}), 413)["detail"]
+    named = {"key": keys[0]}
+    assert server.request("POST", "/v3/locks/queue", named).json["entries"] == []
+
+
 def test_long_values_work(server: ServerProcess) -> None:
     """A note of 900 KiB goes in and comes out."""
     note = "n" * 900 * 1024

@@ -1,5 +1,6 @@
 """The server as a process: what a stranger does with curl, what a stop leaves whole, what a restart remembers."""
 
+import contextlib
 import http.client
 import json
 import signal
@@ -209,6 +210,55 @@ def test_a_stop_lets_tenures_finish(tmp_path: Path) -> None:
         assert server.wait() == 0
         server.start()
         assert server.request("GET", f"{rows}/ana").json["row"]["count"] == 5
+
+
+def test_a_stop_within_sections_answers_every_one(tmp_path: Path) -> None:
+    """Four clients run sections one after the other, each on its key; SIGTERM comes in the middle. Every request that was
+    sent is answered done or refused, the process ends with 0, and after a restart each row holds its last done value."""
+    with ServerProcess(tmp_path) as server:
+        rows = server.make_table(writes="sections")
+        last = dict.fromkeys(("a", "b", "c", "d"), 0)
+        odd: list[object] = []
+        going = threading.Barrier(len(last) + 1)
+
+        def work(voter: str) -> None:
+            with contextlib.closing(server.connection()) as connection:
+                for number in range(1, 100_000):
+                    if number == 20:
+                        going.wait(60)
+                    body = {"key": key_of(voter), "steps": [{"op": "get"}, {"op": "put", "columns": {"count": number}}]}
+                    try:
+                        connection.connect() if connection.sock is None else None
+                    except ConnectionRefusedError:
+                        return
+                    try:
+                        connection.request(
+                            "POST", "/v3/sections", json.dumps(body), {"content-type": "application/json"}
+                        )
+                        response = connection.getresponse()
+                    except OSError as error:
+                        odd.append(error)
+                        return
+                    answer = json.loads(response.read())
+                    if response.status == 503:
+                        assert (answer["outcome"], answer["retry"]) == ("refused", True)
+                        return
+                    if response.status != 200:
+                        odd.append(answer)
+                        return
+                    last[voter] = number
+
+        clients = [threading.Thread(target=work, args=(voter,)) for voter in last]
+        for client in clients:
+            client.start()
+        going.wait(60)
+        assert server.terminate() == 0
+        for client in clients:
+            client.join(60)
+        assert not odd
+        server.start()
+        assert {voter: server.request("GET", f"{rows}/{voter}").json["row"]["count"] for voter in last} == last
+        assert min(last.values()) >= 19
 
 
 def test_a_stop_does_not_wait_for_ever(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import socket
 import sys
 from collections.abc import Awaitable, Callable
 from types import FrameType
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import uvicorn
 
@@ -21,7 +21,9 @@ from polysite.clock import Runtime
 from polysite.errors import BadRequest
 from polysite.server.app import Application, build_app
 from polysite.server.logs import forward_libraries, make_logger
+from polysite.server.peers import load_secret, peer_routes, secret_path
 from polysite.server.protocol import BoundedProtocol
+from polysite.server.routing import Route
 from polysite.server.service import Service
 from polysite.server.settings import Settings, check_exposure
 
@@ -29,6 +31,7 @@ EXIT_OK = 0
 EXIT_FAILED = 1
 BACKLOG = 2_048
 _DRAIN_STEP_S = 0.05
+_TELL_S = 0.2
 
 
 class Place(NamedTuple):
@@ -71,12 +74,27 @@ async def run(
         place = Place(settings.site.advertise or _url(settings, listener))
         coordinator = await factory(settings, place, runtime)
         try:
-            app = build_app(coordinator, settings, runtime=runtime, logger=logger)
+            routes = _peer_routes(coordinator, settings, runtime)
+            app = build_app(coordinator, settings, runtime=runtime, logger=logger, routes=routes)
             await _serve_app(app, settings, listener, place, ready)
         finally:
             await coordinator.close()
         logger.info("stopped")
     return EXIT_OK
+
+
+@runtime_checkable
+class HearsPeers(Protocol):
+    """A coordinator that answers messages of other processes."""
+
+    async def handle_peer_message(self, kind: str, body: bytes) -> bytes: ...
+
+
+def _peer_routes(coordinator: Coordinator, settings: Settings, runtime: Runtime) -> list[Route]:
+    """The peer channel at `/internal/1/`, for processes that cannot reach the socket beside the file."""
+    if not isinstance(coordinator, HearsPeers):
+        return []
+    return peer_routes(coordinator.handle_peer_message, load_secret(secret_path(settings), runtime.randomness))
 
 
 async def _serve_app(
@@ -150,6 +168,8 @@ class StoppableServer(uvicorn.Server):
     async def _drain(self) -> None:
         """Until every tenure is over, or the bound."""
         clock = self._service.runtime.clock
+        # Who is between two requests of a kept connection is told by an answer, not by a connection that breaks.
+        await clock.sleep_s(_TELL_S)
         until_s = clock.monotonic_s() + self._service.settings.server.stop_ms / 1000
         while self._service.tenures.count() and clock.monotonic_s() < until_s and not self.should_exit:
             await clock.sleep_s(_DRAIN_STEP_S)

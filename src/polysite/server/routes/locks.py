@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 
 from polysite import api
-from polysite.errors import BadRequest, LockLost
+from polysite.errors import BadRequest, LockLost, TooLarge
 from polysite.server import wire
 from polysite.server.convert import decode_segment
 from polysite.server.exchange import Exchange, Reply, query_flag, query_int, reply_json
@@ -17,6 +17,10 @@ from polysite.values.keys import Reference, parse_reference
 
 IN_HEADER = b"-"
 """Stands in a path for a reference that is in the header Polysite-Lock, where a longer one fits."""
+
+REFERENCE_BYTES = 40
+"""What a reference says beside its key: format, ticket, secret, lengths."""
+OTHER_HEADER_BYTES = 4 * 1024
 
 _acquire_decoder = msgspec.json.Decoder(wire.AcquireBody)
 _wait_decoder = msgspec.json.Decoder(wire.WaitBody)
@@ -34,6 +38,8 @@ async def post_lock(service: Service, exchange: Exchange) -> Reply:
         if body.read:
             exchange.principal.require("read", name.keyspace)
     keys = [await key_name(service, exchange, name) for name in body.keys]
+    if len(keys) > 1:
+        await _check_set(service, exchange, keys)
     idempotency_key = exchange.idempotency_key
     started_s = service.runtime.clock.monotonic_s()
     # With an idempotency key the client may come back for the answer, so hanging up does not withdraw the wish.
@@ -53,6 +59,17 @@ async def post_lock(service: Service, exchange: Exchange) -> Reply:
     if answer.held:
         service.metrics.lock_wait_seconds.observe(service.runtime.clock.monotonic_s() - started_s)
     return await _lock_reply(service, exchange, answer)
+
+
+async def _check_set(service: Service, exchange: Exchange, keys: list[api.KeyName]) -> None:
+    """TooLarge if the reference of this lock set would not fit into the header that carries it."""
+    key_bytes = 0
+    for key in keys:
+        codec = await service.codec(exchange, key.keyspace, key.table)
+        key_bytes += len(codec.spec.lock_key(key.key).encode()) + REFERENCE_BYTES
+    bytes_max = (service.settings.server.header_bytes_max - OTHER_HEADER_BYTES) * 9 // 16  # base64 within base64
+    if key_bytes > bytes_max:
+        raise TooLarge(f"the keys of one lock set serialise to at most {bytes_max} bytes together", bytes_max=bytes_max)
 
 
 async def get_lock(service: Service, exchange: Exchange) -> Reply:
