@@ -19,6 +19,7 @@ from polysite.errors import (
 from polysite.testing.coordinator_contract.support import (
     CoordinatorSuite,
     Place,
+    eventually,
     within,
 )
 
