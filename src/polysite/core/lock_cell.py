@@ -256,6 +256,8 @@ def find_change(cell: LockCell, change_id: bytes) -> ChangeRecord | None:
 def find_wish(cell: LockCell, wish_id: bytes) -> Result | None:
     """The result of a wish, whichever change carried it, if the cell remembers it. Any cell that comes back is to be searched
     for own ids before anything else is concluded from it."""
+    if wish_id not in b"".join(cell.recent):
+        return None
     for packed in reversed(cell.recent):
         if packed.find(wish_id, _VERSION_END) >= 0:
             for found_id, result in _results_decoder.decode(memoryview(packed)[_VERSION_END:]):

@@ -5,7 +5,8 @@ acknowledged: the lost write may still appear. A covering write of one row settl
 unsettles every row of its partition, and the partition itself until all of it is covered. Copies are void meanwhile.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Literal, TypeAlias
 
 from polysite.core.plans import Partition, Planned
@@ -17,6 +18,8 @@ from polysite.values.rows import StoredRow
 
 GIVEN_UP_MAX = 1_000
 """Writes without an answer whose content is kept so that they may be sent again."""
+
+NOTHING: frozenset[int] = frozenset()
 
 Kind: TypeAlias = Literal["write", "restamp", "read", "range", "settle", "batch", "part_stamp"]
 
@@ -196,12 +199,17 @@ class Ledger:
     def row(self, part: PartState, key: RowKey) -> RowState:
         """The state of a row, made if it is not there. Overloaded if nothing can be forgotten to make room."""
         found = part.rows.get(key)
-        if found is None:
-            if self._rows >= self._rows_max:
-                self._forget_rows()
-            self._rows += 1
-            found = part.rows[key] = RowState(key)
-        return found
+        return self.rows(part, (key,))[0] if found is None else found
+
+    def rows(self, part: PartState, keys: Sequence[RowKey]) -> list[RowState]:
+        """As `row`, for all rows of one operation: none of them is forgotten for the sake of another."""
+        missing = dict.fromkeys(key for key in keys if key not in part.rows)
+        if missing and self._rows + len(missing) > self._rows_max:
+            self._forget_rows(part, frozenset(keys), len(missing))
+        for key in missing:
+            part.rows[key] = RowState(key)
+        self._rows += len(missing)
+        return [part.rows[key] for key in keys]
 
     def begin(self, kind: Kind, part: PartState) -> Operation:
         """A new operation, under way from now on."""
@@ -355,6 +363,9 @@ class Ledger:
 
     def blockers_of_row(self, part: PartState, row: RowState | None, *, for_get: bool) -> frozenset[int]:
         """What must have ended before the row is read from the store, or written."""
+        row_free = row is None or not (row.reader or (for_get and row.inflight))
+        if row_free and not part.exclusive_op and not (for_get and part.inflight):
+            return NOTHING
         ops: set[int] = set()
         if part.exclusive_op:
             ops.add(part.exclusive_op)
@@ -382,16 +393,17 @@ class Ledger:
             del self.ops[op]
             self._given_up.pop(op, None)
 
-    def _forget_rows(self) -> None:
-        """Make room: forget idle rows, those that were first touched longest ago first."""
-        wanted = max(1, self._rows_max // 4)
-        for part, row in list(self._idle_rows())[:wanted]:
+    def _forget_rows(self, current: PartState, keep: frozenset[RowKey], needed: int) -> None:
+        """Make room: forget idle rows, those that were first touched longest ago first; not those of the operation at hand."""
+        wanted = max(needed, self._rows_max // 4)
+        idle = ((part, row) for part, row in self._idle_rows() if row.key not in keep)
+        for part, row in list(islice(idle, wanted)):
             self.set_copy(row, None)
             del part.rows[row.key]
             self._rows -= 1
-        for partition in [partition for partition, part in self.parts.items() if _forgettable(part)]:
-            del self.parts[partition]
-        if self._rows >= self._rows_max:
+        for part in [part for part in self.parts.values() if part is not current and _forgettable(part)]:
+            del self.parts[part.partition]
+        if self._rows + needed > self._rows_max:
             raise Overloaded("this section has too many rows with writes under way or unanswered")
 
     def _idle_rows(self) -> Iterator[tuple[PartState, RowState]]:

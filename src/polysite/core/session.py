@@ -223,13 +223,14 @@ class Session(RangeGets):
         return self._begin_write(part, intents)
 
     def _begin_write(self, part: PartState, intents: Sequence[Intent]) -> Planned:
-        rows = [None if isinstance(intent, RangeIntent) else self._ledger.row(part, intent.key) for intent in intents]
+        rows = self._ledger.rows(part, [intent.key for intent in intents if not isinstance(intent, RangeIntent)])
+        by_key = {row.key: row for row in rows}
         stamp = self._next_stamp
         self._use_stamps(len(intents))
         operation = self._ledger.begin("write", part)
         effects: dict[RowKey, RowEffect] = {}
         writes: list[Write] = []
-        for intent, row in zip(intents, rows, strict=True):
+        for intent in intents:
             if isinstance(intent, RangeIntent):
                 writes.append(DeleteRange(partition=part.partition, slice=intent.slice, stamp=stamp))
                 operation.range_stamp = stamp
@@ -237,7 +238,7 @@ class Session(RangeGets):
                     operation.range_covers = stamp
                 self._ledger.void_copies(part)
             else:
-                assert row is not None
+                row = by_key[intent.key]
                 known_absent = intent.key not in effects and self._ledger.known_absent(part, row)
                 write, covers = self._row_write(row, intent, stamp, known_absent=known_absent)
                 writes.append(write)
@@ -281,18 +282,31 @@ class Session(RangeGets):
         return operation.planned
 
     def answered(self, op: int) -> None:
-        """A majority stored the write. (May also come after `unanswered`.)"""
+        """A majority stored the write. It may also be told after `unanswered`, then it counts where it still can."""
         known = self._ledger.ops.get(op)
         late = known is not None and known.given_up
+        if late and known is not None and self._is_being_read(known):
+            # The get under way may have missed the write: believed settled, it would answer what changes later.
+            return
         operation = self._ledger.answered(op)
         if operation is None:
             return
         self._end_write(operation)
         if operation.settle is not None:
             operation.settle.pending.pop(op, None)
-        if operation.kind == "restamp" and not late:
+        if operation.kind == "restamp":
             (effect,) = operation.effects
-            self._ledger.set_copy(effect.row, operation.after)
+            effect.row.resend = None
+            if not late:
+                self._ledger.set_copy(effect.row, operation.after)
+
+    def _is_being_read(self, operation: Operation) -> bool:
+        part = operation.part
+        if part.exclusive_op and (operation.settle is None or operation.settle.op != part.exclusive_op):
+            return True
+        if operation.range_stamp:
+            return bool(part.readers)
+        return any(effect.row.reader for effect in operation.effects)
 
     def unanswered(self, op: int) -> None:
         """The write was sent and given up without an answer."""

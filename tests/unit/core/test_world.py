@@ -15,6 +15,13 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "mixed": {"table": MIXED_WIDE, "plain": 0.03, "ranges": 0.5},
     "rough": {"preempt": 0.03, "take_over": 0.1, "give_up": 0.15, "lost_cas": 0.3, "ranges": 0.5},
     "without read repair": {"repair": 0.0, "give_up": 0.15, "preempt": 0.02, "ranges": 0.3},
+    "one row of memory": {"rows_max": 1, "give_up": 0.1, "late": 0.9, "ranges": 0.3},
+    "late answers": {
+        "give_up": 0.2,
+        "late": 0.9,
+        "ranges": 0.3,
+        "kinds": ("exclusive", "exclusive", "shared", "promoting"),
+    },
     "tiny windows": {"window": 8, "overlap": 0.8, "retry": 1.0, "give_up": 0.1},
 }
 

@@ -49,7 +49,7 @@ from polysite.core.wishes import (
     TakeOver,
     Wish,
 )
-from polysite.errors import LockLost, NotHolder
+from polysite.errors import LockLost, NotHolder, Overloaded
 from polysite.values.keys import RowKey
 from polysite.values.rows import WHOLE_PARTITION, Bound, DeleteRange, DeleteRow, Put, Slice, StoredRow, Write
 from polysite.values.tables import TableSpec
@@ -82,14 +82,21 @@ class Ended(Exception):
 
 class World:
     def __init__(
-        self, seed: int, *, kinds: tuple[str, ...] = ("exclusive",) * 3, table: TableSpec = WIDE, **chances: float
+        self,
+        seed: int,
+        *,
+        kinds: tuple[str, ...] = ("exclusive",) * 3,
+        table: TableSpec = WIDE,
+        rows_max: int = 100,
+        **chances: float,
     ) -> None:
         self.random = random.Random(seed)
         self.table = table
         self.kinds = kinds
+        self.rows_max = rows_max
         self.chances = {
             "deliver": 0.35, "preempt": 0.01, "take_over": 0.005, "give_up": 0.03, "lost_cas": 0.05, "push": 0.5,
-            "repair": 1.0, "speculate": 0.5, "retry": 0.3, "overlap": 0.3, "ranges": 0.2, "range_writes": 0.1, "plain": 0.0,
+            "repair": 1.0, "speculate": 0.5, "retry": 0.3, "overlap": 0.3, "ranges": 0.2, "range_writes": 0.1, "plain": 0.0, "late": 0.3,
         } | chances  # fmt: skip
         self.replicas = [Replica() for _ in range(3)]
         self.messages: list[tuple[int, Planned | tuple[Write, ...], int]] = []
@@ -338,7 +345,8 @@ class Client:
             for _ in range(world.random.randint(1, 4)):
                 if world.chance("take_over"):
                     yield from self.hand_over(session)
-                yield from self.operate(session)
+                with suppress(Overloaded):
+                    yield from self.operate(session)
             for child in list(self.children):
                 yield from self.drain(child)
             yield from self.release(session)
@@ -444,7 +452,7 @@ class Client:
             nonce=wish.nonce,
             version=seen,
             cell=after,
-            settings=SessionSettings(batch_writes_max=4),
+            settings=SessionSettings(batch_writes_max=4, rows_max=world.rows_max),
         )
         session.lease_applied(0.0)
         self.session = session
@@ -555,7 +563,7 @@ class Client:
             yield from task
 
     def guard(self, task: Task) -> Task:
-        with suppress(Ended, LockLost, NotHolder):
+        with suppress(Ended, LockLost, NotHolder, Overloaded):
             yield from task
 
     def intents(self, key: RowKey) -> list[Intent]:
@@ -618,7 +626,17 @@ class Client:
             if world.chance("give_up"):
                 break
         session.unanswered(planned.op)
+        if world.chance("late"):
+            world.tasks.append(self.late(session, planned, place))
         return False
+
+    def late(self, session: Session, planned: Planned, place: tuple[int, int]) -> Task:
+        """The answer comes after the write was given up."""
+        for _ in range(200):
+            yield
+            if len(self.world.reached[place]) >= MAJORITY:
+                session.answered(planned.op)
+                return
 
     def get(self, session: Session, key: RowKey, *, settle: bool = False) -> Task:
         world = self.world
