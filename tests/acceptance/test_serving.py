@@ -53,6 +53,7 @@ def test_a_section_in_one_request(server: ServerProcess) -> None:
     assert [row and row["count"] for row in done.json["results"]] == [None, None, None, 7]
     again = server.request("POST", "/v3/sections", {"key": key_of("section"), "steps": steps})
     assert (again.status, again.json["code"]) == (412, "compare_failed")
+    assert again.json["attributes"]["rows"] == [{"voter": "section", "count": 7, "note": None}]
     assert server.request("GET", f"{ROWS}/section").json["row"]["count"] == 7
 
 

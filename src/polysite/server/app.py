@@ -98,7 +98,7 @@ class Application:
             return
         await _send_reply(answer, exchange, send)
         duration_s = self._count(route, answer.status, started_s, answer.round_trips)
-        if self._debug or duration_s > self._slow_s:
+        if self._debug or (duration_s > self._slow_s and not (route is not None and route.waits)):
             self._log(exchange, route, answer.status, duration_s)
 
     def _find(self, exchange: Exchange) -> Route | None:

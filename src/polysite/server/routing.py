@@ -40,7 +40,7 @@ class Route:
     """One verb on one path, and everything the description of the interface says about it.
 
     `right` is needed on the keyspace that the first captured segment names; None: the handler asks itself, or nobody
-    needs to be known (`open_to_all`). `begins` marks the start of something new, which a stopping server refuses.
+    needs to be known (`open_to_all`). `begins` marks the start of something new, which a stopping server refuses; `waits` what may take long by its nature.
     `answers` maps a status to the type of its body (None: not JSON). `errors` are codes.
     """
 
@@ -53,6 +53,7 @@ class Route:
     open_to_all: bool = False
     begins: bool = False
     changes: bool = False
+    waits: bool = False
     body: Any = None
     body_example: Any = None
     body_optional: bool = False

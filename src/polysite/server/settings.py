@@ -106,7 +106,7 @@ class TelemetrySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "text"] = "json"
     slow_ms: Milliseconds = 1_000
-    """Requests slower than this, beyond the wait they asked for, are logged; 0 logs none for being slow."""
+    """Requests slower than this are logged, but for those that wait for a lock; 0 logs none for being slow."""
     traces: bool = False
     """Make an OpenTelemetry span per request (with the extra `otel` and an exporter set up)."""
 

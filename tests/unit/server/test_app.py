@@ -292,3 +292,20 @@ async def test_tenures_count_until_released_lost_or_silent() -> None:
         tenures.seen(str(number), 1)
         await asyncio.sleep(0.01)
     assert len(tenures._until_s) < 2_000
+
+
+@seeded
+async def test_slow_requests_are_logged_unless_they_wait_by_nature() -> None:
+    """Two seconds of work where one is slow: a line with route, status and duration; none for a wait or a quick request."""
+
+    async def work(_service: Service, exchange: Exchange) -> Reply:
+        await asyncio.sleep(float(exchange.headers[b"work-s"]))
+        return reply_json({})
+
+    for waits, work_s, logged in ((False, b"2", 1), (False, b"0.5", 0), (True, b"2", 0)):
+        caller = Caller(work, waits=waits)
+        await caller.ask(headers=[(b"work-s", work_s)])
+        lines = caller.log.getvalue().splitlines()
+        assert len(lines) == logged
+        if lines:
+            assert {"route": "work", "status": 200, "duration_ms": 2000.0}.items() <= json.loads(lines[0]).items()

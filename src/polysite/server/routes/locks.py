@@ -254,7 +254,7 @@ _HEADERS = (_common.LOCK_HEADER,)
 
 ROUTES = [
     Route(
-        method="POST", pattern="/v3/locks", name="acquire_lock", handler=post_lock, begins=True, changes=True,
+        method="POST", pattern="/v3/locks", name="acquire_lock", handler=post_lock, waits=True, begins=True, changes=True,
         about="Wish for a lock on 1 to 64 keys and wait for it. 200: held. 202: waiting; wait for it or release it.",
         body=wire.AcquireBody, body_example={"keys": [_KEY_EXAMPLE], "lease_ms": 1000, "wait_ms": 0},
         parameters=(_common.IDEMPOTENCY_HEADER,), answers={200: api.LockAnswer, 202: api.LockAnswer},
@@ -287,7 +287,7 @@ ROUTES = [
         answers={200: api.LockAnswer, 202: api.LockAnswer}, errors=_REFERENCE_ERRORS,
     ),
     Route(
-        method="POST", pattern=_LOCK + "/wait", name="wait_for_lock", handler=post_wait, parameters=_HEADERS,
+        method="POST", pattern=_LOCK + "/wait", name="wait_for_lock", handler=post_wait, waits=True, parameters=_HEADERS,
         about="Wait until the reference holds. 200: it holds. 202: it still waits.",
         body=wire.WaitBody, body_optional=True, body_example={"wait_ms": 0},
         answers={200: api.LockAnswer, 202: api.LockAnswer}, errors=_REFERENCE_ERRORS,
@@ -298,7 +298,7 @@ ROUTES = [
         answers={200: api.LockAnswer, 202: api.LockAnswer}, errors=_REFERENCE_ERRORS,
     ),
     Route(
-        method="POST", pattern=_LOCK + "/promote", name="promote_lock", handler=post_promote, parameters=_HEADERS, changes=True,
+        method="POST", pattern=_LOCK + "/promote", name="promote_lock", handler=post_promote, waits=True, parameters=_HEADERS, changes=True,
         about="Make a shared holder exclusive once the others of its run have left.",
         body=wire.PromoteBody, body_optional=True, body_example={"wait_ms": 0},
         answers={200: api.LockAnswer, 202: api.LockAnswer},
