@@ -112,7 +112,11 @@ class Writer:
         opened: asyncio.Future[None] = self._loop.create_future()
         self._thread = threading.Thread(target=self._main, args=(opened,), name="polysite-writer", daemon=True)
         self._thread.start()
-        await opened
+        try:
+            await opened
+        except BaseException:
+            self._thread = None
+            raise
         return None
 
     async def close(self) -> None:

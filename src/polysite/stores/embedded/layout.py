@@ -93,6 +93,12 @@ class PhysicalTable:
         self._partition_count = len(spec.partition_key)
         self._clustering_count = len(spec.clustering_key)
         rows, ranges, statics = f"rows_{number}", f"ranges_{number}", f"statics_{number}"
+        self._spell_out_schema(rows, ranges, statics)
+        self._spell_out_rows(rows, statics)
+        self._spell_out_ranges(ranges)
+        self._spell_out_statics(statics)
+
+    def _spell_out_schema(self, rows: str, ranges: str, statics: str) -> None:
         self.create = (
             f"create table {rows} (p blob, c blob, k blob, v blob not null, m integer not null, h integer not null,"
             " primary key (p, c)) without rowid",
@@ -102,12 +108,13 @@ class PhysicalTable:
             " stamp integer not null, value integer not null) without rowid",
         )
         self.drop = (f"drop table {rows}", f"drop table {ranges}", f"drop table {statics}")
+
+    def _spell_out_rows(self, rows: str, statics: str) -> None:
         self.read = f"select v from {rows} where p = ? and c = ?"
         self.read_clustered = (
             f"select (select v from {rows} where p = ?1 and c = ?2),"
             f" (select value from {statics} where p = ?1 and stamp > deleted)"
         )
-        self.read_static = f"select value from {statics} where p = ? and stamp > deleted"
         self.find = f"select k, v, m from {rows} where p = ? and c = ?"
         self.insert = f"insert into {rows} (p, c, k, v, m, h) values (?, ?, ?, ?, ?, ?)"
         self.replace = (
@@ -136,11 +143,16 @@ class PhysicalTable:
             " where (r.p, r.c) > (?, ?) order by r.p, r.c"
         )
         self.every_row = f"select p, c, k, v, m from {rows} where (p, c) > (?, ?) order by p, c limit ?"
+
+    def _spell_out_ranges(self, ranges: str) -> None:
         self.range_at = f"select lo, hi, stamp, made from {ranges} where p = ? and lo <= ? order by lo desc limit 1"
         self.ranges_after = f"select lo, hi, stamp, made from {ranges} where p = ? and lo > ? order by lo"
         self.add_range = f"insert or replace into {ranges} values (?, ?, ?, ?, ?)"
         self.remove_range = f"delete from {ranges} where p = ? and lo = ?"
         self.collect_ranges = f"delete from {ranges} where made < ?"
+
+    def _spell_out_statics(self, statics: str) -> None:
+        self.read_static = f"select value from {statics} where p = ? and stamp > deleted"
         self.delete_static = (
             f"insert into {statics} values (?, ?, ?, 0, 0) on conflict (p) do update"
             " set deleted = excluded.deleted, made = excluded.made where excluded.deleted >= deleted"
