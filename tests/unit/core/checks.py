@@ -9,6 +9,7 @@ from polysite.core.plans import (
     Answer,
     AskFirst,
     ConfirmFence,
+    DeleteIntent,
     NotSettled,
     Planned,
     PutIntent,
@@ -20,6 +21,7 @@ from polysite.core.plans import (
     Settle,
     Settled,
     SettleFirst,
+    Wait,
 )
 from polysite.core.session import Session, SessionSettings
 from polysite.core.transitions import apply
@@ -317,6 +319,26 @@ def lease_counts_from_renewals() -> None:
     session.lease_applied(4.0)
     session.lease_applied(3.0)
     assert session.done_until_s == 12.95
+
+
+def making_room_keeps_the_operation() -> None:
+    """What is begun is seen by what is asked next, however little room there is: partitions come and go, then a batch over as
+    many rows as there is room for."""
+    session = session_of(queue_of("exclusive"), table=WIDE, rows_max=2)
+    for value in range(6):
+        key = RowKey((bytes([value]),), (b"c",))
+        plan = read(session, key)
+        assert session.plan_put(key, {"a": b"1"}) == Wait(frozenset({plan.op}))
+        session.give_up_read(plan)
+        planned = put(session, key, a=b"1")
+        assert session.plan_get(key, 0.0) == Wait(frozenset({planned.op}))
+        session.answered(planned.op)
+    batch = session.plan_batch([PutIntent(wide_row(1), {"a": b"1"}), DeleteIntent(wide_row(2))])
+    assert isinstance(batch, Planned)
+    for key in (wide_row(1), wide_row(2)):
+        assert session.plan_get(key, 0.0) == Wait(frozenset({batch.op}))
+    session.unanswered(batch.op)
+    assert isinstance(session.plan_release(), ReleaseDirty)
 
 
 # ranges

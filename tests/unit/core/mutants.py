@@ -17,7 +17,7 @@ from polysite.core.lock_cell import LockCell, run_from
 from polysite.core.plans import RangeAnswer
 from polysite.core.ranges import RangeGets
 from polysite.core.restamp import Rewritten, is_there, restamp_absent, restamp_present
-from polysite.core.rowstate import Ledger, PartState
+from polysite.core.rowstate import Ledger, PartState, RowState
 from polysite.core.session import Session
 from polysite.core.settle import Batch, cut_batches
 from polysite.core.tenure import Tenure
@@ -406,6 +406,18 @@ def pushed_always(self: Session, key: Any, row: Any, version: int) -> bool:
     return True
 
 
+def rows_one_by_one(self: Ledger, part: PartState, keys: Any) -> Any:
+    found = []
+    for key in keys:
+        if key not in part.rows and self._rows >= self._rows_max:
+            self._forget_rows(PartState(()), frozenset(), 1)
+        if key not in part.rows:
+            part.rows[key] = RowState(key)
+            self._rows += 1
+        found.append(part.rows[key])
+    return found
+
+
 # ranges
 
 
@@ -719,6 +731,16 @@ MUTANTS: tuple[Mutant, ...] = (
         "one-step section ignores the fence (6.8)",
         attribute(one_shot, "needs_restamp", no_fence_rule),
         checks.one_shot_counts,
+    ),
+    Mutant(
+        "late answer believed beside a get",
+        attribute(Session, "_is_being_read", lambda self, operation: False),
+        simulate(give_up=0.2, late=0.9),
+    ),
+    Mutant(
+        "rows of the operation at hand forgotten",
+        attribute(Ledger, "rows", rows_one_by_one),
+        checks.making_room_keeps_the_operation,
     ),
     Mutant(
         "absence read as released (I18)",
