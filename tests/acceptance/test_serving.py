@@ -205,12 +205,15 @@ def test_a_stop_lets_tenures_finish(tmp_path: Path) -> None:
         refused = server.request("POST", "/v3/locks", {"keys": [key_of("bob")]})
         assert (refused.status, refused.json["code"], refused.headers["connection"]) == (503, "unavailable", "close")
         assert server.request("GET", "/v3/health/ready").status == 503
-        put = server.request("PUT", f"{rows}/ana", {"columns": {"count": 5}}, headers={"Polysite-Lock": reference})
-        assert put.status == 200, put
+        for count in range(500):  # longer than a stop takes that waits for nothing
+            put = server.request(
+                "PUT", f"{rows}/ana", {"columns": {"count": count}}, headers={"Polysite-Lock": reference}
+            )
+            assert put.status == 200, put
         assert server.request("DELETE", f"/v3/locks/{reference}").json["validated"] is True
         assert server.wait() == 0
         server.start()
-        assert server.request("GET", f"{rows}/ana").json["row"]["count"] == 5
+        assert server.request("GET", f"{rows}/ana").json["row"]["count"] == 499
 
 
 def test_a_stop_within_sections_answers_every_one(tmp_path: Path) -> None:
