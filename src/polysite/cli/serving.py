@@ -12,9 +12,9 @@ HINTS = """\
 polysite listens on {url}
 
 try, in another terminal:{elsewhere}
-  polysite keyspace create voting
-  polysite table create voting/votes name:text count:int --key name
-  polysite lock hold voting/votes/ana -- sh -c 'echo my fencing token is $POLYSITE_FENCING_TOKEN'
+  {polysite} keyspace create voting
+  {polysite} table create voting/votes name:text count:int --key name
+  {polysite} lock hold voting/votes/ana -- sh -c 'echo my fencing token is $POLYSITE_FENCING_TOKEN'
 
 Ctrl-C ends it, after the sections under way.
 """
@@ -48,5 +48,17 @@ def serve(host: str | None, port: int | None, data: Path | None, config: Path | 
 
 def _tell(url: str) -> None:
     """Where it listens and what to try, once it answers."""
-    sys.stdout.write(HINTS.format(url=url, elsewhere="" if url == URL_DEFAULT else f"\n  export POLYSITE_URL={url}"))
+    elsewhere = "" if url == URL_DEFAULT else f"\n  export POLYSITE_URL={url}"
+    sys.stdout.write(HINTS.format(url=url, elsewhere=elsewhere, polysite=_command()))
     sys.stdout.flush()
+
+
+def _command() -> str:
+    """How a reader calls this command: by its name if a shell finds it so, else by the place it was called at."""
+    import shutil
+
+    called = Path(sys.argv[0])
+    found = shutil.which("polysite")
+    if called.name != "polysite" or (found is not None and Path(found).resolve() == called.resolve()):
+        return "polysite"
+    return str(called)
