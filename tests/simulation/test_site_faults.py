@@ -29,11 +29,9 @@ async def test_lost_answers_of_changes(seed: int) -> None:
     async with world_of(seed, joint=False) as world:
         one = world.processes[0]
         site, row = one.coordinator, world.row("a")
-        expected = 0
-        for after_effect in (True, False):
+        for expected, after_effect in enumerate((True, False), start=1):
             one.faults.lose_next("compare_and_set", after_effect=after_effect)
             lock = await site.acquire([row], read=True)
-            expected += 1
             assert lock.held
             assert lock.fencing_token == expected
             one.faults.lose_next("write", after_effect=after_effect)

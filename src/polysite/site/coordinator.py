@@ -56,6 +56,7 @@ from polysite.values.keys import LockKey
 from polysite.values.tables import RESERVED_KEYSPACE, IndexSpec, KeyspaceSpec, TableSpec
 
 PUSH_ANSWER_S = 1.0
+CLOSE_LOOK_S = 0.005
 
 
 class SiteCoordinator:
@@ -107,6 +108,7 @@ class SiteCoordinator:
         self._registry: Registry | None = None
         self._sessions.combiner.changed = self._head_changed
         self._started: list[Store | Cells] = []
+        self._stopping = False
 
     # life
 
@@ -129,13 +131,16 @@ class SiteCoordinator:
 
     async def close(self) -> None:
         """Release what is held, wait a while for what is under way, say farewell and let go of the engines."""
-        if self._context.closing:
+        if self._context.closing or self._stopping:
             return
-        for state in self._keys.in_use():
-            for live in list(state.sessions.values()):
-                self._sessions.release_later(live, detail="the process stops")
+        self._stopping = True
+        limit_s = self._context.clock.monotonic_s() + self.settings.close_wait_s
+        self._release_all(waiting_only=True)
+        while self._keys.calls_under_way() and self._context.clock.monotonic_s() < limit_s:
+            await self._context.clock.sleep_s(CLOSE_LOOK_S)
+        self._release_all(waiting_only=False)
         if self._started and self._slot is not None:
-            await self._until_idle(self.settings.close_wait_s)
+            await self._until_idle(max(1.0, limit_s - self._context.clock.monotonic_s()))
         self._context.closing = True
         await self._context.timers.close()
         await self._context.end_background()
@@ -148,6 +153,13 @@ class SiteCoordinator:
         for engine in reversed(self._started):
             await engine.close()
         self._started.clear()
+
+    def _release_all(self, *, waiting_only: bool) -> None:
+        """Let go of every reference; `waiting_only`: of those that hold only if no call is under way on them."""
+        for state in self._keys.in_use():
+            for live in list(state.sessions.values()):
+                if not (waiting_only and live.holds and live.open_calls):
+                    self._sessions.release_later(live, detail="the process stops")
 
     async def _until_idle(self, wait_s: float) -> None:
         """Wait until no session is left, at most `wait_s`: what is left then is for the lease."""
@@ -183,7 +195,7 @@ class SiteCoordinator:
         self._tenures.channel = channel
 
     def _open(self) -> None:
-        if self._context.closing or self._slot is None:
+        if self._stopping or self._context.closing or self._slot is None:
             raise Unavailable("this process is not serving")
 
     # other processes
@@ -434,7 +446,7 @@ class SiteCoordinator:
 
     async def health(self) -> Health:
         reasons: list[str] = []
-        if self._context.closing:
+        if self._stopping or self._context.closing:
             reasons.append("the process stops")
         elif self._slot is None:
             reasons.append("the process has not started")

@@ -69,6 +69,8 @@ class Janitor:
         for encoded in found:
             if self._context.closing:
                 return
+            # Where cells are read without waiting, calls of clients come in between.
+            await self._context.clock.sleep_s(0)
             view = await cells.read_local(encoded)
             try:
                 cell = lock_cell.decode(view.content)

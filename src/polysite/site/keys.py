@@ -10,12 +10,16 @@ from typing import TYPE_CHECKING
 from polysite.core import lock_cell
 from polysite.core.lease import Observation
 from polysite.core.lock_cell import LockCell
-from polysite.site.timers import Timer
+from polysite.errors import Overloaded
+from polysite.site.timers import Timer, Timers
 from polysite.values.keys import LockKey
 
 if TYPE_CHECKING:
     from polysite.site.combining import PendingWish
     from polysite.site.sessions import LiveSession
+
+LINE_MAX = 1_024
+"""One-shot sections of this process that may wait for one key."""
 
 UNSEEN = -1
 """The version of a key whose cell was not looked at yet."""
@@ -54,7 +58,7 @@ class KeyState:
         self.cell: LockCell = lock_cell.NEVER_USED
         self.users = 0
         self.busy = False
-        self.line: deque[asyncio.Future[None]] = deque()
+        self.line: deque[asyncio.Future[bool]] = deque()
         self.pending: list[PendingWish] = []
         self.driving = False
         self.trips = 0.0
@@ -66,17 +70,35 @@ class KeyState:
         self.observation: Observation | None = None
         self.watch_until_s = 0.0
 
-    async def enter(self) -> None:
-        """Wait until no other change of this key is under way in this process."""
+    async def enter(self, timers: Timers | None = None, wait_s: float = 0.0) -> bool:
+        """Wait until no other change of this key is under way in this process. False: not within `wait_s` (only with `timers`).
+
+        Overloaded: more wait here than a queue may hold.
+        """
         if not self.busy:
             self.busy = True
-            return
-        turn = asyncio.get_running_loop().create_future()
+            return True
+        if timers is None:
+            return await self._turn()
+        if wait_s <= 0:
+            return False
+        if len(self.line) >= LINE_MAX:
+            raise Overloaded("too many sections wait for this key in this process")
+        turn: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        timer = timers.after(wait_s, lambda: None if turn.done() else turn.set_result(False))
+        try:
+            return await self._turn(turn)
+        finally:
+            timer.cancel()
+
+    async def _turn(self, turn: "asyncio.Future[bool] | None" = None) -> bool:
+        if turn is None:
+            turn = asyncio.get_running_loop().create_future()
         self.line.append(turn)
         try:
-            await turn
+            return await turn
         except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():
+            if turn.done() and not turn.cancelled() and turn.result():
                 self.leave()
             raise
 
@@ -85,7 +107,7 @@ class KeyState:
         while self.line:
             turn = self.line.popleft()
             if not turn.done():
-                turn.set_result(None)
+                turn.set_result(True)
                 return
         self.busy = False
 
@@ -112,6 +134,13 @@ class KeyTable:
     def find(self, encoded: bytes) -> KeyState | None:
         """The key's state if it is in use."""
         return self._used.get(encoded)
+
+    def calls_under_way(self) -> bool:
+        """Whether a change is being made, or a call is carried out on a session that holds."""
+        return any(
+            state.busy or any(live.holds and live.open_calls for live in state.sessions.values())
+            for state in self._used.values()
+        )
 
     def in_use(self) -> list[KeyState]:
         return list(self._used.values())

@@ -36,7 +36,8 @@ from polysite.values.keys import LockKey, RowKey
 from polysite.values.rows import StoredRow
 from polysite.values.tables import TableSpec
 
-JOINT_ROUNDS_MAX = 100
+JOINT_ROUNDS_MAX = 16
+"""Races lost to other processes before a section queues up like everybody else, so that it cannot starve."""
 
 
 class SectionDone(NamedTuple):
@@ -94,7 +95,7 @@ class Sections:
             state = self._keys.take(key, key.encode())
             before = state.trips
             try:
-                done = await self._joint(state, spec, steps, request_id or self._context.new_id(), beside)
+                done = await self._joint(state, spec, steps, request_id or self._context.new_id(), beside, wait_s)
                 trips = state.trips - before
             finally:
                 self._keys.drop(state)
@@ -122,9 +123,11 @@ class Sections:
         steps: Sequence[SectionStep],
         request_id: bytes,
         beside: Beside | None,
+        wait_s: float,
     ) -> SectionDone | None:
         """The section as one atomic step; None: take the general road. Those of one process go one after the other."""
-        await state.enter()
+        if not await state.enter(self._context.timers, wait_s):
+            raise AcquireTimeout
         try:
             if state.version == UNSEEN:
                 state.trips += await self._combiner.look(state)
@@ -329,13 +332,6 @@ class Sections:
 def _mismatch(spec: TableSpec, mismatch: Mismatch) -> CompareFailed:
     row: dict[str, Any] | None = row_of(spec, mismatch.row)
     return CompareFailed(step=mismatch.step, rows=[row])
-
-
-def timed_out(error: AcquireTimeout) -> AcquireTimeout:
-    """The error of a write that could not get its short section in time."""
-    return AcquireTimeout(
-        "the row is locked, and did not become free within the wait; nothing was written", **error.attributes
-    )
 
 
 __all__ = ["ExpectStep", "GetStep", "RepeatedRequest", "SectionDone", "Sections"]
