@@ -151,7 +151,9 @@ async def test_counting_under_faults(seed: int) -> None:
         tallies = {key: {"done": 0, "unknown": 0, "refused": 0} for key in ("a", "b")}
         tokens: dict[str, list[int]] = {"a": [], "b": []}
         for process in world.processes:
-            process.faults.rates = FaultRates(lost_after=0.04, lost_before=0.04, refused=0.02, delay_s=0.02)
+            process.faults.rates = FaultRates(
+                lost_after=0.03, lost_before=0.03, late=0.03, stale=0.2, refused=0.02, delay_s=0.02
+            )
 
         async def client(process: Process) -> None:
             for _ in range(12):
@@ -374,7 +376,9 @@ async def test_errors_are_polysites(seed: int) -> None:
     """Goal: whatever goes wrong below, callers see errors of polysite only. Method: everything fails half of the time."""
     async with world_of(seed, "one", "two") as world:
         for process in world.processes:
-            process.faults.rates = FaultRates(lost_after=0.2, lost_before=0.2, refused=0.2, delay_s=0.05)
+            process.faults.rates = FaultRates(
+                lost_after=0.2, lost_before=0.1, late=0.1, stale=0.3, refused=0.2, delay_s=0.05
+            )
         tallies = {"done": 0, "unknown": 0, "refused": 0}
 
         async def client(process: Process) -> None:

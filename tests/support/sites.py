@@ -28,7 +28,7 @@ class Process:
         self.address = f"memory:{name}"
         assert isinstance(self.runtime.clock, SimulatedClock)
         self.clock: SimulatedClock = self.runtime.clock
-        self.faults = Faults(self.runtime.randomness, self.runtime.clock)
+        self.faults = Faults(self.runtime)
         store: Store = FaultyStore(EmbeddedStore(world.engine), self.faults)
         cells: Cells = FaultyCells(EmbeddedCells(world.engine), self.faults)
         self.coordinator = SiteCoordinator(
@@ -94,6 +94,8 @@ async def world_of(seed: int, *names: str, **settings: Any) -> AsyncIterator[Wor
     yield world
     for process in world.processes:
         await process.close()
+    # Effects that come late come now.
+    await asyncio.sleep(5.0)
     await world.engine.close()
 
 

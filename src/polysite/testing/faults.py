@@ -1,19 +1,20 @@
 """Engines that lose answers, are slow or are gone: wrappers around a store and cells, driven by a seed or by hand.
 
-faults = Faults(randomness, clock)
+faults = Faults(runtime)
 cells = FaultyCells(EmbeddedCells(engine), faults)
 faults.lose_next("compare_and_set", after_effect=True)     # applied, but the caller is told OutcomeUnknown
 faults.rates = FaultRates(lost_after=0.1, lost_before=0.1, delay_s=0.02)
 """
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
 from polysite.cells.contract import CellAnswer, Cells, CellView
-from polysite.clock import Clock, Randomness
-from polysite.errors import OutcomeUnknown, Unavailable
+from polysite.clock import Runtime
+from polysite.errors import OutcomeUnknown, PolysiteError, Unavailable
 from polysite.stores.contract import CellChange, Conditional, Joint, Level, Predicate, Store, StoredPage, TableWrites
 from polysite.values.keys import RowKey
 from polysite.values.rows import WHOLE_PARTITION, Slice, StoredRow, Write
@@ -21,16 +22,23 @@ from polysite.values.tables import IndexSpec, KeyspaceSpec, TableSpec
 
 T = TypeVar("T")
 
+STALE_STATES = 8
+"""How many states of a cell a stale local read may go back."""
+
 Operation = Literal["compare_and_set", "write", "joint", "read"]
 
 
 @dataclass(frozen=True)
 class FaultRates:
     """How often: `lost_after` the effect happened and its answer was lost, `lost_before` it never happened and that is not
-    known, `refused` it was not sent. `delay_s`: each call takes up to this long before and after its effect."""
+    known, `late` no answer came and the effect happens up to `late_s` afterwards, `refused` it was not sent. `delay_s`: each
+    call takes up to this long before and after its effect. `stale`: a local read of a cell shows an older state."""
 
     lost_after: float = 0.0
     lost_before: float = 0.0
+    late: float = 0.0
+    late_s: float = 1.0
+    stale: float = 0.0
     refused: float = 0.0
     delay_s: float = 0.0
 
@@ -38,9 +46,10 @@ class FaultRates:
 class Faults:
     """What goes wrong. `down` makes every call fail with Unavailable."""
 
-    def __init__(self, randomness: Randomness, clock: Clock) -> None:
-        self._randomness = randomness
-        self._clock = clock
+    def __init__(self, runtime: Runtime) -> None:
+        self._randomness = runtime.randomness
+        self._clock = runtime.clock
+        self._spawner = runtime.spawner
         self.rates = FaultRates()
         self.down = False
         self.calls: dict[str, int] = {}
@@ -71,13 +80,28 @@ class Faults:
         if fate == "refused":
             raise Unavailable("the engine is down")
         await self._delay()
-        if fate == "before":
+        if fate == "late":
+            self._spawner.spawn(self._later(call), name="late-effect")
+        if fate in {"before", "late"}:
             raise OutcomeUnknown("no answer came")
         answer = await call()
         await self._delay()
         if fate == "after":
             raise OutcomeUnknown("no answer came")
         return answer
+
+    async def _later(self, call: Callable[[], Awaitable[Any]]) -> None:
+        await self._clock.sleep_s(self._randomness.uniform(0.0, self.rates.late_s))
+        with contextlib.suppress(PolysiteError):
+            await call()
+
+    def is_stale(self) -> bool:
+        """Whether a local read shows an older state now."""
+        return self._randomness.uniform(0.0, 1.0) < self.rates.stale
+
+    def pick(self, count: int) -> int:
+        """A number from 0 up to, and without, `count`."""
+        return min(count - 1, int(self._randomness.uniform(0.0, count)))
 
     def _fate(self, operation: Operation) -> str:
         for index, (named, fate) in enumerate(self._next):
@@ -95,7 +119,10 @@ class Faults:
         drawn -= rates.refused
         if drawn < rates.lost_before:
             return "before"
-        return "after" if drawn < rates.lost_before + rates.lost_after else "done"
+        drawn -= rates.lost_before
+        if drawn < rates.late:
+            return "late"
+        return "after" if drawn < rates.late + rates.lost_after else "done"
 
     async def _delay(self) -> None:
         if self.rates.delay_s:
@@ -108,6 +135,7 @@ class FaultyCells(Cells):
     def __init__(self, cells: Cells, faults: Faults) -> None:
         self._cells = cells
         self._faults = faults
+        self._seen: dict[bytes, list[CellView]] = {}
         self.name = cells.name
         self.capabilities = cells.capabilities
         self.costs = cells.costs
@@ -119,7 +147,12 @@ class FaultyCells(Cells):
         await self._cells.close()
 
     async def read_local(self, key: bytes) -> CellView:
-        return await self._faults.carry("read", lambda: self._cells.read_local(key))
+        view = await self._faults.carry("read", lambda: self._cells.read_local(key))
+        seen = self._seen.setdefault(key, [CellView(0, b"")])
+        if seen[-1].version < view.version:
+            seen.append(view)
+            del seen[:-STALE_STATES]
+        return seen[self._faults.pick(len(seen))] if self._faults.is_stale() else view
 
     async def read(self, key: bytes) -> CellView:
         return await self._faults.carry("read", lambda: self._cells.read(key))
