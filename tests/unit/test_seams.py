@@ -77,10 +77,6 @@ ALLOWED: dict[str, dict[str, str]] = {
         "network": "is the carrier of the peer channel",
         "files": "keeps the peer channel's secret",
     },
-    "polysite.server.peer_listener": {
-        "network": "is the carrier of the peer channel on a Unix socket",
-        "files": "the socket is a file beside the data",
-    },
     "polysite.server.protocol": {"network": "is the carrier: bounds what a connection may do"},
     "polysite.server.run": {"network": "is the carrier: listens, serves, stops"},
     "polysite.server.settings": {"files": "reads the settings file"},
