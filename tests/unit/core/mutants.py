@@ -7,12 +7,13 @@ What this layer cannot express stands in `NOT_EXPRESSIBLE`, with the room that m
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
+from functools import partial
 from typing import Any, NamedTuple
 from unittest import mock
 
 from msgspec.structs import replace
 
-from polysite.core import combine, lock_cell, one_shot, ranges, session, tenure, transitions
+from polysite.core import combine, lock_cell, one_shot, ranges, restamp, session, tenure, transitions
 from polysite.core.lock_cell import LockCell, run_from
 from polysite.core.plans import RangeAnswer
 from polysite.core.ranges import RangeGets
@@ -77,7 +78,7 @@ def simulate(seeds: int = 3_000, first: int = 0, **options: Any) -> Callable[[],
             try:
                 world.run(seed, **options)
             except AssertionError as error:
-                raise Convicted(lambda seed=seed: world.run(seed, **options)) from error
+                raise Convicted(partial(world.run, seed, **options)) from error
 
     return check
 
@@ -232,8 +233,8 @@ CONFIRM = Session.confirm
 LEDGER_UNANSWERED = Ledger.unanswered
 LEDGER_ANSWERED = Ledger.answered
 KNOWN_ABSENT = Ledger.known_absent
-NEEDS = tenure.needs_restamp
-MAKE_PUT = session.make_put
+NEEDS = restamp.needs_restamp
+MAKE_PUT = restamp.make_put
 BLOCKERS = Ledger.blockers_of_row
 FINISH = world.Client.finish
 END_SETTLE = RangeGets.end_settle
@@ -286,7 +287,7 @@ def restamp_at_old_stamp(columns: Any, row: Any, first: int, *, absent_life_ms: 
     return Rewritten(tuple(replace(write, stamp=old) for write in made.writes), made.row)
 
 
-session_restamp = session.restamp
+session_restamp = restamp.restamp
 
 
 def absent_without_tombstone(columns: Any, row: Any, first: int, *, absent_life_ms: int | None) -> Rewritten:
@@ -375,7 +376,7 @@ def delete_remembered(self: Session, op: int) -> None:
         for write in operation.planned.writes:
             if isinstance(write, DeleteRow):
                 row = operation.part.rows[write.key]
-                self._ledger.set_copy(row, session.row_after_delete(write.key, None))
+                self._ledger.set_copy(row, restamp.row_after_delete(write.key, None))
 
 
 def absent_for_ever(self: Ledger, part: PartState, row: Any) -> bool:

@@ -76,8 +76,8 @@ class Replica:
             self.set_cell(place, stamp, value)
         for key, stamp in other.row_tombstones.items():
             self.row_tombstones[key] = max(self.row_tombstones.get(key, 0), stamp)
-        for place, stamp in other.range_tombstones.items():
-            self.range_tombstones[place] = max(self.range_tombstones.get(place, 0), stamp)
+        for span, stamp in other.range_tombstones.items():
+            self.range_tombstones[span] = max(self.range_tombstones.get(span, 0), stamp)
 
     def hidden_below(self, key: RowKey) -> int:
         hidden = self.row_tombstones.get(key, 0)

@@ -46,6 +46,7 @@ class CellMachine(RuleBasedStateMachine):
         self.tickets: set[int] = set()
         self.windows: dict[Identity, tuple[int, int]] = {}
         self.tenures: list[Identity] = []
+        self.lasts: dict[Identity, int] = {}
 
     def fresh(self) -> int:
         self.counter += 1
@@ -98,10 +99,6 @@ class CellMachine(RuleBasedStateMachine):
     def used(self, identity: Identity) -> int:
         """The highest stamp that the session did use, or still may if it does not know that it has ended."""
         return self.lasts.get(identity, self.windows[identity][1] - 1)
-
-    @property
-    def lasts(self) -> dict[Identity, int]:
-        return self.__dict__.setdefault("_lasts", {})
 
     def pick(self, which: int) -> Identity:
         return self.identities[-1 - which % len(self.identities)] if self.identities else Identity(1, number(0))

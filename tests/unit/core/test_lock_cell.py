@@ -37,7 +37,7 @@ from polysite.core.stamps import FLOOR_MAX, STAMP_BASE, WINDOW, now_stamp, windo
 from polysite.core.wishes import Cancel, Done, Enqueued, Preempted, Promote, Refusal, Renewed
 from polysite.errors import UnknownCellFormat
 from tests.unit.core.checks import make
-from tests.unit.core.factories import AUTHOR, nonce, number, queue_of
+from tests.unit.core.factories import AUTHOR, enqueue, nonce, number, queue_of
 
 
 def test_stamps_follow_the_wall_clock_within_bounds() -> None:
@@ -97,8 +97,7 @@ def test_front_run_of_shared_entries_holds() -> None:
 def test_promotion_closes_the_run() -> None:
     """Goal: while one is promoting nobody joins, and it is exclusive once first and alone. Method: others leave, one comes."""
     cell = make(queue_of("shared", "shared"), Promote(2, nonce(2)))
-    cell = queue_of("shared", cell=cell) if False else cell
-    joined = make(cell, _enqueue_shared(7))
+    joined = make(cell, enqueue(7, kind="shared"))
     assert [entry.ticket for entry in holders(joined)] == [1, 2]
     assert role(joined, 3, nonce(7)) == "waiting"
     assert role(joined, 2, nonce(2)) == "shared"
@@ -106,12 +105,6 @@ def test_promotion_closes_the_run() -> None:
     assert role(left, 2, nonce(2)) == "exclusive"
     assert role(left, 3, nonce(7)) == "waiting"
     assert not is_holder(left, 3, nonce(7))
-
-
-def _enqueue_shared(value: int) -> object:
-    from tests.unit.core.factories import enqueue
-
-    return enqueue(value, kind="shared")
 
 
 def test_entries_are_found() -> None:

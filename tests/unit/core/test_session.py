@@ -16,6 +16,7 @@ from polysite.core.one_shot import (
 from polysite.core.plans import (
     Answer,
     DeleteIntent,
+    Intent,
     NeedExtend,
     Planned,
     PutIntent,
@@ -173,10 +174,11 @@ def test_windows() -> None:
     """Goal: no stamp past the window; after an extend the new one is used. Method: a batch larger than what is left."""
     cell = queue_of("exclusive")
     session = session_of(cell)
-    assert not session.wants_extend
+    wanted = [session.wants_extend]
     session._next_stamp = cell.floor + WINDOW - 1
-    assert session.wants_extend
-    batch = [PutIntent(ROW, {"a": b"1"}), DeleteIntent(ROW)]
+    wanted.append(session.wants_extend)
+    assert wanted == [False, True]
+    batch: list[Intent] = [PutIntent(ROW, {"a": b"1"}), DeleteIntent(ROW)]
     assert session.plan_batch(batch) == NeedExtend()
     extended = make(cell, session.extend())
     assert session.extend() == Extend(1, nonce(1))

@@ -9,7 +9,8 @@ compare-and-sets, preemption and take-over at any moment, old views, zombies) is
 import random
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from functools import partial
+from typing import Any, Literal
 from unittest import mock
 
 from polysite.core import stamps, tenure, transitions
@@ -410,6 +411,7 @@ class Client:
         self, change: Change, wish_id: bytes
     ) -> Generator[None, None, tuple[Result | None, int, LockCell] | None]:
         world = self.world
+        version, cell = self.newest()
         for _ in range(20):
             yield
             version, cell = self.newest()
@@ -429,7 +431,7 @@ class Client:
     def acquire(self) -> Task:
         world = self.world
         value = world.fresh()
-        kind = "exclusive" if self.kind == "exclusive" else "shared"
+        kind: Literal["exclusive", "shared"] = "exclusive" if self.kind == "exclusive" else "shared"
         wish = Enqueue(number(value), number(value), number(value), kind, "s1", "p1", "i1", 10_000)
         version, cell = self.view()
         key = world.random.choice(KEYS)
@@ -654,8 +656,7 @@ class Client:
             merged = yield from world.read()
             yield
             row = merged.row(key)
-            read = plan
-            got = yield from self.plan(session, lambda read=read, row=row: session.got(read, row))
+            got = yield from self.plan(session, partial(session.got, plan, row))
             if isinstance(got, Answer):
                 world.got(session, key, got.row)
                 return
@@ -707,10 +708,7 @@ class Client:
                     merged = yield from world.read()
                     yield
                 found = merged.rows(PARTITION)
-                first = got
-                settle = yield from self.plan(
-                    session, lambda first=first, found=found: session.got_partition(first, found)
-                )
+                settle = yield from self.plan(session, partial(session.got_partition, got, found))
                 yield from self.settle(session, settle)
                 continue
             if isinstance(got, AskFirst):
