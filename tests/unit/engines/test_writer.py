@@ -214,7 +214,7 @@ async def test_an_engine_is_closed_by_its_last_user(tmp_path: Path) -> None:
 
 async def test_the_file_is_for_its_owner_alone(engine: SqliteEngine, tmp_path: Path) -> None:
     """The database and the log beside it have mode 0600."""
-    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
+    modes = {name: stat.S_IMODE(os.stat(tmp_path / name).st_mode) for name in os.listdir(tmp_path)}
     assert modes["polysite.db"] == 0o600
     assert set(modes.values()) == {0o600}
 
