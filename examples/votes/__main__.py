@@ -42,6 +42,8 @@ class Drill:
         self.url = f"http://127.0.0.1:{self.port}"
         self.log: list[str] = []
         self.started = time.monotonic()
+        self.elapsed_s = 0.0
+        self.children: list[asyncio.subprocess.Process] = []
 
     def tell(self, line: str) -> None:
         text = f"{time.monotonic() - self.started:7.1f} s  {line}"
@@ -52,13 +54,14 @@ class Drill:
         """The server as a process of its own, ready."""
         with (self.folder / "server.log").open("ab") as log:
             server = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "polysite", "serve", "--port", str(self.port)),
+                *(sys.executable, "-m", "polysite.cli", "serve", "--port", str(self.port)),
                 *("--data", str(self.folder / "site")),
                 stdout=log,
                 stderr=log,
             )
+        self.children.append(server)
         async with asyncio.timeout(READY_S), polysite.connect(self.url) as site:
-            await until(lambda: is_ready(site))
+            await until(lambda: is_ready(site, server))
         return server
 
     async def start_client(self, process: int) -> asyncio.subprocess.Process:
@@ -68,7 +71,15 @@ class Drill:
         options += ["--ballots-max", str(self.arguments.ballots_max)]
         if self.arguments.ballots_limit is not None:
             options += ["--ballots-limit", str(self.arguments.ballots_limit)]
-        return await asyncio.create_subprocess_exec(sys.executable, "-m", "examples.votes.counter", *options)
+        client = await asyncio.create_subprocess_exec(sys.executable, "-m", "examples.votes.counter", *options)
+        self.children.append(client)
+        return client
+
+    def end_children(self) -> None:
+        """Leave no process behind, whatever happened."""
+        for child in self.children:
+            if child.returncode is None:
+                kill(child)
 
     async def votes_now(self) -> int:
         async with polysite.connect(self.url) as site:
@@ -78,11 +89,22 @@ class Drill:
         """Return when that share of the ballots is counted."""
 
         async def reached() -> bool:
+            failed = [child for child in self.children if child.returncode not in {None, 0, -signal.SIGKILL}]
+            if failed:
+                raise SystemExit(f"process {failed[0].pid} ended with {failed[0].returncode} before its time")
             return await self.votes_now() >= share * ballots
 
         await until(reached)
 
     async def run(self, ballots: int) -> Counter[str]:
+        """As `count`, within RUN_S; no process outlives it."""
+        try:
+            async with asyncio.timeout(RUN_S):
+                return await self.count(ballots)
+        finally:
+            self.end_children()
+
+    async def count(self, ballots: int) -> Counter[str]:
         """Start all, kill a client and the server on the way, and return what was counted."""
         server = await self.start_server()
         async with polysite.connect(self.url) as site:
@@ -126,7 +148,9 @@ def kill(process: asyncio.subprocess.Process) -> None:
     os.kill(process.pid, signal.SIGKILL)
 
 
-async def is_ready(site: Site) -> bool:
+async def is_ready(site: Site, server: asyncio.subprocess.Process) -> bool:
+    if server.returncode is not None:
+        raise SystemExit(f"the server ended with {server.returncode}; its output is in server.log")
     return (await site.health()).ready
 
 
@@ -179,7 +203,7 @@ def main() -> int:
         folder = arguments.data or Path(scratch)
         folder.mkdir(parents=True, exist_ok=True)
         drill = Drill(arguments, folder, path)
-        found = asyncio.run(asyncio.wait_for(drill.run(sum(expected.values())), RUN_S))
+        found = asyncio.run(drill.run(sum(expected.values())))
         return 0 if report(expected, found, drill) else 1
 
 

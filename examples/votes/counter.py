@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import contextlib
+import os
 import random
 import sys
 import time
@@ -26,6 +27,8 @@ class Task:
 
     def __init__(self, name: str, work: list[Batch], table: Table, recorder: Recorder) -> None:
         self.name = name
+        self.run_name = f"{name}-{os.getpid()}-{time.monotonic_ns()}"
+        """Names this start of the task: one that goes on after a kill makes new requests, with keys of their own."""
         self.work = work
         self.table = table
         self.recorder = recorder
@@ -48,6 +51,7 @@ class Task:
         argument = {"task": self.name, "batch": batch.number, "ballots": batch.ballots}
         call = self.recorder.begin(client=self.name, verb="section", key=batch.choice, argument=argument)
         sent: tuple[str, dict[str, object], str] | None = None
+        refusal: PolysiteError | None = None
         try:
             async with self.table.section(batch.choice, lease_s=LEASE_S, wait_s=WAIT_S, owner=self.name) as section:
                 row = await section.get()
@@ -59,17 +63,22 @@ class Task:
                 counted[self.name] = batch.number
                 columns = {"votes": (row["votes"] if row else 0) + batch.ballots, "counted": counted}
                 # An attempt has its own key: what it puts depends on what it read.
-                sent = (section.reference, columns, f"{self.name}-{batch.number}-{attempt}")
-                await section.put(columns, idempotency_key=sent[2])
+                sent = (section.reference, columns, f"{self.run_name}-{batch.number}-{attempt}")
+                try:
+                    await section.put(columns, idempotency_key=sent[2])
+                except PolysiteError as error:
+                    refusal = error if error.outcome == "refused" else None
+                    raise
                 self.sections += 1
                 call.end("done", value={"votes": columns["votes"]})
                 return True
         except PolysiteError as error:
             if call.ended:  # the put was answered `done`; only the release after it failed, which takes nothing back
                 return True
-            if sent is None or error.outcome == "refused":
+            if sent is None or refusal is not None:
                 call.end("refused", code=error.code)
                 return False
+            # Also when the lock was lost while the put was under way: nobody heard its answer.
             call.end("unknown", code=error.code)
             self.unknown += 1
             return await self.settle(*sent, batch)

@@ -184,17 +184,27 @@ class _LockedReads:
             if needed > position:
                 yield f"{told}, though {cause.call_id} had {'written' if cause.verb == 'put' else 'left'} a later value {needed}"
                 return
+        for other in self._reads_before(read):
+            seen = self.positions[other.value]
+            if position != seen and other.ticket is not None and position[0] < other.ticket:
+                yield f"{told}, an older tenure's write that took the place of what {other.call.call_id} had read"
+                return
 
     def _before(self, read: Read) -> Iterator[tuple[Position, Call]]:
         """What the read must at least see."""
         for position, call in self.done:
             if self._is_before(read, position[0], call):
                 yield position, call
+        for other in self._reads_before(read):
+            yield self.positions[other.value], other.call
+
+    def _reads_before(self, read: Read) -> Iterator[Read]:
+        """The reads under the lock whose results the read must respect."""
         for other in self.reads:
             if other is read or other.ticket is None or other.value not in self.positions:
                 continue
             if self._is_before(read, other.ticket, other.call):
-                yield self.positions[other.value], other.call
+                yield other
 
     def _is_before(self, read: Read, ticket: float, call: Call) -> bool:
         ended = (call.end_s or math.inf) <= read.call.start_s

@@ -115,6 +115,9 @@ def test_an_unknown_put_is_carried_out_for_good_or_never() -> None:
     early = (acquired(1, 1), put("a", 2, ticket=1), put("b", 3, ticket=1, outcome="unknown"), acquired(2, 5))
     assert findings(*early, got("a", 6, ticket=2), acquired(3, 7), got("a", 8, ticket=3)) == []
     assert "later value" in findings(*early, got("b", 6, ticket=2), acquired(3, 7), got("a", 8, ticket=3))[0]
+    for late in (got("b", 8, ticket=3), got("b", 8)):
+        replaced = findings(*early, got("a", 6, ticket=2), acquired(3, 7), late)
+        assert "took the place of what" in replaced[0]
     back = findings(*early, got("a", 6, ticket=2), put("c", 6.6, ticket=2), acquired(3, 8), got("b", 9, ticket=3))
     assert "later value" in back[0]
 
