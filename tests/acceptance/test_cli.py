@@ -18,6 +18,7 @@ import pytest
 import polysite.sync
 from polysite.cli import exits
 from tests.support.server import started_server
+from tests.support.server_process import ServerProcess
 
 DONE_S_MAX = 60
 COMMAND = [sys.executable, "-m", "polysite.cli"]
@@ -243,6 +244,49 @@ def test_import_tells_every_flaw(shell: Shell, tmp_path: Path) -> None:
     assert [(line["row"], line["outcome"]) for line in _lines(report.read_text())] == [
         (n, "refused") for n in (2, 3, 4)
     ]
+
+
+def test_an_import_survives_the_death_of_its_server(tmp_path: Path) -> None:
+    """SIGKILL in the middle of an import: it tells what is done and what is not; the same command again, against the
+    server started anew, leaves every row exactly as the file has it, and what others wrote to done rows meanwhile."""
+    file = tmp_path / "rows.csv"
+    count = 3_000
+    file.write_text("name,count\n" + "".join(f"n{number},{number}\n" for number in range(1, count + 1)))
+    with ServerProcess(tmp_path / "data") as server:
+        server.make_table(
+            "voting", "bulk", writes="eventual", columns={"name": "text", "count": "int"}, partition_key=["name"]
+        )
+        shell = Shell(server.url)
+        importing = shell.start("import", str(file), "voting/bulk", "--json", "--workers", "4")
+        with polysite.sync.connect(server.url) as site:
+            bulk = site.table("voting", "bulk")
+            while bulk.get("n200") is None:
+                assert importing.poll() is None, "the import ended before the server was killed"
+        server.kill()
+        output, _ = importing.communicate(timeout=4 * DONE_S_MAX)
+        told = json.loads(output)
+        assert importing.returncode in (exits.TRY_AGAIN, exits.UNKNOWN)
+        assert told["done"]["count"] + told["refused"]["count"] + told["unknown"]["count"] == count
+        assert 0 < told["done"]["count"] < count
+        server.start()
+        shell = Shell(server.url)
+        with polysite.sync.connect(server.url) as site:
+            bulk = site.table("voting", "bulk")
+            there = {row["name"]: row["count"] for row in bulk.rows(level="quorum")}
+            for number in _numbers(told["done"]["rows"]):
+                assert there[f"n{number}"] == number
+            changed = next(_numbers(told["done"]["rows"]))
+            bulk.put(f"n{changed}", {"count": -1})
+            assert shell.json("import", str(file), "voting/bulk")["done"] == {"count": count, "rows": f"1-{count}"}
+            there = {row["name"]: row["count"] for row in bulk.rows(level="quorum")}
+        expected = {f"n{number}": number for number in range(1, count + 1)}
+        assert there == {**expected, f"n{changed}": -1}
+
+
+def _numbers(ranges: str) -> Iterator[int]:
+    for part in ranges.split(","):
+        first, _, last = part.partition("-")
+        yield from range(int(first), int(last or first) + 1)
 
 
 def test_doctor(shell: Shell, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -79,22 +80,26 @@ def test_waiting_references_are_told_apart_and_the_queue_shows_them(server: Serv
     assert (lost.status, lost.json["code"]) == (410, "lock_lost")
 
 
-def test_a_client_that_hangs_up_leaves_the_queue(server: ServerProcess) -> None:
-    """Wish for a lock that is held, with a long lease and wait, and hang up: the entry goes well before its lease ends."""
-    held = server.request("POST", "/v3/locks", {"keys": [key_of("gone")], "lease_ms": 600_000})
-    body = json.dumps({"keys": [key_of("gone")], "wait_ms": 300_000, "lease_ms": 600_000}).encode()
+@pytest.mark.parametrize("pipelined", [False, True])
+def test_a_client_that_hangs_up_leaves_the_queue(server: ServerProcess, pipelined: bool) -> None:
+    """Wish for a lock that is held, with a long lease and wait, and hang up, also with another request behind it in the
+    pipe: the entry goes well before its lease ends."""
+    voter = f"gone {pipelined}"
+    held = server.request("POST", "/v3/locks", {"keys": [key_of(voter)], "lease_ms": 600_000})
+    body = json.dumps({"keys": [key_of(voter)], "wait_ms": 300_000, "lease_ms": 600_000}).encode()
     with server.raw() as connection:
-        head = f"POST /v3/locks HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-        connection.sendall(head.encode() + body)
-        wait_for_queue(server, "gone", 2)
-    wait_for_queue(server, "gone", 1)
+        head = "POST /v3/locks HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+        more = b"GET /v3 HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n" if pipelined else b""
+        connection.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body + more)
+        wait_for_queue(server, voter, 2)
+    wait_for_queue(server, voter, 1)
     server.request("DELETE", f"/v3/locks/{held.json['reference']}")
 
 
 def wait_for_queue(server: ServerProcess, voter: str, length: int) -> None:
     """Ask for the queue until it has that length; each question is a round trip, so this does not spin."""
     for _ in range(5_000):
-        if len(server.request("GET", f"/v3/locks?key=voting/votes/{voter}").json["entries"]) == length:
+        if len(server.request("GET", f"/v3/locks?key=voting/votes/{quote(voter)}").json["entries"]) == length:
             return
     raise AssertionError(f"the queue never had {length} entries")
 

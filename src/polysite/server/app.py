@@ -199,6 +199,8 @@ class Application:
 class StreamCut(Exception):
     """A stream could not be finished; the connection is cut so that what was sent is not taken for the whole."""
 
+    logged = True
+
 
 async def _pump(stream: Stream, send: Send) -> None:
     async with aclosing(stream.chunks) as chunks:  # type: ignore[type-var]

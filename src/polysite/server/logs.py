@@ -55,7 +55,10 @@ class Forwarder(logging.Handler):
         self._logger = logger
 
     def emit(self, record: logging.LogRecord) -> None:
-        details = describe(record.exc_info[1]) if record.exc_info and record.exc_info[1] else {}
+        error = record.exc_info[1] if record.exc_info else None
+        if getattr(error, "logged", False):
+            return
+        details = describe(error) if error is not None else {}
         write = self._logger.error if record.levelno >= logging.ERROR else self._logger.warning
         write("library", library=record.name, text=str(record.msg), **details)
 

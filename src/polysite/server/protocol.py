@@ -26,6 +26,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._in_head = False
         self._in_message = False
         self._late: asyncio.TimerHandle | None = None
+        self._answered: RequestResponseCycle | None = None
 
     @classmethod
     def bounded(cls, *, url_bytes_max: int, header_bytes_max: int, part_s_max: float) -> "type[BoundedProtocol]":
@@ -41,6 +42,15 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._on_time()
         super().connection_lost(exc)
+        # uvicorn tells the request that was read last; with several in the pipe, another one is being answered.
+        for cycle in (self._answered, *(waiting for waiting, _ in self.pipeline)):
+            if cycle is not None and not cycle.response_complete:
+                cycle.disconnected = True
+                cycle.message_event.set()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._answered = cycle
+        super()._start_asgi_task(cycle, app)
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)

@@ -39,7 +39,7 @@ async def _stream(
     pause_s = max(service.settings.server.event_ms, 100) / 1000
     events: Any = service.coordinator.events(keyspace=keyspace, table=table)
     spawn = service.runtime.spawner.spawn
-    stopping = spawn(_returns(service.stopping.moment.wait()), name="server: an event stream waits for the stop")
+    stopping = spawn(_stop(service), name="server: an event stream waits for the stop")
     upcoming: asyncio.Task[api.Event | None] = spawn(_next(events), name="server: next event")
     service.streams += 1
     try:
@@ -72,8 +72,8 @@ async def _next(events: Any) -> api.Event | None:
     return found
 
 
-async def _returns(waiting: Any) -> None:
-    await waiting
+async def _stop(service: Service) -> None:
+    await service.stopping.moment.wait()
 
 
 async def _lines(service: Service, exchange: Exchange, event: api.Event) -> bytes:
