@@ -153,6 +153,13 @@ def fence_to_the_stamp() -> None:
         assert isinstance(got, Restamp if below else Answer)
 
 
+def partial_puts_do_not_vouch() -> None:
+    """A row with one column above the fence and others below is re-stamped: only row_stamp vouches for the whole row."""
+    session = session_of(fenced("exclusive"), 2)
+    stored = StoredRow(ROW, {"a": Cell(b"1", session.fence + 5), "b": Cell(b"2", 10)}, True, 10)
+    assert isinstance(session.got(read(session), stored), Restamp)
+
+
 def restamp_is_whole() -> None:
     """A re-stamp names ALL columns, those without a value as nulls, and sets row_stamp and clears the mark."""
     session = session_of(fenced("exclusive"), 2)

@@ -89,7 +89,7 @@ RANGES: dict[str, Any] = {"ranges": 1.0, "give_up": 0.06, "preempt": 0.02}
 SHARED_RANGES: dict[str, Any] = SHARED | {"ranges": 1.0}
 ROUGH: dict[str, Any] = {"give_up": 0.12, "preempt": 0.02, "take_over": 0.05}
 OVERLAP: dict[str, Any] = {"overlap": 0.9, "give_up": 0.1}
-FLAT: dict[str, Any] = {"kinds": ("exclusive",) * 2}
+DIRTY: dict[str, Any] = {"give_up": 0.5, "preempt": 0.0, "deliver": 0.1, "repair": 0.0}
 
 # the cell
 
@@ -518,8 +518,8 @@ def pass_through_without_ticket(cell: LockCell, request_id: bytes, used: int, no
 
 MUTANTS: tuple[Mutant, ...] = (
     Mutant("release clean sets floor := last", attribute(transitions, "_floor_after", release_floor_last), simulate()),
-    Mutant("dirty release treated as clean", attribute(Ledger, "clean", lambda self: True), simulate(**ROUGH)),
-    Mutant("dirty release without fence", transition(ReleaseDirty, dirty_without_fence), simulate(**ROUGH)),
+    Mutant("dirty release treated as clean", attribute(Ledger, "clean", lambda self: True), simulate(**DIRTY)),
+    Mutant("dirty release without fence", transition(ReleaseDirty, dirty_without_fence), simulate(**DIRTY)),
     Mutant("preempt without fence", transition(Preempt, preempt_without_fence), simulate(**ROUGH)),
     Mutant("preempt: floor := last seen", transition(Preempt, preempt_floor_stays), simulate(**ROUGH)),
     Mutant("take over without fence", transition(TakeOver, take_over_without_fence), simulate(take_over=0.3)),
@@ -559,7 +559,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "speculative read without version check",
         attribute(world, "may_speculate", lambda v, c, s, after: after.queue[0].ticket == after.issued),
-        simulate(speculate=1.0),
+        simulate(speculate=1.0, preempt=0.0, kinds=("exclusive",) * 5),
     ),
     Mutant(
         "speculative read: fence ignored",
@@ -583,7 +583,11 @@ MUTANTS: tuple[Mutant, ...] = (
         checks.restamp_is_whole,
     ),
     Mutant("re-stamp at the old stamp", attribute(session, "restamp", restamp_at_old_stamp), simulate(**ROUGH)),
-    Mutant("re-stamp not awaited", attribute(world.Client, "finish", not_awaited("restamp")), simulate(**ROUGH)),
+    Mutant(
+        "re-stamp not awaited",
+        attribute(world.Client, "finish", not_awaited("restamp")),
+        simulate(**ROUGH | {"repair": 0.0, "deliver": 0.15}),
+    ),
     Mutant(
         "re-stamp retry with the same stamp", attribute(Session, "unanswered", restamp_stamps_reused), simulate(**ROUGH)
     ),
@@ -598,7 +602,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "highest cell stamp used instead of row_stamp",
         attribute(tenure, "needs_restamp", highest_cell_stamp),
-        simulate(**ROUGH),
+        checks.partial_puts_do_not_vouch,
     ),
     Mutant(
         "put on an absent row without nulls",

@@ -195,5 +195,5 @@ class CellMachine(RuleBasedStateMachine):
         assert decode(encode(self.cell)) == self.cell
 
 
-CellMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+CellMachine.TestCase.settings = settings(max_examples=30, stateful_step_count=40, deadline=None)
 TestCellMachine = CellMachine.TestCase
