@@ -39,6 +39,9 @@ def test_a_lock_a_row_a_release(server: ServerProcess) -> None:
     seen = server.request("GET", f"{ROWS}/ana?stamps=1", headers={"Polysite-Lock": reference})
     assert seen.json["row"] == {"voter": "ana", "count": 1, "note": None}
     assert seen.json["stamps"]["count"] == put.json["stamp"]
+    for target in (f"{ROWS}/ana?level=eventual", f"{ROWS}/ana?level=atomic"):
+        mixed = server.request("PUT", target, {"columns": {"count": 9}}, headers={"Polysite-Lock": reference})
+        assert (mixed.status, "level critical" in mixed.json["detail"]) == (400, True)
     released = server.request("DELETE", f"/v3/locks/{reference}")
     assert (released.status, released.json["validated"]) == (200, True)
     assert server.request("GET", f"{ROWS}/ana").json["row"]["count"] == 1

@@ -184,11 +184,10 @@ async def _select(
 async def _lines(codec: Codec, answer: api.PageAnswer, left: int | None, page: Any) -> AsyncIterator[bytes]:
     """Every row as a line, page after page, until there is none left or `left` were sent. One page is in memory."""
     while True:
-        rows = answer.rows if left is None else answer.rows[:left]
-        if rows:
-            yield b"".join(_encode(codec.row_to_json(row)) + b"\n" for row in rows)
+        if answer.rows:
+            yield b"".join(_encode(codec.row_to_json(row)) + b"\n" for row in answer.rows)
         if left is not None:
-            left -= len(rows)
+            left -= len(answer.rows)
         if answer.cursor is None or left == 0:
             return
         answer = await page(min(left or api.SELECT_LIMIT_DEFAULT, api.SELECT_LIMIT_DEFAULT), answer.cursor)
