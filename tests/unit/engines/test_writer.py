@@ -10,7 +10,7 @@ from typing import Any
 import apsw
 import pytest
 
-from polysite.engines.sqlite import MEMORY, Connection, SqliteEngine
+from polysite.engines.sqlite import MEMORY, Connection, DriverName, SqliteEngine
 from polysite.engines.sqlite.driver import ApswConnection, connect, driver_names
 from polysite.engines.sqlite.writer import GROUP_JOBS_MAX, Writer, run_group
 from polysite.errors import BadRequest, OutcomeUnknown, Overloaded, PolysiteError, StoreFull, Unavailable, UnknownKey
@@ -183,6 +183,23 @@ async def test_a_full_queue_refuses(tmp_path: Path, inline: bool) -> None:
         engine.writer.submit(adding("d"))
     assert await asyncio.gather(*futures) == [1, 1, 1]
     assert await engine.writer.submit(adding("d")) == 1
+    await engine.close()
+
+
+@pytest.mark.parametrize("driver", driver_names())
+async def test_a_file_that_another_process_keeps_locked(tmp_path: Path, driver: DriverName) -> None:
+    """While another connection holds the write lock past the wait, writes are refused and reads work; then all is well."""
+    engine = SqliteEngine(tmp_path / "polysite.db", busy_wait_s=0.02, driver=driver)
+    await engine.start()
+    await engine.writer.submit(lambda connection: connection.run(CREATE))
+    other = connect(str(tmp_path / "polysite.db"), busy_wait_s=0.02, driver=driver)
+    other.run("begin immediate")
+    with pytest.raises(Unavailable):
+        await engine.writer.submit(adding("a"))
+    assert notes(engine.reader) == {}
+    other.run("rollback")
+    other.close()
+    assert await engine.writer.submit(adding("a")) == 1
     await engine.close()
 
 

@@ -150,7 +150,11 @@ def driver_names() -> tuple[DriverName, ...]:
 
 
 def connect(path: str, *, busy_wait_s: float, driver: DriverName | None = None) -> Connection:
-    """Open `path`; a lock held by another process is waited for up to `busy_wait_s`. `driver` None: the best there is."""
+    """Open `path`; a lock held by another process is waited for up to `busy_wait_s`. `driver` None: the best there is.
+
+    One process uses one driver per file: the locks of POSIX are the process's, and the two libraries do not know of
+    each other's.
+    """
     if (driver or driver_names()[0]) == "apsw":
         return ApswConnection(path, busy_wait_s=busy_wait_s)
     return StandardConnection(path, busy_wait_s=busy_wait_s)

@@ -31,6 +31,8 @@ READ_BUSY_WAIT_S = 1.0
 POOL_THREADS = 2
 _CACHE_KIB = 16_384
 _LOG_BYTES_MAX = 64 * 1024 * 1024
+_LOG_PAGES = 4_000
+"""The log is copied into the file when it has this many pages (16 MiB): a page that many writes changed is copied once."""
 
 _SCHEMA = (
     "create table meta (name text primary key, value integer not null) without rowid",
@@ -49,7 +51,7 @@ class SqliteEngine:
 
     `path` is the file (its folder is made if need be), or `:memory:` for one that dies with the engine and is always
     `inline`: no threads, reads and writes on the loop that started it. `pages_max` bounds the size of the file, so that
-    tests can fill it.
+    tests can fill it. `busy_wait_s` is how long a write waits for another process to let go of the file.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class SqliteEngine:
         driver: DriverName | None = None,
         jobs_max: int = QUEUED_JOBS_MAX,
         pages_max: int | None = None,
+        busy_wait_s: float = BUSY_WAIT_S,
     ) -> None:
         self.clock: Clock = clock or SystemClock()
         self.inline = inline or str(path) == MEMORY
@@ -68,6 +71,7 @@ class SqliteEngine:
         self._path = str(path)
         self._driver = driver
         self._pages_max = pages_max
+        self._busy_wait_s = busy_wait_s
         self._users = 0
         self._starting: asyncio.Lock | None = None
         self._reader: Connection | None = None
@@ -171,13 +175,14 @@ class SqliteEngine:
     def _connect_writer(self) -> Connection:
         if self.is_durable:
             _make_file(self._path)
-        connection = self._connect(BUSY_WAIT_S)
+        connection = self._connect(self._busy_wait_s)
         try:
             if self._pages_max is not None:
                 connection.run(f"pragma max_page_count = {self._pages_max}")
             connection.run("pragma journal_mode = wal")
             connection.run("pragma synchronous = full")
             connection.run(f"pragma journal_size_limit = {_LOG_BYTES_MAX}")
+            connection.run(f"pragma wal_autocheckpoint = {_LOG_PAGES}")
             _prepare(connection)
         except BaseException:
             connection.close()

@@ -164,12 +164,10 @@ def collect(record: Record, now_us: int, before_us: int) -> bool:
     return changed
 
 
-def _rank(cell: RecordCell) -> tuple[int, int, bytes]:
-    """What decides at equal stamps."""
+def _rank(cell: RecordCell) -> tuple[bool, int, bytes]:
+    """What decides at equal stamps. A value without a life has `when` 0, so that any life is the longer one."""
     _, when, value = cell
-    if value is None:
-        return 2, when, b""
-    return (1 if when else 0), when, value
+    return value is None, when, value or b""
 
 
 def _marker_rank(record: Record) -> tuple[int, int]:
