@@ -89,7 +89,7 @@ class FailingConnection(ApswConnection):
             if self.after_commit:
                 super().run(sql)
             error = self.fails_with("from the disk")
-            error.extendedresult = error.result = getattr(apsw, _CODES[self.fails_with])
+            vars(error).update(extendedresult=getattr(apsw, _CODES[self.fails_with]))
             raise error
         super().run(sql, values)
 
