@@ -84,6 +84,14 @@ def test_what_expired_loses_and_wins_as_before(one: Record, two: Record, now_us:
     assert live(joined(one, two), now_us) == shown
 
 
+def test_an_expired_value_without_its_bytes_is_no_null() -> None:
+    """The same write again with a longer life still wins over what is left of the first one, as it did before."""
+    first = Record({2: (5, 3, b"a")})
+    assert collect(first, 4, 0)
+    assert first.cells == {2: (5, 3, b"")}
+    assert live(joined(first, Record({2: (5, 9, b"a")})), 4).cells == {2: (5, 9, b"a")}
+
+
 @given(records())
 def test_the_file_form_is_faithful(record: Record) -> None:
     """A record comes back from its bytes, and the bounds kept beside it are right."""

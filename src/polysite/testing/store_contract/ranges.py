@@ -29,9 +29,11 @@ class RangeSuite(StoreSuite):
     """A range tombstone hides what is stamped at or below it, now and later."""
 
     async def test_rows_written_later_with_a_lower_stamp_stay_hidden(self, store: Store) -> None:
-        """At the tombstone's stamp and below it nothing appears; above it rows do; outside of it all do."""
+        """At the tombstone's stamp and below it nothing appears, of whole puts either; above it rows do; outside all do."""
         await made(store, WIDE)
         await store.write(WIDE, [since(5, 10)], "majority")
+        for year, stamp in ((10, 9), (11, 10)):
+            await store.write(WIDE, [put(wide("a", year), stamp, colour="red", size=year)], "majority")
         for year, stamp in ((7, 9), (8, 10), (9, 11), (4, 1)):
             await store.write(WIDE, [put(wide("a", year), stamp, size=year)], "majority")
         page = await store.read_partition(WIDE, PARTITION, "majority", limit=10)
