@@ -14,11 +14,11 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from polysite.errors import BadRequest, IdempotencyMismatch, OutcomeUnknown
+from polysite.errors import BadRequest, IdempotencyMismatch, OutcomeUnknown, PolysiteError
 from polysite.site.context import SiteContext
 from polysite.stores.contract import TableWrites
 from polysite.values.keys import RowKey
-from polysite.values.rows import Put, Write
+from polysite.values.rows import DeleteRow, Put, Write
 from polysite.values.tables import RESERVED_KEYSPACE, ColumnSpec, TableSpec
 
 T = TypeVar("T")
@@ -136,6 +136,17 @@ class Requests:
         """Make a record in a commit of its own."""
         item = self.written(key, record)
         await self._store.write(item.table, item.writes, "majority")
+
+    @contextlib.asynccontextmanager
+    async def pending(self, key: str) -> AsyncIterator[None]:
+        """A pending record is forgotten if its request turns out to be refused: it may be sent again, and be carried out."""
+        try:
+            yield
+        except PolysiteError as error:
+            if error.outcome == "refused":
+                self._last_stamp = stamp = max(self._context.clock.wall_us(), self._last_stamp + 1)
+                await self._store.write(RECORDS, [DeleteRow(key=self._key(key), stamp=stamp)], "majority")
+            raise
 
     async def resolve(self, key: str, record: Record) -> int:
         """The stamp of a pending write that turns out to be done; OutcomeUnknown if that cannot be told.

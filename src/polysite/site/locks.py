@@ -176,13 +176,20 @@ class Locks:
                 raise LockLost(fencing_token=reference.ticket)
             if not hmac.compare_digest(entry.secret, reference.secret):
                 raise Forbidden("this is no reference of that lock")
-            author = self._context.author
-            if (entry.site, entry.process, entry.incarnation) == (author.site, author.process, author.incarnation):
-                raise LockLost(fencing_token=reference.ticket)
+            if self._is_own(entry):
+                # This run has let go of it, or lost it; an older view would say the same of one that was taken over since.
+                await self._combiner.look(state, linearizable=True)
+                entry = lock_cell.entry_by_ticket(state.cell, reference.ticket)
+                if entry is None or self._is_own(entry):
+                    raise LockLost(fencing_token=reference.ticket)
         except BaseException:
             self._keys.drop(state)
             raise
         return Elsewhere(state, entry)
+
+    def _is_own(self, entry: Entry) -> bool:
+        author = self._context.author
+        return (entry.site, entry.process, entry.incarnation) == (author.site, author.process, author.incarnation)
 
     async def take_over(
         self, spec: TableSpec, reference: Reference, state: KeyState, entry: Entry, ground: Ground
@@ -355,7 +362,11 @@ class _Asking:
             raise result.error()
         assert isinstance(result, Enqueued)
         if result.gone:
-            raise LockLost("the lock that this request acquired has been released or lost", fencing_token=result.ticket)
+            raise LockLost(
+                "the lock that this request acquired has been released or lost",
+                fencing_token=result.ticket,
+                repeated=True,
+            )
         if self.live is None and self._elsewhere is not None:
             self.live = await self._locks.adopt(self._spec, self._state, self._elsewhere)
         if self.live is None:

@@ -293,7 +293,8 @@ class RowVerbs:
                     raise OutcomeUnknown("the request was sent before, and what became of it is not known")
                 return WriteAnswer()
             await requests.write(idempotency_key, Record(digest, None))
-            _, trips = await self._plain.conditional(spec, intents, expect)
+            async with requests.pending(idempotency_key):
+                _, trips = await self._plain.conditional(spec, intents, expect)
             await requests.write(idempotency_key, Record(digest, b""))
             return WriteAnswer(round_trips=trips + 2 * self._store.costs.write_majority)
 
@@ -344,7 +345,8 @@ class RowVerbs:
                 await self._store.joint(None, [TableWrites(spec, writes), requests.written(idempotency_key, done)])
                 return WriteAnswer(stamp=stamp, round_trips=self._store.costs.write_majority)
             await requests.write(idempotency_key, msgspec.structs.replace(done, answer=None))
-            await self._store.write(spec, writes, "majority" if quorum else "local")
+            async with requests.pending(idempotency_key):
+                await self._store.write(spec, writes, "majority" if quorum else "local")
             await requests.write(idempotency_key, done)
             return WriteAnswer(stamp=stamp, round_trips=3 * self._store.costs.write_majority)
 
@@ -355,13 +357,21 @@ class RowVerbs:
         if len(steps) == len(intents):
             done = await self._run_once(spec, key, steps, idempotency_key)
             return WriteAnswer(stamp=done.stamp, round_trips=done.round_trips)
+        digest = digest_of("atomic", key.encode(), to_wire(intents))
+        if idempotency_key is not None:
+            record = await self._requests.find(idempotency_key, digest)
+            if record is not None and record.answer is not None:
+                return WriteAnswer(stamp=msgspec.msgpack.decode(record.answer, type=int))
         acquired = await self._locks.hold(
             spec, key, wait_s=self._context.settings.section_wait_ms / 1000, lease_ms=LEASE_MS_DEFAULT, owner=None
         )
         live = acquired.live
         live.open_calls += 1
         try:
-            written = await self._tenures.write(live.reference, intents, idempotency_key)
+            if idempotency_key is None:
+                written = await self._tenures.write(live.reference, intents, None)
+            else:
+                written = await self._tenures.write_once(live, intents, idempotency_key, digest)
         finally:
             live.open_calls -= 1
             self._sessions.release_later(live)
@@ -451,16 +461,18 @@ class RowVerbs:
 
             request_id = request_id_of(idempotency_key, encoded)
             try:
-                done = await self._sections.run(
-                    spec, key, steps, request_id=request_id, beside=beside if joint else None, **options
-                )
+                if joint:
+                    done = await self._sections.run(spec, key, steps, request_id=request_id, beside=beside, **options)
+                else:
+                    async with requests.pending(idempotency_key):
+                        done = await self._sections.run(spec, key, steps, request_id=request_id, **options)
             except (RepeatedRequest, LockLost) as error:
-                if isinstance(error, LockLost) and not error.attributes.get("fencing_token"):
+                if isinstance(error, LockLost) and not error.attributes.get("repeated"):
                     raise
                 known = await self._recorded(idempotency_key, digest)
                 if known is not None:
                     return known
-                if not joint or isinstance(error, LockLost):
+                if not joint:
                     raise OutcomeUnknown("the request was sent before, and what became of it is not known") from None
                 # Its entry came and went, and no record came with it: nothing was written.
                 done = await self._sections.run(spec, key, steps, beside=beside, **options)

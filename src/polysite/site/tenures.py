@@ -10,9 +10,9 @@ import msgspec
 
 from polysite.core import lock_cell
 from polysite.core.lock_cell import Entry
-from polysite.core.plans import Intent, PutIntent
+from polysite.core.plans import Intent
 from polysite.core.wishes import Ground
-from polysite.errors import BadRequest, CompareFailed, LockLost, SiteUnreachable
+from polysite.errors import CompareFailed, LockLost, SiteUnreachable
 from polysite.site import peers
 from polysite.site.context import SiteContext
 from polysite.site.critical import Critical
@@ -87,10 +87,12 @@ class Tenures:
         return await self._serve(reference, here, GetCall(str(reference), key), RowFound)
 
     async def write(self, reference: Reference, intents: list[Intent], idempotency_key: str | None) -> Written:
+        """Carry out one batch of a partition under the reference; with an idempotency key at most once."""
+
         async def here(live: LiveSession) -> Written:
             if idempotency_key is None:
                 return Written(*await self._critical.batch(live, intents))
-            return await self._write_once(live, intents, idempotency_key)
+            return await self.write_once(live, intents, idempotency_key, _digest(reference, intents))
 
         if idempotency_key is not None:
             # A retry may come after the lock is gone, or to another process: the record answers it all the same.
@@ -257,8 +259,8 @@ class Tenures:
 
     # once and only once
 
-    async def _write_once(self, live: LiveSession, intents: list[Intent], key: str) -> Written:
-        digest = _digest(live.reference, intents)
+    async def write_once(self, live: LiveSession, intents: list[Intent], key: str, digest: bytes) -> Written:
+        """Carry out a batch if it was not carried out before; else its answer."""
         requests = self._requests
         async with requests.alone(key):
             record = await requests.find(key, digest)
@@ -285,14 +287,13 @@ class Tenures:
                 kept.append(record_of(planned.writes, planned.stamp, done=False))
                 await requests.write(key, kept[0])
 
-            stamp, trips = await self._critical.batch(live, intents, before=before)
+            async with requests.pending(key):
+                stamp, trips = await self._critical.batch(live, intents, before=before)
             await requests.write(key, msgspec.structs.replace(kept[0], answer=msgspec.msgpack.encode(stamp)))
             return Written(stamp, trips + 2 * self._context.store.costs.write_majority)
 
 
 def _digest(reference: Reference, intents: list[Intent]) -> bytes:
-    if not any(isinstance(intent, PutIntent) for intent in intents) and not intents:
-        raise BadRequest("a batch has at least one write")
     return digest_of("write", str(reference), peers.to_wire(intents))
 
 
