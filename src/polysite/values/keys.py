@@ -3,9 +3,10 @@
 Key components are CQL serialisations, so that equal keys are equal bytes on every engine.
 """
 
-import base64
 import struct
+from binascii import a2b_base64, b2a_base64
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import NamedTuple
 
 from polysite.errors import BadRequest
@@ -15,6 +16,8 @@ REFERENCE_SET_FORMAT = 2
 SECRET_BYTES = 16
 _LENGTH = struct.Struct(">H")
 _TICKET = struct.Struct(">Q")
+_URL_SAFE = bytes.maketrans(b"+/", b"-_")
+_FROM_URL_SAFE = bytes.maketrans(b"-_", b"+/")
 
 
 class RowKey(NamedTuple):
@@ -33,7 +36,7 @@ class LockKey(NamedTuple):
 
     def encode(self) -> bytes:
         """One byte string per key, self-delimiting; lock sets are taken in the order of these bytes."""
-        return join_parts((self.keyspace.encode(), self.table.encode(), *self.columns))
+        return _table_prefix(self.keyspace, self.table) + join_parts(self.columns)
 
     @staticmethod
     def decode(data: bytes) -> "LockKey":
@@ -79,11 +82,12 @@ def parse_reference(text: str) -> Reference | ReferenceSet:
     """The reference that `text` spells; BadRequest if it spells none."""
     form, dot, body = text.partition(".")
     try:
-        data = base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)) if dot else b""
+        data = a2b_base64((body + "=" * (-len(body) % 4)).encode("ascii").translate(_FROM_URL_SAFE)) if dot else b""
         if form == str(REFERENCE_FORMAT) and len(data) > SECRET_BYTES + _TICKET.size:
             (ticket,) = _TICKET.unpack_from(data, SECRET_BYTES)
             reference = Reference(LockKey.decode(data[SECRET_BYTES + _TICKET.size :]), ticket, data[:SECRET_BYTES])
-            if str(reference) == text:
+            # Every part of the bytes has one spelling; base64 alone has several, of which ours is the only one taken.
+            if _base64(data) == body:
                 return reference
         if form == str(REFERENCE_SET_FORMAT):
             members = [parse_reference(part.decode("ascii")) for part in split_parts(data)]
@@ -98,28 +102,33 @@ def parse_reference(text: str) -> Reference | ReferenceSet:
 
 def join_parts(parts: Iterable[bytes]) -> bytes:
     """Concatenate with two-byte lengths in front: injective and self-delimiting."""
-    out = bytearray()
+    out: list[bytes] = []
     for part in parts:
-        out += _LENGTH.pack(len(part))
-        out += part
-    return bytes(out)
+        out.append(_LENGTH.pack(len(part)))
+        out.append(part)
+    return b"".join(out)
 
 
 def split_parts(data: bytes) -> list[bytes]:
     """Inverse of `join_parts`; BadRequest if `data` is cut short."""
     parts: list[bytes] = []
-    position = 0
-    while position < len(data):
-        if position + _LENGTH.size > len(data):
+    start, size = 0, len(data)
+    while start < size:
+        position = start + _LENGTH.size
+        if position > size:
             raise BadRequest("key bytes are cut short")
-        (length,) = _LENGTH.unpack_from(data, position)
-        position += _LENGTH.size
-        if position + length > len(data):
+        start = position + _LENGTH.unpack_from(data, start)[0]
+        if start > size:
             raise BadRequest("key bytes are cut short")
-        parts.append(data[position : position + length])
-        position += length
+        parts.append(data[position:start])
     return parts
 
 
 def _base64(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode("ascii")
+    return b2a_base64(data, newline=False).rstrip(b"=").translate(_URL_SAFE).decode("ascii")
+
+
+@lru_cache(maxsize=1_024)
+def _table_prefix(keyspace: str, table: str) -> bytes:
+    """What the lock keys of one table start with."""
+    return join_parts((keyspace.encode(), table.encode()))
