@@ -1,0 +1,56 @@
+"""Process slots: one process each, a higher incarnation at every start, death told only when it is certain."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from polysite.engines.process_slots import FileSlots
+
+HOLD = """
+import sys, pathlib
+from polysite.engines.process_slots import FileSlots
+slot = FileSlots(pathlib.Path(sys.argv[1])).take()
+print(slot.process, slot.incarnation, flush=True)
+sys.stdin.read()
+"""
+
+
+def test_slots_of_one_program(tmp_path: Path) -> None:
+    """Goal: slots are taken once and freed by release. Method: two takers in one program."""
+    slots = FileSlots(tmp_path)
+    one, two = slots.take(), FileSlots(tmp_path).take()
+    assert [(one.process, one.incarnation), (two.process, two.incarnation)] == [("p1", 1), ("p2", 1)]
+    assert not slots.is_dead("p1", 1)
+    one.release()
+    one.release()
+    assert slots.is_dead("p1", 1)
+    again = slots.take()
+    assert (again.process, again.incarnation) == ("p1", 2)
+    assert slots.is_dead("p1", 1)
+    assert not slots.is_dead("p1", 2)
+    again.release()
+    two.release()
+
+
+def test_names_from_elsewhere(tmp_path: Path) -> None:
+    """Goal: a process that never had a slot here is not known to be dead. Method: names that are none."""
+    slots = FileSlots(tmp_path)
+    for name in ("", "p", "p9", "../p1", "q1"):
+        assert not slots.is_dead(name, 1)
+
+
+def test_killed_process(tmp_path: Path) -> None:
+    """Goal: a killed process frees its slot, a live one does not. Method: a child that holds one, then SIGKILL."""
+    slots = FileSlots(tmp_path)
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline().split() == ["p1", "1"]
+        assert not slots.is_dead("p1", 1)
+        child.kill()
+        child.wait()
+    assert slots.is_dead("p1", 1)
+    slot = slots.take()
+    assert (slot.process, slot.incarnation) == ("p1", 2)
+    slot.release()
