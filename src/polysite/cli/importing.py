@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Any, Literal, NamedTuple
 
 import click
 import msgspec
@@ -21,7 +21,7 @@ from polysite.cli import exits
 from polysite.cli.exporting import Format, form_of, format_option, null_option
 from polysite.cli.output import print_json, print_note
 from polysite.cli.session import Session, addresses, bearer, named_table, with_site
-from polysite.errors import BadRequest, PolysiteError
+from polysite.errors import BadRequest, PolysiteError, SiteUnreachable
 from polysite.values.tables import TableSpec
 
 Fate = Literal["done", "refused", "unknown"]
@@ -40,18 +40,36 @@ class Record:
     flaw: str | None = None
 
 
+class Failure(NamedTuple):
+    """Why a row is not done; `retry`: sending it again may help."""
+
+    fate: Fate
+    code: str
+    message: str
+    retry: bool
+
+
 @dataclass
 class Tally:
     """What became of each row."""
 
     done: list[int] = field(default_factory=list)
-    failures: dict[int, tuple[Fate, str, str]] = field(default_factory=dict)
+    failures: dict[int, Failure] = field(default_factory=dict)
     again: list[Record] = field(default_factory=list)
 
     def numbers(self, fate: Fate) -> list[int]:
         if fate == "done":
             return self.done
-        return [number for number, (found, _, _) in self.failures.items() if found == fate]
+        return [number for number, failure in self.failures.items() if failure.fate == fate]
+
+    @property
+    def code(self) -> int:
+        """The exit code that tells the worst of it."""
+        if self.numbers("unknown"):
+            return exits.UNKNOWN
+        if all(failure.retry for failure in self.failures.values()):
+            return exits.TRY_AGAIN if self.failures else exits.DONE
+        return exits.REFUSED
 
 
 @click.command("import")
@@ -97,12 +115,11 @@ def import_rows(
         )
     if report is not None:
         with report.open("w", encoding="utf-8") as sink:
-            for number, (fate, code, message) in sorted(tally.failures.items()):
-                sink.write(json.dumps({"row": number, "outcome": fate, "code": code, "message": message}) + "\n")
+            for number, failure in sorted(tally.failures.items()):
+                told = {"row": number, "outcome": failure.fate, "code": failure.code, "message": failure.message}
+                sink.write(json.dumps(told) + "\n")
     _tell(session, tally, name)
-    if tally.numbers("unknown"):
-        return exits.UNKNOWN
-    return exits.REFUSED if tally.failures else exits.DONE
+    return tally.code
 
 
 async def _send_all(
@@ -115,39 +132,64 @@ async def _send_all(
     tally: Tally,
     advance: Callable[[], None],
 ) -> None:
-    """Every record once, `workers` at a time, then again those for which that may help."""
+    """Every record once, `workers` at a time, then again those for which that may help, while the site answers."""
     from polysite.client import connect
 
     urls, credentials = site_arguments
     async with connect(urls, bearer=credentials, retries=4) as site:
-        table = site.table(spec.keyspace, spec.name)
-
-        async def put(record: Record) -> None:
-            if record.flaw is not None:
-                tally.failures[record.number] = ("refused", "bad_request", record.flaw)
-                return
-            try:
-                key, columns = _split(spec, record.columns)
-                await table.put(key, columns, level=level, idempotency_key=_key_of(name, record))
-            except PolysiteError as error:
-                fate: Fate = "unknown" if error.outcome == "unknown" else "refused"
-                before = tally.failures.get(record.number)
-                if before is not None and before[0] == "unknown":
-                    fate = "unknown"  # a later refusal does not take back what may have happened before
-                tally.failures[record.number] = (fate, error.code, error.message)
-                if error.retry or fate == "unknown":
-                    tally.again.append(record)
-                return
-            tally.failures.pop(record.number, None)
-            tally.done.append(record.number)
-
-        await _side_by_side(records(), put, workers, advance)
+        sender = Sender(site.table(spec.keyspace, spec.name), spec, name, level, tally)
+        await _side_by_side(records(), sender.put, workers, advance)
         for _ in range(PASSES):
             again, tally.again = tally.again, []
             if not again:
                 break
             await site.pace.sleep_s(1.0)
-            await _side_by_side(iter(again), put, workers, lambda: None)
+            try:
+                await site.health()
+            except PolysiteError:
+                tally.again = again
+                continue
+            sender.is_away = False
+            await _side_by_side(iter(again), sender.put, workers, lambda: None)
+
+
+class Sender:
+    """Puts records and notes what became of each. Once the site does not answer, no further record is sent to it."""
+
+    def __init__(self, table: Any, spec: TableSpec, name: str, level: Level | None, tally: Tally) -> None:
+        self._table = table
+        self._spec = spec
+        self._name = name
+        self._level: Level | None = level
+        self._tally = tally
+        self.is_away = False
+
+    async def put(self, record: Record) -> None:
+        if record.flaw is not None:
+            self._tally.failures[record.number] = Failure("refused", "bad_request", record.flaw, retry=False)
+            return
+        try:
+            if self.is_away:
+                raise SiteUnreachable("not sent: the site did not answer before")
+            key, columns = _split(self._spec, record.columns)
+            await self._table.put(key, columns, level=self._level, idempotency_key=_key_of(self._name, record))
+        except PolysiteError as error:
+            self._failed(record, error)
+            return
+        self._tally.failures.pop(record.number, None)
+        self._tally.done.append(record.number)
+
+    def _failed(self, record: Record, error: PolysiteError) -> None:
+        unknown = error.outcome == "unknown"
+        if isinstance(error, SiteUnreachable) or (unknown and error.attributes.get("reason") == "not_answered"):
+            self.is_away = True
+        if error.retry or unknown:
+            self._tally.again.append(record)
+        before = self._tally.failures.get(record.number)
+        if not unknown and before is not None and before.fate == "unknown":
+            return  # a later refusal does not take back what may have happened before
+        fate: Fate = "unknown" if unknown else "refused"
+        self._tally.failures[record.number] = Failure(fate, error.code, error.message, retry=error.retry)
 
 
 async def _side_by_side(
@@ -298,8 +340,8 @@ def _tell(session: Session, tally: Tally, name: str) -> None:
     for fate in fates:
         numbers = tally.numbers(fate)
         click.echo(f"{fate}\t{len(numbers)}" + (f"\trows {ranges(numbers)}" if numbers else ""))
-    for number, (fate, code, message) in sorted(tally.failures.items())[:TOLD_MAX]:
-        print_note(f"row {number}: {fate}, {code}: {message}")
+    for number, failure in sorted(tally.failures.items())[:TOLD_MAX]:
+        print_note(f"row {number}: {failure.fate}, {failure.code}: {failure.message}")
     if len(tally.failures) > TOLD_MAX:
         print_note(f"… and {len(tally.failures) - TOLD_MAX} more; --report FILE lists them all")
 
