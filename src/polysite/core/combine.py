@@ -58,7 +58,7 @@ STEWARD_IDLE_TRIPS = 10
 DOUBLINGS_MAX = 6
 
 
-class AskedWish(msgspec.Struct, frozen=True, array_like=True):
+class AskedWish(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A wish, its id (16 bytes, the same by whatever road it travels) and the cell version its author last saw."""
 
     wish_id: bytes
@@ -66,7 +66,7 @@ class AskedWish(msgspec.Struct, frozen=True, array_like=True):
     wish: Wish
 
 
-class Change(msgspec.Struct, frozen=True):
+class Change(msgspec.Struct, frozen=True, gc=False):
     """A compare-and-set that is ready to be sent: on `expected_version`, to `content` (which decodes to `cell`).
 
     `results`: what every wish that was put in gets if it applies, in order, by wish id; wishes that the cell already

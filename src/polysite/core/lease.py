@@ -75,7 +75,7 @@ class Observation:
         return None if seen is None else now_s - seen.since_s
 
 
-class ClientLife(msgspec.Struct):
+class ClientLife(msgspec.Struct, gc=False):
     """Whether the client behind an entry still lives, as its process sees it.
 
     A sign of life is a call, a keep-alive, an open stream or wait. The process renews the entry every third of its lease

@@ -31,7 +31,7 @@ _TICKET = struct.Struct(">Q")
 _DEPARTED_BYTES = ID_BYTES + _TICKET.size
 
 
-class Entry(msgspec.Struct, frozen=True, array_like=True):
+class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One entry of the queue. `upto` is used while promoting: the ticket of the last entry of its run when it asked."""
 
     ticket: int
@@ -57,7 +57,7 @@ class Entry(msgspec.Struct, frozen=True, array_like=True):
         return self.lease_ms / 1000
 
 
-class Author(msgspec.Struct, frozen=True, array_like=True):
+class Author(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The process that made a change."""
 
     site: str
@@ -73,7 +73,7 @@ class ChangeRecord(msgspec.Struct, frozen=True, array_like=True):
     results: tuple[tuple[bytes, Result], ...]
 
 
-class LockCell(msgspec.Struct, frozen=True, array_like=True):
+class LockCell(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """See the module. `recent` (oldest first) and `departed` are kept packed: `recent_changes`, `departed_ticket`.
 
     `author` is who made the last change: the steward while the queue is empty.

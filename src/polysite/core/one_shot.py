@@ -29,13 +29,13 @@ from polysite.values.rows import DeleteRow, StoredRow, Write
 from polysite.values.tables import TableSpec
 
 
-class GetStep(msgspec.Struct, frozen=True):
+class GetStep(msgspec.Struct, frozen=True, gc=False):
     """Read a row."""
 
     key: RowKey
 
 
-class ExpectStep(msgspec.Struct, frozen=True):
+class ExpectStep(msgspec.Struct, frozen=True, gc=False):
     """What must hold of a row: `exists`, or each column of `equals` having that serialised value (None: null)."""
 
     key: RowKey
@@ -46,7 +46,7 @@ class ExpectStep(msgspec.Struct, frozen=True):
 SectionStep: TypeAlias = GetStep | ExpectStep | PutIntent | DeleteIntent
 
 
-class OneShot(msgspec.Struct, frozen=True):
+class OneShot(msgspec.Struct, frozen=True, gc=False):
     """The joint step: compare-and-set `content` on `expected_version` together with `writes` (grouped by partition).
 
     If it applies, `results` has the row for each get and None for each other step, and `ticket` is the fencing token.

@@ -25,7 +25,7 @@ from polysite.values.rows import Slice, StoredRow, Write
 Partition: TypeAlias = tuple[bytes, ...]
 
 
-class PutIntent(msgspec.Struct, frozen=True):
+class PutIntent(msgspec.Struct, frozen=True, gc=False):
     """Write the named columns (None: null); the row exists afterwards. `life_ms` None: for ever."""
 
     key: RowKey
@@ -33,7 +33,7 @@ class PutIntent(msgspec.Struct, frozen=True):
     life_ms: int | None = None
 
 
-class DeleteIntent(msgspec.Struct, frozen=True):
+class DeleteIntent(msgspec.Struct, frozen=True, gc=False):
     """Delete one row."""
 
     key: RowKey
@@ -49,7 +49,7 @@ class RangeIntent(msgspec.Struct, frozen=True):
 Intent: TypeAlias = PutIntent | DeleteIntent | RangeIntent
 
 
-class Planned(msgspec.Struct, frozen=True):
+class Planned(msgspec.Struct, frozen=True, gc=False):
     """Writes of one partition with their stamps, to be sent now as one atomic batch. From here on they count as sent."""
 
     op: int
@@ -73,20 +73,20 @@ class RenewFirst(msgspec.Struct, frozen=True):
     """The lease limit has passed: nothing may be answered from the session before a renewal applied."""
 
 
-class ReadRow(msgspec.Struct, frozen=True):
+class ReadRow(msgspec.Struct, frozen=True, gc=False):
     """A read of one row from a majority that was begun as operation `op`."""
 
     op: int
     key: RowKey
 
 
-class Answer(msgspec.Struct, frozen=True):
+class Answer(msgspec.Struct, frozen=True, gc=False):
     """The row, as it counts; `present` false: it is not there."""
 
     row: StoredRow
 
 
-class Restamp(msgspec.Struct, frozen=True):
+class Restamp(msgspec.Struct, frozen=True, gc=False):
     """The row must be rewritten before it may be answered."""
 
     planned: Planned

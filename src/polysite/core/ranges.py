@@ -152,6 +152,17 @@ class RangeGets(Tenure):
         self._end(operation)
         return Settled()
 
+    def give_up_settle(self, settle: Settle) -> None:
+        """The attempt is broken off: batches whose outcome was not told were not sent. The partition stays unsettled."""
+        operation = self._ledger.ops.get(settle.op)
+        if operation is None:
+            return
+        for op in operation.pending:
+            self._ledger.not_sent(op)
+        if self._shared_kind:
+            operation.part.resend = operation
+        self._end(operation)
+
     def _resend_settle(self, operation: Operation) -> Settle:
         """The first of a shared run sends the SAME batches again: another reader may have seen some of them."""
         part = operation.part

@@ -266,9 +266,11 @@ class Session(RangeGets):
     def plan_retry(self, op: int) -> Planned | None:
         """The identical write again, if it was not answered and nothing of those rows was sent after it.
 
-        None: it must not be sent again; its outcome is unknown, superseded.
+        None: it must not be sent again; its outcome is unknown, superseded. So it is when the lock was lost meanwhile: the
+        write may be stored, and `LockLost` would say that nothing was sent.
         """
-        self._check_writes()
+        if self.standing != "exclusive" or self._withdrawing or self._release is not None:
+            return None
         operation = self._ledger.ops.get(op)
         if operation is None or operation.kind != "write" or not operation.given_up:
             return None

@@ -39,7 +39,7 @@ class Observed(NamedTuple):
     beat: int
 
 
-class Enqueue(msgspec.Struct, frozen=True, array_like=True, tag="enqueue"):
+class Enqueue(msgspec.Struct, frozen=True, array_like=True, tag="enqueue", gc=False):
     """Append an entry. The answer is `Enqueued`, with the same ticket if `request_id` was enqueued before.
 
     `site_limit`: how many entries this site may have in the queue (`QUEUE_MAX // sites`). `secret` and `nonce` are made by
@@ -58,7 +58,7 @@ class Enqueue(msgspec.Struct, frozen=True, array_like=True, tag="enqueue"):
     site_limit: int = QUEUE_MAX
 
 
-class ReleaseClean(msgspec.Struct, frozen=True, array_like=True, tag="release_clean"):
+class ReleaseClean(msgspec.Struct, frozen=True, array_like=True, tag="release_clean", gc=False):
     """The head lets go; all its writes are answered or covered. `last`: highest stamp it used, None if it used none.
 
     Refused: lock_lost (no such entry any more), not_holder (it is not the head).
@@ -69,7 +69,7 @@ class ReleaseClean(msgspec.Struct, frozen=True, array_like=True, tag="release_cl
     last: int | None
 
 
-class ReleaseDirty(msgspec.Struct, frozen=True, array_like=True, tag="release_dirty"):
+class ReleaseDirty(msgspec.Struct, frozen=True, array_like=True, tag="release_dirty", gc=False):
     """The head lets go while a write of it is unanswered: the fence moves up. Refusals as `ReleaseClean`."""
 
     ticket: int
@@ -124,7 +124,7 @@ class Extend(msgspec.Struct, frozen=True, array_like=True, tag="extend"):
     nonce: bytes
 
 
-class Renew(msgspec.Struct, frozen=True, array_like=True, tag="renew"):
+class Renew(msgspec.Struct, frozen=True, array_like=True, tag="renew", gc=False):
     """Show that the entries' process lives: their beats move. The answer `Renewed` lists those that are still there.
 
     Refused: lock_lost, if none is.
@@ -195,11 +195,11 @@ Wish: TypeAlias = (
 )
 
 
-class Done(msgspec.Struct, frozen=True, array_like=True, tag=0):
+class Done(msgspec.Struct, frozen=True, array_like=True, tag=0, gc=False):
     """The transition was made."""
 
 
-class Enqueued(msgspec.Struct, frozen=True, array_like=True, tag=1):
+class Enqueued(msgspec.Struct, frozen=True, array_like=True, tag=1, gc=False):
     """The entry's ticket. `repeated`: the request had been enqueued before; `gone`: and its entry has left the queue."""
 
     ticket: int
@@ -214,13 +214,13 @@ class Preempted(msgspec.Struct, frozen=True, array_like=True, tag=2):
     ordered_by: str | None = None
 
 
-class Renewed(msgspec.Struct, frozen=True, array_like=True, tag=3):
+class Renewed(msgspec.Struct, frozen=True, array_like=True, tag=3, gc=False):
     """The tickets whose beat moved; entries asked for and not listed are lost."""
 
     tickets: tuple[int, ...]
 
 
-class Refusal(msgspec.Struct, frozen=True, array_like=True, tag=4):
+class Refusal(msgspec.Struct, frozen=True, array_like=True, tag=4, gc=False):
     """The transition was not made; `code` is one of `errors`."""
 
     code: str

@@ -405,6 +405,33 @@ def lost_batch_is_not_settled() -> None:
     assert isinstance(session.plan_release(), ReleaseDirty)
 
 
+def broken_off_settle_blocks_nothing() -> None:
+    """A settle that is broken off leaves the partition unsettled and free for the next attempt."""
+    for kind in ("exclusive", "shared"):
+        session = session_of(fenced(kind), 2, table=WIDE, batch_writes_max=4)
+        settle = settle_of(session, wide(5))
+        session.answered(settle.batches[0].op)
+        session.unanswered(settle.batches[1].op)
+        session.give_up_settle(settle)
+        session.give_up_settle(settle)
+        again = session.plan_range(PARTITION, WHOLE_PARTITION)
+        assert isinstance(again, SettleFirst if kind == "exclusive" else Settle)
+        if isinstance(again, Settle):
+            assert again.batches == settle.batches[1:]
+            for planned in again.batches:
+                session.answered(planned.op)
+            assert isinstance(session.end_settle(again), Planned)
+
+
+def retry_never_says_lock_lost() -> None:
+    """A write without an answer may be stored: when the lock is lost meanwhile it is unknown, not refused."""
+    session = session_of(queue_of("exclusive"))
+    lost = put(session, a=b"1")
+    session.unanswered(lost.op)
+    session.observe(2, queue_of())
+    assert session.plan_retry(lost.op) is None
+
+
 def row_does_not_settle_its_partition() -> None:
     """A covering write of one row settles that row; a lost range write goes on unsettling the rest, and the release."""
     session = session_of(queue_of("exclusive"), table=WIDE)
