@@ -72,6 +72,27 @@ async def test_no_answer_is_unknown_and_no_listener_is_unreachable(tmp_path: Pat
         await carrier.close()
 
 
+@pytest.mark.parametrize(
+    "sent",
+    [b"HTTP/1.1 502 Bad\r\nContent-Length: 3\r\n\r\nfoo", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\ncut", b""],
+)
+async def test_an_answer_that_nobody_understands_is_unknown(tmp_path: Path, sent: bytes) -> None:
+    """Something else listens there: it took the message, and answers like another program, cut short, or not at all."""
+
+    async def mumble(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(sent)
+        writer.close()
+        await writer.wait_closed()
+
+    server = await asyncio.start_unix_server(mumble, tmp_path / "p1.sock")
+    carrier = PeerCarrier(SECRET)
+    with pytest.raises(OutcomeUnknown):
+        await carrier.send(f"unix:{tmp_path}/p1.sock", "push", b"", answer_s=10)
+    await carrier.close()
+    server.close()
+
+
 async def test_only_who_knows_the_secret_is_heard(tmp_path: Path) -> None:
     """Another secret, and none."""
     listener = await listen_for_peers(answer, SECRET, tmp_path / "p1.sock", RUNTIME)
