@@ -20,6 +20,8 @@ from schemathesis.specs.openapi import checks as openapi
 from polysite.server.app import ROUTES
 from tests.support.server_process import ServerProcess, key_of
 
+pytestmark = pytest.mark.slow
+
 EXAMPLES_PER_OPERATION = 30
 NOT_ASKED = ("events", "openapi")
 """A stream that never ends, and the description itself, which is read first."""

@@ -13,7 +13,11 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from tests.support.server_process import ServerProcess, key_of
+
+pytestmark = pytest.mark.slow
 
 THREADS = 12
 ROUNDS = 60
