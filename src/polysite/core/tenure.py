@@ -56,23 +56,22 @@ class Tenure:
     ) -> None:
         """The session of an entry of `cell`, whose nonce this incarnation of the process made; `version` is the cell's.
 
-        A session after a take-over is a new one: nothing is carried over from the old.
+        If the entry has left that cell already the session is lost from the start. A session after a take-over is a new one:
+        nothing is carried over from the old.
         """
         entry = entry_by_ticket(cell, ticket)
-        assert entry is not None, "a session is made from a cell that has its entry"
-        assert entry.nonce == nonce, "a session is made with its own nonce"
         assert table.writes in {"sections", "mixed"}, "only these tables have rows under locks"
         self.table = table
         self.ticket = ticket
         self.nonce = nonce
         self.settings = settings
-        self.lease_s = entry.lease_s
+        self.lease_s = 0.0 if entry is None else entry.lease_s
         self.version = version
         self.standing: Standing = "waiting"
         self.fence = cell.fence
         self.first_version = 0
         self._mixed = table.writes == "mixed"
-        self._shared_kind = entry.kind != "exclusive"
+        self._shared_kind = entry is not None and entry.kind != "exclusive"
         self._columns = table.regular_names
         self._ledger = Ledger(rows_max=settings.rows_max, copies_bytes_max=settings.copies_bytes_max)
         self._next_stamp = self._window_end = 0

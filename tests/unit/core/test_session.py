@@ -28,12 +28,13 @@ from polysite.core.plans import (
     SettleFirst,
     Wait,
 )
+from polysite.core.session import Session
 from polysite.core.stamps import WINDOW
 from polysite.core.wishes import Cancel, Extend, Leave, Promote, ReleaseClean, ReleaseDirty, Withdraw
 from polysite.errors import BadRequest, LockLost, NotHolder, Overloaded, TooLarge
 from polysite.values.keys import RowKey
 from polysite.values.rows import WHOLE_PARTITION, Cell, DeleteRow, Put, StoredRow
-from tests.unit.core.checks import ABSENT, fenced, make, put, read, read_range, row, session_of, wide
+from tests.unit.core.checks import ABSENT, fenced, make, put, read, read_range, row, session_of, take_over, wide
 from tests.unit.core.factories import AUTHOR, MIXED, NOW, PARTITION, PLAIN, ROW, WIDE, nonce, number, queue_of, wide_row
 
 
@@ -60,6 +61,15 @@ def test_who_may_do_what() -> None:
     with pytest.raises(LockLost):
         holder.plan_release()
     assert not holder.may_answer_done(0.0)
+
+
+def test_an_entry_that_left_at_once_makes_a_lost_session() -> None:
+    """Goal: the newest cell may be later than the one that granted. Method: a cell without the entry, and with another nonce."""
+    for cell in (empty(), make(queue_of("exclusive"), take_over(queue_of("exclusive"), 1, 9))):
+        session = Session(table=PLAIN, ticket=1, nonce=nonce(1), version=3, cell=cell)
+        assert session.standing == "lost"
+        with pytest.raises(LockLost):
+            session.plan_get(ROW, 0.0)
 
 
 def test_older_views_are_ignored() -> None:
