@@ -206,17 +206,14 @@ def merge_row(
     record: Record,
     stamp: int,
 ) -> None:
-    """Merge `record`, which must not be changed, with what the file has of the row.
+    """Merge `record`, which must not be changed and is stamped above any range tombstone over it, with what is there.
 
-    A range tombstone that covers some of it is obeyed.
+    What is there was hidden from when the range tombstone came.
     """
     found = connection.first(table.find, (partition, position))
-    covered = covering_stamp(connection, table, partition, position) if table.ranged else 0
     merged = Record({}) if found is None else decode(found[1])
     before = _indexed(table, clustering, merged, found is not None)
     merge(merged, record)
-    if covered:
-        hide(merged, covered)
     if is_empty(merged):
         return
     if found is None:
