@@ -1,0 +1,41 @@
+"""Idempotency records of holders that lost their lock: what was never legitimate is never answered done."""
+
+import asyncio
+from typing import Any
+
+from polysite.api import RowGet, RowPut, Step
+from polysite.errors import PolysiteError
+from polysite.testing.loop import seeded
+from tests.support.sites import until, world_of
+
+
+@seeded(seeds=5)
+async def test_a_late_put_is_not_done_because_its_record_is_there(seed: int) -> None:
+    """Goal: a put that reached the store after its holder was preempted is never answered done, not even to a retry with its
+    idempotency key, although record and effect went into one commit.
+
+    Method: hold back the commit of a holder's put; another process waits out the lease, reads, writes and releases; then the
+    late commit goes through. The first answer and the retry at the other process must both not be done.
+    """
+    async with world_of(seed, "one", "two") as world:
+        one, two = world.processes
+        row = world.row("a")
+        lock = await one.coordinator.acquire([row], lease_ms=500)
+        options: dict[str, Any] = {"level": "critical", "reference": lock.reference, "idempotency_key": "late"}
+        gate = one.faults.hold("joint")
+        late = asyncio.ensure_future(one.coordinator.put(row, {"count": 1}, **options))
+        await until(lambda: one.faults.calls.get("joint", 0) > 0)
+        one.faults.down = True
+        steps: list[Step] = [RowGet(), RowPut(columns={"count": 2})]
+        section = await two.coordinator.section(row, steps, wait_ms=60_000)
+        assert section.fencing_token == lock.fencing_token + 1
+        one.faults.down = False
+        gate.set_result(None)
+        (answer,) = await asyncio.gather(late, return_exceptions=True)
+        assert isinstance(answer, PolysiteError), answer
+        try:
+            again: Any = await two.coordinator.put(row, {"count": 1}, **options)
+        except PolysiteError as error:
+            again = error
+        assert isinstance(again, PolysiteError), "a put that nobody can read was answered done"
+        assert (await two.coordinator.get(row, level="quorum")).row == {"id": "a", "count": 2, "note": None}
