@@ -19,13 +19,13 @@ import pytest
 import polysite
 from polysite.client import Site
 from polysite.testing.history import History, Recorder
+from tests.support.forking import ForkedServer, ForkingProcess, tail
 from tests.support.judge import judge, tickets_granted
 from tests.support.load import Load, look_at_all
 from tests.support.recorded import PLAIN, make_tables
-from tests.support.server_process import ServerProcess
 
 KILLS = 50
-CALLS_BETWEEN = (1, 120)
+CALLS_BETWEEN = (1, 300)
 STALL_S = 60.0
 ANSWER_S = 20.0
 
@@ -39,8 +39,11 @@ def free_port() -> int:
 class Servers:
     """Servers on one data folder; each keeps its port when it is started again."""
 
-    def __init__(self, folder: Path, count: int) -> None:
-        self._all = [ServerProcess(folder / "data", flags=("--port", str(free_port()))) for _ in range(count)]
+    def __init__(self, forking: ForkingProcess, folder: Path, count: int) -> None:
+        self._all = [
+            ForkedServer(forking, folder / "data", free_port(), folder / f"server-{number}.log")
+            for number in range(count)
+        ]
         self.kills = 0
 
     @property
@@ -48,20 +51,16 @@ class Servers:
         return [server.url for server in self._all]
 
     def __enter__(self) -> Self:
-        try:
-            for server in self._all:
-                server.start()
-        except BaseException:
-            self.__exit__(None, None)
-            raise
+        for server in self._all:
+            server.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, *rest: object) -> None:
         for server in self._all:
             server.kill()
         if error is not None:
-            for number, server in enumerate(self._all):
-                error.add_note(f"server {number}, last lines: {server.log[-40:]}")
+            for server in self._all:
+                error.add_note(f"{server.log.name} ends with:\n{tail(server.log)}")
 
     async def kill_in_turn(self, load: Load, chance: random.Random) -> None:
         """Kill one after the other under load, and start each again."""
@@ -71,7 +70,7 @@ class Servers:
                 await load.until_done(chance.randrange(*CALLS_BETWEEN))
             if len(self._all) == 1:
                 load.serving.clear()
-            server.kill()
+            await asyncio.to_thread(server.kill)
             self.kills += 1
             await asyncio.to_thread(server.start)
             load.serving.set()
@@ -120,7 +119,7 @@ def judged(path: Path) -> None:
 def test_kills_lose_nothing_acknowledged(count: int, tmp_path: Path) -> None:
     """50 kills under load; with two servers on one data folder the clients go on with the other one."""
     path = tmp_path / "history.ndjson"
-    with Servers(tmp_path, count) as servers:
+    with ForkingProcess() as forking, Servers(forking, tmp_path, count) as servers:
         asyncio.run(drill(servers, path, seed=count))
         servers.stop()
     judged(path)

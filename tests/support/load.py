@@ -14,7 +14,7 @@ from tests.support.recorded import PLAIN, RecordedClient
 
 T = TypeVar("T")
 
-LEASE_MS = 300
+LEASE_MS = 150
 WAIT_MS = 10_000
 WRITERS = 3
 WRITER_KEYS = 4
