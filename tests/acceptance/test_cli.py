@@ -1,27 +1,38 @@
 """The command line against a real server: what it prints, what it ends with, and that a command dies with its lock.
 
-Method: one server process for the module; every command is a process of its own, as a user would start it. Nothing sleeps:
-each wait is for an event with a limit.
+Method: one server process for the module; commands that run others, and one of each other kind, are processes of their own.
+Nothing sleeps: each wait is for an event with a limit.
 """
 
+import contextlib
+import io
 import json
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+from unittest.mock import patch
 
 import pytest
 
 import polysite.sync
-from polysite.cli import exits
+from polysite.cli import commands, exits
 from tests.support.server import started_server
 from tests.support.server_process import ServerProcess
 
 DONE_S_MAX = 60
 COMMAND = [sys.executable, "-m", "polysite.cli"]
+
+
+class Done(NamedTuple):
+    """What a command came to."""
+
+    code: int
+    stdout: str
+    stderr: str
 
 
 class Shell:
@@ -32,21 +43,36 @@ class Shell:
         self.environment = {**kept, "POLYSITE_URL": url}
         self.url = url
 
-    def run(
-        self, *arguments: str, code: int = exits.DONE, stdin: str | None = None
-    ) -> "subprocess.CompletedProcess[str]":
-        """One command; its exit code must be `code`."""
+    def run(self, *arguments: str, code: int = exits.DONE, process: bool = False) -> Done:
+        """One command; its exit code must be `code`. `process`: as a process of its own, else inside this one, which is
+        the same but for the second that Python takes to start."""
+        done = (self._process if process else self._inside)(arguments)
+        assert done.code == code, f"{arguments} ended with {done.code}:\n{done.stdout}\n{done.stderr}"
+        return done
+
+    def _process(self, arguments: Sequence[str]) -> Done:
         done = subprocess.run(
             [*COMMAND, *arguments],
             env=self.environment,
-            input=stdin,
+            stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             timeout=DONE_S_MAX,
             check=False,
         )
-        assert done.returncode == code, f"{arguments} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}"
-        return done
+        return Done(done.returncode, done.stdout, done.stderr)
+
+    def _inside(self, arguments: Sequence[str]) -> Done:
+        output, errors = io.StringIO(), io.StringIO()
+        with (
+            contextlib.redirect_stdout(output),
+            contextlib.redirect_stderr(errors),
+            patch.dict(os.environ, self.environment, clear=True),
+            pytest.raises(SystemExit) as end,
+        ):
+            commands.run(arguments)
+        assert isinstance(end.value.code, int)
+        return Done(end.value.code, output.getvalue(), errors.getvalue())
 
     def json(self, *arguments: str, code: int = exits.DONE) -> Any:
         """What the command answers to programs."""
@@ -121,7 +147,8 @@ def test_refusals_have_their_codes(shell: Shell) -> None:
 
 def test_explain_says_what_it_cost(shell: Shell) -> None:
     """On the error stream, beside the answer."""
-    assert "round trips: 0" in shell.run("get", "voting/votes/x", "--explain", code=exits.NOT_FOUND).stderr
+    done = shell.run("get", "voting/votes/x", "--explain", code=exits.NOT_FOUND, process=True)
+    assert "round trips: 0" in done.stderr
 
 
 def test_a_section_in_one_command(shell: Shell) -> None:
@@ -151,11 +178,13 @@ def test_hold_gives_the_command_its_fencing_token(shell: Shell) -> None:
     """The command runs while the queue shows it, ends with its own code, and the next holder has a higher token."""
     key = "voting/votes/held"
     script = f"{sys.executable} -m polysite.cli lock ls {key} --json; echo $POLYSITE_FENCING_TOKEN; exit 7"
-    done = shell.run("lock", "hold", key, "--owner", "me", "--", "sh", "-c", script, code=7)
+    done = shell.run("lock", "hold", key, "--owner", "me", "--", "sh", "-c", script, code=7, process=True)
     queue, token = done.stdout.splitlines()
     (entry,) = json.loads(queue)["entries"]
     assert (entry["held"], entry["owner"], str(entry["fencing_token"])) == (True, "me", token)
-    again = shell.run("lock", "hold", key, "--wait-s", "30", "--", "sh", "-c", "echo $POLYSITE_FENCING_TOKEN")
+    again = shell.run(
+        "lock", "hold", key, "--wait-s", "30", "--", "sh", "-c", "echo $POLYSITE_FENCING_TOKEN", process=True
+    )
     assert int(again.stdout) > int(token)
     shell.run("lock", "hold", key, "--", "no-such-command-anywhere", code=exits.NOT_THERE)
     assert shell.run("lock", "hold", key, "--", "sh", "-c", "kill -9 $$", code=exits.SIGNALLED + 9)
@@ -165,7 +194,7 @@ def test_hold_waits_and_gives_up(shell: Shell) -> None:
     """A lock that somebody else keeps: refused, try again; the command never ran and nothing waits any more."""
     key = "voting/votes/kept"
     with polysite.sync.connect(shell.url) as site, site.table("voting", "votes").section("kept"):
-        done = shell.run("lock", "hold", key, "--wait-s", "0", "--", "echo", "ran", code=exits.TRY_AGAIN)
+        done = shell.run("lock", "hold", key, "--wait-s", "0", "--", "echo", "ran", code=exits.TRY_AGAIN, process=True)
         assert "acquire_timeout" in done.stderr
         assert done.stdout == ""
         assert len(shell.json("lock", "ls", key)["entries"]) == 1
