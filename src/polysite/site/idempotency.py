@@ -1,9 +1,10 @@
 """Records of requests that carry an idempotency key: the effect happens once, the answer can be given again.
 
 One record per (site, key), kept a day, in the reserved keyspace. Engines that can change several places in one commit
-write it together with the effect, so that its absence proves that nothing happened. Others write it before the effect
-(`pending`, with the stamps that the effect will carry) and again after it (`done`); one that is found pending later is
-resolved by looking whether the rows carry those stamps, else the outcome stays unknown.
+write it together with the effect, so that its absence proves that nothing happened. Others write it before the effect.
+It is `pending` (with the stamps that the effect carries) until the effect is known to be done: what is in the store may
+have come from a holder that was preempted, and nobody reads it. One that is found pending later is resolved by looking
+whether the rows carry those stamps, else the outcome stays unknown.
 """
 
 import asyncio
@@ -14,6 +15,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from polysite.core import lock_cell
+from polysite.core.requests import proves_done
 from polysite.errors import BadRequest, IdempotencyMismatch, OutcomeUnknown, PolysiteError
 from polysite.site.context import SiteContext
 from polysite.stores.contract import TableWrites
@@ -47,7 +50,8 @@ class Carried(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Record(msgspec.Struct, frozen=True, array_like=True):
-    """What is kept of a request. `answer` None: pending. `carried`: what a pending effect would have left."""
+    """What is kept of a request. `answer` None: pending. `carried`: what a pending effect would have left; `answer_if_found`
+    is the answer if it did."""
 
     digest: bytes
     answer: bytes | None
@@ -55,10 +59,26 @@ class Record(msgspec.Struct, frozen=True, array_like=True):
     table: str = ""
     carried: tuple[Carried, ...] = ()
     stamp: int = 0
+    answer_if_found: bytes = b""
+    lock: bytes = b""
+    """The encoded lock key, if the effect was stored in one commit with this record while that lock was held."""
 
 
 _encoder = msgspec.msgpack.Encoder(order="deterministic")
 _decoder = msgspec.msgpack.Decoder(Record)
+
+
+encode = _encoder.encode
+
+
+def decode_stamp(answer: bytes) -> int:
+    """The stamp that the answer of a write consists of."""
+    return msgspec.msgpack.decode(answer, type=int)
+
+
+def done_record(pending: Record) -> Record:
+    """The record of a request that turned out to be done."""
+    return msgspec.structs.replace(pending, answer=pending.answer_if_found)
 
 
 def digest_of(*parts: Any) -> bytes:
@@ -137,6 +157,10 @@ class Requests:
         item = self.written(key, record)
         await self._store.write(item.table, item.writes, "majority")
 
+    def done_later(self, key: str, pending: Record) -> None:
+        """Say in the background that a pending request is done: until that is stored, the stamps of its rows tell."""
+        self._context.background(self.write(key, done_record(pending)), name="site-request-done")
+
     @contextlib.asynccontextmanager
     async def pending(self, key: str) -> AsyncIterator[None]:
         """A pending record is forgotten if its request turns out to be refused: it may be sent again, and be carried out."""
@@ -148,20 +172,29 @@ class Requests:
                 await self._store.write(RECORDS, [DeleteRow(key=self._key(key), stamp=stamp)], "majority")
             raise
 
-    async def resolve(self, key: str, record: Record) -> int:
-        """The stamp of a pending write that turns out to be done; OutcomeUnknown if that cannot be told.
+    async def resolve(self, key: str, record: Record) -> bytes:
+        """The answer of a pending request that turns out to be done; OutcomeUnknown if that cannot be told."""
+        if not await self._is_there(record) and not await self._was_in_time(record):
+            raise OutcomeUnknown("the request was sent before, and what became of it is not known", stamp=record.stamp)
+        await self.write(key, done_record(record))
+        return record.answer_if_found
 
-        Every row is read before anybody re-stamps it, so a match means that this very write is there.
-        """
+    async def _was_in_time(self, record: Record) -> bool:
+        """Whether a write that was stored in one commit with its record is known to have been made under the lock."""
+        if not record.lock:
+            return False
+        view = await self._context.cells.read(record.lock)
+        return proves_done(record.stamp, lock_cell.decode(view.content))
+
+    async def _is_there(self, record: Record) -> bool:
+        """Whether every column of the write is what a majority shows now. The rows are read before anybody re-stamps them, so a
+        match means that this very write counts; no match means nothing, for others may have written since."""
         carried = [item for item in record.carried if item.columns]
-        if carried:
-            spec = await self._store.table(record.keyspace, record.table)
-            for item in carried:
-                row = await self._store.read(spec, item.key, "majority")
-                stamps = {name: cell.stamp for name, cell in row.cells.items()}
-                if any(stamps.get(name) != item.stamp for name in item.columns):
-                    break
-            else:
-                await self.write(key, msgspec.structs.replace(record, answer=_encoder.encode(record.stamp)))
-                return record.stamp
-        raise OutcomeUnknown("the request was sent before, and what became of it is not known", stamp=record.stamp)
+        if not carried:
+            return False
+        spec = await self._store.table(record.keyspace, record.table)
+        for item in carried:
+            row = await self._store.read(spec, item.key, "majority")
+            if any((cell := row.cells.get(name)) is None or cell.stamp != item.stamp for name in item.columns):
+                return False
+        return True

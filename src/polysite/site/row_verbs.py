@@ -29,7 +29,16 @@ from polysite.core.plans import DeleteIntent, Intent, PutIntent, RangeIntent
 from polysite.errors import BadRequest, LockLost, OutcomeUnknown, TooLarge, UnknownKey
 from polysite.site.context import SiteContext
 from polysite.site.critical import Critical
-from polysite.site.idempotency import Record, Requests, carried_by, digest_of, request_id_of
+from polysite.site.idempotency import (
+    Record,
+    Requests,
+    carried_by,
+    decode_stamp,
+    digest_of,
+    done_record,
+    encode,
+    request_id_of,
+)
 from polysite.site.keys import KeyTable
 from polysite.site.lock_verbs import LockVerbs
 from polysite.site.locks import Locks
@@ -49,7 +58,7 @@ from polysite.site.sessions import Sessions
 from polysite.site.tenures import Tenures
 from polysite.stores.contract import BATCH_WRITES_MAX, PAGE_ROWS_MAX, TableWrites
 from polysite.values.keys import LockKey, RowKey
-from polysite.values.rows import StoredRow
+from polysite.values.rows import StoredRow, Write
 from polysite.values.tables import RESERVED_KEYSPACE, TableSpec
 
 
@@ -337,14 +346,15 @@ class RowVerbs:
             record = await requests.find(idempotency_key, digest)
             if record is not None:
                 if record.answer is not None:
-                    return WriteAnswer(stamp=msgspec.msgpack.decode(record.answer, type=int))
-                return WriteAnswer(stamp=await requests.resolve(idempotency_key, record))
+                    return WriteAnswer(stamp=decode_stamp(record.answer))
+                return WriteAnswer(stamp=decode_stamp(await requests.resolve(idempotency_key, record)))
             writes, stamp = self._plain.stamped(intents)
-            done = Record(digest, msgspec.msgpack.encode(stamp), spec.keyspace, spec.name, carried_by(writes), stamp)
+            asked = Record(digest, None, spec.keyspace, spec.name, carried_by(writes), stamp, encode(stamp))
+            done = done_record(asked)
             if self._context.joint:
                 await self._store.joint(None, [TableWrites(spec, writes), requests.written(idempotency_key, done)])
                 return WriteAnswer(stamp=stamp, round_trips=self._store.costs.write_majority)
-            await requests.write(idempotency_key, msgspec.structs.replace(done, answer=None))
+            await requests.write(idempotency_key, asked)
             async with requests.pending(idempotency_key):
                 await self._store.write(spec, writes, "majority" if quorum else "local")
             await requests.write(idempotency_key, done)
@@ -361,7 +371,7 @@ class RowVerbs:
         if idempotency_key is not None:
             record = await self._requests.find(idempotency_key, digest)
             if record is not None and record.answer is not None:
-                return WriteAnswer(stamp=msgspec.msgpack.decode(record.answer, type=int))
+                return WriteAnswer(stamp=decode_stamp(record.answer))
         acquired = await self._locks.hold(
             spec, key, wait_s=self._context.settings.section_wait_ms / 1000, lease_ms=LEASE_MS_DEFAULT, owner=None
         )
@@ -406,7 +416,7 @@ class RowVerbs:
         if not 1 <= len(steps) <= SECTION_STEPS_MAX:
             raise BadRequest(f"a section has 1 to {SECTION_STEPS_MAX} steps")
         key = spec.lock_key(name.key)
-        parsed = [self._step(spec, key, name.key, step) for step in steps]
+        parsed = self._steps(spec, key, name.key, steps)
         done = await self._run_once(
             spec,
             key,
@@ -453,11 +463,17 @@ class RowVerbs:
             if not joint:
                 await requests.write(idempotency_key, Record(digest, None, spec.keyspace, spec.name))
 
-            def record_of(done: SectionDone) -> Record:
-                return Record(digest, msgspec.msgpack.encode(done), spec.keyspace, spec.name, (), done.stamp)
+            kept: list[Record] = []
 
-            def beside(done: SectionDone) -> TableWrites:
-                return requests.written(idempotency_key, record_of(done))
+            def record_of(done: SectionDone, writes: Sequence[Write] = ()) -> Record:
+                carried = carried_by(writes)
+                return Record(digest, None, spec.keyspace, spec.name, carried, done.stamp, msgspec.msgpack.encode(done))
+
+            def beside(done: SectionDone, writes: Sequence[Write] | None) -> TableWrites:
+                if writes is None:
+                    return requests.written(idempotency_key, done_record(record_of(done)))
+                kept.append(msgspec.structs.replace(record_of(done, writes), lock=encoded))
+                return requests.written(idempotency_key, kept[-1])
 
             request_id = request_id_of(idempotency_key, encoded)
             try:
@@ -477,16 +493,19 @@ class RowVerbs:
                 # Its entry came and went, and no record came with it: nothing was written.
                 done = await self._sections.run(spec, key, steps, beside=beside, **options)
             if not joint:
-                await requests.write(idempotency_key, record_of(done))
+                await requests.write(idempotency_key, done_record(record_of(done)))
+            elif kept:
+                requests.done_later(idempotency_key, kept[-1])
             return done
 
     async def _recorded(self, idempotency_key: str, digest: bytes) -> SectionDone | None:
         record = await self._requests.find(idempotency_key, digest)
         if record is None:
             return None
-        if record.answer is None:
-            raise OutcomeUnknown("the request was sent before, and what became of it is not known")
-        return msgspec.msgpack.decode(record.answer, type=SectionDone)
+        answer = record.answer
+        if answer is None:
+            answer = await self._requests.resolve(idempotency_key, record)
+        return msgspec.msgpack.decode(answer, type=SectionDone)
 
     # parts
 
@@ -506,10 +525,24 @@ class RowVerbs:
         planned = plan_range(spec, write.where)
         return RangeIntent(planned.partition, planned.slice)
 
-    def _step(self, spec: TableSpec, key: LockKey, default: dict[str, Any], step: Step) -> SectionStep:
-        row_key = spec.row_key(default if step.key is None else step.key)
-        if spec.lock_key_of(row_key) != key:
-            raise BadRequest("every step of a section is of a row that its lock key covers")
+    def _steps(
+        self, spec: TableSpec, key: LockKey, default: dict[str, Any], steps: Sequence[Step]
+    ) -> list[SectionStep]:
+        """The steps with their rows; those that name none are of the row `default`, which is worked out once."""
+        named: RowKey | None = None
+        parsed: list[SectionStep] = []
+        for step in steps:
+            row_key = named if step.key is None else None
+            if row_key is None:
+                row_key = spec.row_key(default if step.key is None else step.key)
+                if spec.lock_key_of(row_key) != key:
+                    raise BadRequest("every step of a section is of a row that its lock key covers")
+                if step.key is None:
+                    named = row_key
+            parsed.append(self._step(spec, row_key, step))
+        return parsed
+
+    def _step(self, spec: TableSpec, row_key: RowKey, step: Step) -> SectionStep:
         if isinstance(step, RowGet):
             return GetStep(row_key)
         if isinstance(step, RowPut):

@@ -33,7 +33,7 @@ from polysite.site.rows import row_of
 from polysite.site.sessions import LiveSession, Sessions
 from polysite.stores.contract import CellChange, TableWrites
 from polysite.values.keys import LockKey, RowKey
-from polysite.values.rows import StoredRow
+from polysite.values.rows import StoredRow, Write
 from polysite.values.tables import TableSpec
 
 JOINT_ROUNDS_MAX = 16
@@ -58,8 +58,9 @@ class RepeatedRequest(Exception):
         self.ticket = ticket
 
 
-Beside = Callable[[SectionDone], TableWrites]
-"""Makes the write that goes into the same commit as the section's effect: the idempotency record."""
+Beside = Callable[[SectionDone, Sequence[Write] | None], TableWrites]
+"""Makes the write that goes into the same commit as the section's effect: the idempotency record. The second argument is
+None where the whole section is one step; else the writes it goes with, which prove nothing before the section is done."""
 
 
 class Sections:
@@ -100,7 +101,7 @@ class Sections:
             finally:
                 self._keys.drop(state)
             if done is not None:
-                return done._replace(round_trips=trips)
+                return SectionDone(done.results, done.ticket, done.stamp, done.validated, trips)
         done = await self._general(
             spec,
             key,
@@ -146,7 +147,7 @@ class Sections:
                         continue
                     raise _mismatch(spec, plan)
                 done = SectionDone(plan.results, plan.ticket, plan.stamp, True, 0.0)
-                if await self._send_joint(state, spec, plan, None if beside is None else beside(done)):
+                if await self._send_joint(state, spec, plan, None if beside is None else beside(done, None)):
                     return done
             return None
         finally:
@@ -313,7 +314,9 @@ class Sections:
                     stamp, cost = await self._critical.batch(
                         live,
                         intents,
-                        lambda planned: beside(SectionDone(results, live.reference.ticket, planned.stamp, False, 0.0)),
+                        lambda planned: beside(
+                            SectionDone(results, live.reference.ticket, planned.stamp, False, 0.0), planned.writes
+                        ),
                     )
                 else:
                     stamp, cost = await self._critical.batch(live, intents)

@@ -16,7 +16,7 @@ from polysite.errors import CompareFailed, LockLost, SiteUnreachable
 from polysite.site import peers
 from polysite.site.context import SiteContext
 from polysite.site.critical import Critical
-from polysite.site.idempotency import Record, Requests, carried_by, digest_of
+from polysite.site.idempotency import Record, Requests, carried_by, decode_stamp, digest_of, done_record, encode
 from polysite.site.keys import KeyTable
 from polysite.site.locks import Locks
 from polysite.site.peers import (
@@ -36,7 +36,7 @@ from polysite.site.peers import (
 )
 from polysite.site.processes import ProcessSlots, Registry
 from polysite.site.sessions import LiveSession, Sessions
-from polysite.stores.contract import StoredPage
+from polysite.stores.contract import StoredPage, TableWrites
 from polysite.values.keys import Reference, RowKey, parse_reference
 from polysite.values.rows import Slice, StoredRow
 
@@ -84,7 +84,7 @@ class Tenures:
         async def here(live: LiveSession) -> RowFound:
             return RowFound(*await self._critical.get(live, key))
 
-        return await self._serve(reference, here, GetCall(str(reference), key), RowFound)
+        return await self._serve(reference, here, lambda: GetCall(str(reference), key), RowFound)
 
     async def write(self, reference: Reference, intents: list[Intent], idempotency_key: str | None) -> Written:
         """Carry out one batch of a partition under the reference; with an idempotency key at most once."""
@@ -98,8 +98,11 @@ class Tenures:
             # A retry may come after the lock is gone, or to another process: the record answers it all the same.
             record = await self._requests.find(idempotency_key, _digest(reference, intents))
             if record is not None and record.answer is not None:
-                return Written(msgspec.msgpack.decode(record.answer, type=int), self._context.store.costs.read_majority)
-        call = WriteCall(str(reference), peers.to_wire(intents), idempotency_key)
+                return Written(decode_stamp(record.answer), self._context.store.costs.read_majority)
+
+        def call() -> Call:
+            return WriteCall(str(reference), peers.to_wire(intents), idempotency_key)
+
         return await self._serve(reference, here, call, Written)
 
     async def select(
@@ -113,7 +116,9 @@ class Tenures:
             page, trips = await self._critical.select(live, partition, slice_, limit=limit, cursor=cursor)
             return PageFound(page.rows, page.cursor, page.part_stamp, trips)
 
-        call = SelectCall(str(reference), partition, slice_, limit, cursor)
+        def call() -> Call:
+            return SelectCall(str(reference), partition, slice_, limit, cursor)
+
         return await self._serve(reference, here, call, PageFound)
 
     async def wait(self, reference: Reference, wait_ms: int) -> Status:
@@ -121,7 +126,7 @@ class Tenures:
             await self._locks.waiting.until_held(live, wait_ms / 1000)
             return status_of(live)
 
-        return await self._serve(reference, here, WaitCall(str(reference), wait_ms), Status, waits_ms=wait_ms)
+        return await self._serve(reference, here, lambda: WaitCall(str(reference), wait_ms), Status, waits_ms=wait_ms)
 
     async def renew(self, reference: Reference) -> Status:
         async def here(live: LiveSession) -> Status:
@@ -131,13 +136,15 @@ class Tenures:
                 trips = (await self._sessions.renew_now(live)).round_trips
             return status_of(live, trips)
 
-        return await self._serve(reference, here, RenewCall(str(reference)), Status)
+        return await self._serve(reference, here, lambda: RenewCall(str(reference)), Status)
 
     async def promote(self, reference: Reference, wait_ms: int) -> Status:
         async def here(live: LiveSession) -> Status:
             return status_of(live, await self._locks.promote(live, wait_ms / 1000))
 
-        return await self._serve(reference, here, PromoteCall(str(reference), wait_ms), Status, waits_ms=wait_ms)
+        return await self._serve(
+            reference, here, lambda: PromoteCall(str(reference), wait_ms), Status, waits_ms=wait_ms
+        )
 
     async def release(self, reference: Reference, *, validate: bool) -> Released:
         async def here(live: LiveSession) -> Released:
@@ -146,7 +153,7 @@ class Tenures:
             self._sessions.release_later(live)
             return Released(False, 0.0)
 
-        return await self._serve(reference, here, ReleaseCall(str(reference), validate), Released)
+        return await self._serve(reference, here, lambda: ReleaseCall(str(reference), validate), Released)
 
     async def answer_call(self, call: Call) -> Any:
         """Answer a forwarded call, here or not at all."""
@@ -178,10 +185,11 @@ class Tenures:
         self,
         reference: Reference,
         here: Callable[[LiveSession], Awaitable[T]],
-        call: Call,
+        call: Callable[[], Call],
         answer_type: type[T],
         waits_ms: int = 0,
     ) -> T:
+        """Have a call served where its session lives. `call` makes the message, which is only needed elsewhere."""
         found = await self._locks.locate(reference)
         if isinstance(found, LiveSession):
             return await self._serve_here(found, here)
@@ -194,7 +202,7 @@ class Tenures:
             if self.channel is not None and address is not None:
                 try:
                     body = await self.channel.send(
-                        address, "forward", peers.encode(call), answer_s=ANSWER_S + waits_ms / 1000
+                        address, "forward", peers.encode(call()), answer_s=ANSWER_S + waits_ms / 1000
                     )
                     return msgspec.msgpack.decode(body, type=answer_type)
                 except SiteUnreachable:
@@ -266,30 +274,35 @@ class Tenures:
             record = await requests.find(key, digest)
             if record is not None:
                 if record.answer is not None:
-                    return Written(msgspec.msgpack.decode(record.answer, type=int), 0.0)
-                return Written(await requests.resolve(key, record), self._context.store.costs.read_majority)
+                    return Written(decode_stamp(record.answer), 0.0)
+                return Written(
+                    decode_stamp(await requests.resolve(key, record)), self._context.store.costs.read_majority
+                )
             table = live.core.table
 
-            def record_of(writes: Any, stamp: int, *, done: bool) -> Record:
-                answer = msgspec.msgpack.encode(stamp) if done else None
-                return Record(digest, answer, table.keyspace, table.name, carried_by(writes), stamp)
+            def record_of(writes: Any, stamp: int) -> Record:
+                return Record(digest, None, table.keyspace, table.name, carried_by(writes), stamp, encode(stamp))
 
-            if self._context.joint:
-                stamp, trips = await self._critical.batch(
-                    live,
-                    intents,
-                    lambda planned: requests.written(key, record_of(planned.writes, planned.stamp, done=True)),
-                )
-                return Written(stamp, trips)
             kept: list[Record] = []
+            if self._context.joint:
+
+                def beside(planned: Any) -> TableWrites:
+                    kept.append(
+                        msgspec.structs.replace(record_of(planned.writes, planned.stamp), lock=live.state.encoded)
+                    )
+                    return requests.written(key, kept[-1])
+
+                stamp, trips = await self._critical.batch(live, intents, beside)
+                requests.done_later(key, kept[-1])
+                return Written(stamp, trips)
 
             async def before(planned: Any) -> None:
-                kept.append(record_of(planned.writes, planned.stamp, done=False))
+                kept.append(record_of(planned.writes, planned.stamp))
                 await requests.write(key, kept[0])
 
             async with requests.pending(key):
                 stamp, trips = await self._critical.batch(live, intents, before=before)
-            await requests.write(key, msgspec.structs.replace(kept[0], answer=msgspec.msgpack.encode(stamp)))
+            await requests.write(key, done_record(kept[0]))
             return Written(stamp, trips + 2 * self._context.store.costs.write_majority)
 
 
