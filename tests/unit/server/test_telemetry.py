@@ -7,6 +7,7 @@ import logging
 from prometheus_client.parser import text_string_to_metric_families
 
 from polysite.clock import SystemClock
+from polysite.server.app import StreamCut
 from polysite.server.logs import describe, forward_libraries, make_logger
 from polysite.server.metrics import Metrics
 from polysite.server.settings import TelemetrySettings
@@ -82,6 +83,7 @@ def test_what_libraries_log_is_forwarded_without_its_arguments() -> None:
     stream = io.StringIO()
     undo = forward_libraries(make_logger(TelemetrySettings(), SystemClock(), stream))
     logging.getLogger("uvicorn.error").warning("odd request from %s", "hidden")
+    logging.getLogger("uvicorn.error").error("failed", exc_info=StreamCut())  # told already, with its reason
     undo()
     logging.getLogger("uvicorn.error").warning("later")
     (line,) = stream.getvalue().splitlines()

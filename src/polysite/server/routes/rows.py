@@ -126,8 +126,6 @@ def _level_and_reference(
     if reference is None:
         if level == "critical":
             raise BadRequest("the level critical needs a lock reference in the header Polysite-Lock")
-    elif level != "critical":
-        raise BadRequest("a lock reference goes with the level critical")
     else:
         service.tenures.used(reference)
     return level, reference
