@@ -39,3 +39,22 @@ async def test_a_late_put_is_not_done_because_its_record_is_there(seed: int) -> 
             again = error
         assert isinstance(again, PolysiteError), "a put that nobody can read was answered done"
         assert (await two.coordinator.get(row, level="quorum")).row == {"id": "a", "count": 2, "note": None}
+
+
+@seeded(seeds=5)
+async def test_a_record_counts_while_the_fence_lies_below(seed: int) -> None:
+    """Goal: a put that was stored in time counts as done for a retry, even if others have written since and the process died
+    before its record said so. Method: kill right after the commit; end the tenure clean from another process; write; retry."""
+    async with world_of(seed, "one", "two") as world:
+        one, two = world.processes
+        row = world.row("a")
+        lock = await one.coordinator.acquire([row], lease_ms=60_000)
+        options: dict[str, Any] = {"level": "critical", "reference": lock.reference, "idempotency_key": "p"}
+        first = await one.coordinator.put(row, {"count": 1}, **options)
+        await one.kill()
+        again = await two.coordinator.put(row, {"count": 1}, **options)
+        assert again.stamp == first.stamp
+        await two.coordinator.put(row, {"count": 2}, level="critical", reference=lock.reference)
+        assert (await two.coordinator.put(row, {"count": 1}, **options)).stamp == first.stamp
+        await two.coordinator.release(lock.reference)
+        assert (await two.coordinator.get(row, level="quorum")).row == {"id": "a", "count": 2, "note": None}
