@@ -1,6 +1,6 @@
 """Run every bench, each in a process of its own, print the table, end non-zero if a bound is missed.
 
-    python -m benchmarks [--long] [--only NAME]
+python -m benchmarks [--long] [--only NAME]
 """
 
 import argparse

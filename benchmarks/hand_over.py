@@ -85,12 +85,12 @@ async def waiting_crowd(session: aiohttp.ClientSession, servers: Servers) -> lis
 
 async def measure() -> list[Figure]:
     with tempfile.TemporaryDirectory() as folder:
-        async with Servers(Path(folder)) as servers:
-            async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
-                await prepare(session, servers)
-                times = await hand_overs(session, servers.url)
-                figures = [Figure("hand-over to a waiting client, median", statistics.median(times), "ms", at_most=3)]
-                return figures + await waiting_crowd(session, servers)
+        connector = aiohttp.TCPConnector(limit=0)
+        async with Servers(Path(folder)) as servers, aiohttp.ClientSession(connector=connector) as session:
+            await prepare(session, servers)
+            times = await hand_overs(session, servers.url)
+            figures = [Figure("hand-over to a waiting client, median", statistics.median(times), "ms", at_most=3)]
+            return figures + await waiting_crowd(session, servers)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Self
 
 import aiohttp
 
@@ -32,11 +33,11 @@ class Servers:
         self.url = ""
         self.processes: list[asyncio.subprocess.Process] = []
 
-    async def __aenter__(self) -> "Servers":
+    async def __aenter__(self) -> Self:
         base_port, port = free_port(), free_port()
         self.base_url, self.url = f"http://127.0.0.1:{base_port}", f"http://127.0.0.1:{port}"
         await self.start("-m", "benchmarks.base_app", str(base_port))
-        await self.start("-m", "polysite", "serve", "--port", str(port), "--data", str(self.folder / "site"))
+        await self.start("-m", "polysite.cli", "serve", "--port", str(port), "--data", str(self.folder / "site"))
         async with aiohttp.ClientSession() as session:
             await until_served(session, f"{self.base_url}/empty")
             await until_served(session, f"{self.url}/v3/health/ready")
@@ -127,9 +128,7 @@ def jobs(servers: Servers) -> dict[str, tuple[Job, float]]:
         reference = lock["reference"]  # type: ignore[index]
         row = f"{locked}/k{number % KEYS}"
         await ask(session, "GET", f"{row}?level=critical", **{"Polysite-Lock": reference})
-        await ask(
-            session, "PUT", f"{row}?level=critical", {"columns": {"value": TEXT}}, **{"Polysite-Lock": reference}
-        )
+        await ask(session, "PUT", f"{row}?level=critical", {"columns": {"value": TEXT}}, **{"Polysite-Lock": reference})
         await ask(session, "DELETE", f"{servers.url}/v3/locks/{reference}?wait=0")
 
     return {
@@ -156,7 +155,7 @@ async def measure() -> list[Figure]:
             async with aiohttp.ClientSession(connector=connector) as session:
                 await prepare(session, servers)
 
-                async def base(session: aiohttp.ClientSession, number: int) -> None:
+                async def base(session: aiohttp.ClientSession, _number: int) -> None:
                     await ask(session, "PUT", f"{servers.base_url}/empty", {"columns": {"value": TEXT}})
 
                 figures = [Figure("server, memory at start", at_start, "MiB", at_most=80)]
@@ -170,7 +169,9 @@ async def measure() -> list[Figure]:
                     all_bases += bases
                     detail = f"{spread(values)} per second"
                     figures.append(Figure(name, ratios(values, bases), "of A", at_least=at_least, detail=detail))
-                figures.insert(1, Figure("base A", statistics.median(all_bases), "per second", detail=spread(all_bases)))
+                figures.insert(
+                    1, Figure("base A", statistics.median(all_bases), "per second", detail=spread(all_bases))
+                )
                 return figures
 
 

@@ -5,7 +5,6 @@ import asyncio
 import contextlib
 import os
 import random
-import sys
 import time
 from pathlib import Path
 
@@ -176,4 +175,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
