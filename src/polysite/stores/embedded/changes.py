@@ -28,7 +28,7 @@ from polysite.engines.sqlite.records import (
 )
 from polysite.errors import BadRequest, TooLarge, UnknownKey
 from polysite.stores.contract import BATCH_WRITES_MAX, VALUE_BYTES_MAX
-from polysite.stores.embedded.layout import Interval, PhysicalIndex, PhysicalTable
+from polysite.stores.embedded.layout import Interval, PhysicalIndex, PhysicalTable, Place
 from polysite.values.keys import split_parts
 from polysite.values.rows import DeleteRange, DeleteRow, Put, SetPartStamp, Write, partition_of
 
@@ -45,9 +45,7 @@ class RowChange:
 
     __slots__ = ("clustering", "held", "outlives", "partition", "position", "record", "stamp")
 
-    def __init__(
-        self, place: tuple[bytes, bytes, bytes | None], record: Record, stamp: int, outlives: int | None
-    ) -> None:
+    def __init__(self, place: Place, record: Record, stamp: int, outlives: int | None) -> None:
         self.partition, self.position, self.clustering = place
         self.record = record
         self.stamp = stamp
@@ -232,7 +230,7 @@ def merge_row(
 def put_record(
     connection: Connection,
     table: PhysicalTable,
-    place: tuple[bytes, bytes, bytes | None],
+    place: Place,
     old: Record,
     new: Record,
 ) -> None:

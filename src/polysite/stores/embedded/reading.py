@@ -12,7 +12,7 @@ from polysite.engines.sqlite.records import decode, live, row_stamp_of
 from polysite.errors import BadRequest
 from polysite.stores.contract import PAGE_ROWS_MAX, StoredPage
 from polysite.stores.embedded.changes import index_value
-from polysite.stores.embedded.layout import Interval, PhysicalIndex, PhysicalTable
+from polysite.stores.embedded.layout import Interval, PhysicalIndex, PhysicalTable, Place
 from polysite.values.keys import RowKey, split_parts
 from polysite.values.rows import Cell, StoredRow
 
@@ -23,7 +23,7 @@ _CURSOR_FORMAT = b"\x01"
 _DIGEST_BYTES = 12
 _NOT_A_CURSOR = "not a cursor of this selection: pass on what the last page answered, unchanged"
 
-_Place = tuple[bytes, bytes]
+_Spot = tuple[bytes, bytes]
 _encode = msgspec.msgpack.Encoder().encode
 _decode_place = msgspec.msgpack.Decoder(tuple[bytes, bytes]).decode
 
@@ -57,11 +57,15 @@ def _life_ms(when: int, now_us: int) -> int | None:
 
 def read_row(connection: Connection, table: PhysicalTable, key: RowKey, now_us: int) -> StoredRow:
     """One row, in one statement and so in one snapshot."""
-    partition, position, _ = table.place(key)
+    return read_placed(connection, table, key, table.place(key), now_us)
+
+
+def read_placed(connection: Connection, table: PhysicalTable, key: RowKey, place: Place, now_us: int) -> StoredRow:
+    """One row whose place is known."""
     if not table.is_clustered:
-        found = connection.first(table.read, (partition, position))
+        found = connection.first(table.read, place[:2])
         return stored_row(table, key, None if found is None else found[0], 0, now_us)
-    found = connection.first(table.read_clustered, (partition, position))
+    found = connection.first(table.read_clustered, place[:2])
     assert found is not None
     return stored_row(table, key, found[0], found[1] or 0, now_us)
 
@@ -176,13 +180,13 @@ class TablePage(msgspec.Struct, frozen=True):
         return _encode(("table", self.table.number, self.index and self.index.made, self.value))
 
 
-_Found = tuple[_Place, StoredRow | None, int]
+_Found = tuple[_Spot, StoredRow | None, int]
 
 
-def _fill(found: Iterator[_Found], limit: int, examined_max: int | None) -> tuple[list[StoredRow], _Place | None]:
+def _fill(found: Iterator[_Found], limit: int, examined_max: int | None) -> tuple[list[StoredRow], _Spot | None]:
     """Up to `limit` shown rows, and the place of the last of them if another shown row follows."""
     rows: list[StoredRow] = []
-    last: _Place | None = None
+    last: _Spot | None = None
     size = examined = 0
     for place, row, length in found:
         examined += 1
@@ -198,13 +202,13 @@ def _fill(found: Iterator[_Found], limit: int, examined_max: int | None) -> tupl
     return rows, None
 
 
-def _seal(selection: bytes, place: _Place) -> bytes:
+def _seal(selection: bytes, place: _Spot) -> bytes:
     """A cursor: bound to its selection, and told from anything else by a digest. It hides nothing."""
     body = _encode(place)
     return _CURSOR_FORMAT + _digest(selection, body) + body
 
 
-def _open(selection: bytes, cursor: bytes) -> _Place:
+def _open(selection: bytes, cursor: bytes) -> _Spot:
     """The place a cursor stands at; BadRequest if it is none, or one of another selection."""
     digest, body = cursor[1 : 1 + _DIGEST_BYTES], cursor[1 + _DIGEST_BYTES :]
     if cursor[:1] != _CURSOR_FORMAT or digest != _digest(selection, body):

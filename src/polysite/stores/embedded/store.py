@@ -26,7 +26,14 @@ from polysite.stores.embedded import schema as ddl
 from polysite.stores.embedded.changes import Change, index_value, indexed_value, prepare
 from polysite.stores.embedded.collecting import START, Collected, Place, collect_step
 from polysite.stores.embedded.layout import PhysicalTable
-from polysite.stores.embedded.reading import PartitionPage, TablePage, TooManyExamined, check_limit, read_row
+from polysite.stores.embedded.reading import (
+    PartitionPage,
+    TablePage,
+    TooManyExamined,
+    check_limit,
+    read_placed,
+    read_row,
+)
 from polysite.stores.embedded.schema import Schema, SchemaView, WriterSchema
 from polysite.values.keys import RowKey
 from polysite.values.rows import WHOLE_PARTITION, Slice, StoredRow, Write, partition_of
@@ -213,13 +220,13 @@ class EmbeddedStore(Store):
     ) -> tuple[Joint, list[StoredRow]]:
         now_us = self._clock.wall_us()
         planned = [(item.table, prepare(self._resolve(item.table), item.writes, now_us)) for item in writes]
-        for spec, key in reads:
-            self._resolve(spec).place(key)
+        placed = [(spec, key, self._resolve(spec).place(key)) for spec, key in reads]
 
         def job(connection: Connection) -> tuple[Joint, list[StoredRow]]:
+            resolve = WriterSchema.of(connection).current(connection).resolve
             for spec, _ in planned:
-                _current(connection, spec)  # refused before anything changed, if one of them is gone
-            rows = [read_row(connection, _current(connection, spec), key, now_us) for spec, key in reads]
+                resolve(spec)  # refused before anything changed, if one of them is gone
+            rows = [read_placed(connection, resolve(spec), key, place, now_us) for spec, key, place in placed]
             answer = Joint(True, 0, b"")
             if change is not None:
                 answer = Joint(*change_cell(connection, change.key, change.expected_version, change.content))
