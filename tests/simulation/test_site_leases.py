@@ -230,3 +230,28 @@ async def test_close_releases(seed: int) -> None:
         granted = await waiting
         assert granted.held
         await two.coordinator.release(granted.reference)
+
+
+@seeded(seeds=10)
+async def test_shared_readers_of_two_processes(seed: int) -> None:
+    """Goal: a reader that may not settle a row itself has the first of its run do it, in another process too, also where there
+    is no row (I12). Method: preempt a writer, so that the fence stands above every row; read in the second process only."""
+    async with world_of(seed, "one", "two") as world:
+        one, two = world.processes
+        for key, written in (("a", True), ("b", False)):
+            row = world.row(key)
+            writer = await one.coordinator.acquire([row])
+            if written:
+                await one.coordinator.put(row, {"count": 1}, level="critical", reference=writer.reference)
+            await one.coordinator.preempt(row)
+            first = await one.coordinator.acquire([row], kind="shared", lease_ms=60_000)
+            second = await two.coordinator.acquire([row], kind="shared", lease_ms=60_000)
+            assert first.held
+            assert second.held
+            seen = (await two.coordinator.get(row, level="critical", reference=second.reference)).row
+            assert seen == ({"id": "a", "count": 1, "note": None} if written else None)
+            assert (await one.coordinator.get(row, level="critical", reference=first.reference)).row == seen
+            await one.coordinator.release(first.reference)
+            assert (await two.coordinator.get(row, level="critical", reference=second.reference)).row == seen
+            await two.coordinator.release(second.reference)
+        assert any(kind == "settle" for _, kind in world.channel.sent)

@@ -127,7 +127,8 @@ class Combiner:
     async def _drive(self, state: KeyState) -> None:
         try:
             while state.pending:
-                await state.enter()
+                if not state.enter_now():
+                    await state.enter()
                 try:
                     await self._change(state, state.pending[:WISHES_MAX])
                 finally:

@@ -42,7 +42,7 @@ from polysite.site.janitor import Janitor
 from polysite.site.keys import KeyState, KeyTable
 from polysite.site.lock_verbs import LockVerbs
 from polysite.site.locks import Locks
-from polysite.site.peers import Hello, PeerChannel, Push, WishMessage
+from polysite.site.peers import Hello, PeerChannel, Push, SettleMessage, WishMessage
 from polysite.site.plain import PlainWrites
 from polysite.site.processes import PROCESSES, LoneSlots, ProcessSlot, ProcessSlots, Registry
 from polysite.site.row_verbs import RowVerbs
@@ -211,6 +211,9 @@ class SiteCoordinator:
                 state = self._keys.find(push.key)
                 if state is not None:
                     self._sessions.combiner.take(state, push.version, push.content)
+                return b""
+            if kind == "settle":
+                await self._tenures.settle(msgspec.msgpack.decode(body, type=SettleMessage))
                 return b""
             if kind == "wish":
                 message = msgspec.msgpack.decode(body, type=WishMessage)

@@ -29,6 +29,7 @@ from polysite.core.plans import (
 from polysite.core.wishes import Refusal
 from polysite.errors import LockLost, OutcomeUnknown, PolysiteError, Unavailable
 from polysite.site.context import SiteContext
+from polysite.site.keys import KeyState
 from polysite.site.sessions import LiveSession, Sessions
 from polysite.stores.contract import StoredPage, TableWrites
 from polysite.values.keys import RowKey
@@ -178,13 +179,12 @@ class Critical:
         trips += await self._send(live, plan, None if beside is None else beside(plan))
         if live.core.wants_extend:
             self._sessions.combiner.submit(live.state, live.core.extend())
-        trips += await self._assure_done(live, plan.stamp)
+        if not live.core.may_answer_done(self._clock.monotonic_s()):
+            trips += await self._assure_done(live, plan.stamp)
         return plan.stamp, trips
 
     async def _assure_done(self, live: LiveSession, stamp: int) -> float:
         """A stored write is done inside the lease; later the entry is renewed first, which proves it was still there (I15)."""
-        if live.core.may_answer_done(self._clock.monotonic_s()):
-            return 0.0
         try:
             return (await self._sessions.renew_now(live)).round_trips
         except PolysiteError as error:
@@ -362,15 +362,22 @@ class Critical:
         return trips
 
     async def _ask_first_here(self, live: LiveSession, what: RowKey | Partition) -> float:
-        """The first of the run, if this process serves it, reads the row or partition, which settles it."""
+        """Have the first of the run, if this process serves it, settle a row or partition; then look at the cell again."""
         head = live.state.cell.queue[0] if live.state.cell.queue else None
-        first = live.state.sessions.get(head.ticket) if head is not None else None
-        if first is not None and first is not live and first.holds:
-            try:
-                if isinstance(what, RowKey):
-                    return (await self.get(first, what, settle=True))[1]
-                return (await self.select(first, what, WHOLE_PARTITION, limit=1, cursor=None))[1]
-            except LockLost:
-                pass
-        await self._clock.sleep_s(ASK_FIRST_PAUSE_S)
+        if head is None or not await self.settle_as_first(live.state, head.ticket, what):
+            await self._clock.sleep_s(ASK_FIRST_PAUSE_S)
         return await self._sessions.combiner.look(live.state)
+
+    async def settle_as_first(self, state: KeyState, ticket: int, what: RowKey | Partition) -> bool:
+        """As the session with this ticket: read the row or partition, which settles it. False: it does not hold here."""
+        first = state.sessions.get(ticket)
+        if first is None or not first.holds or first.core.standing == "shared":
+            return False
+        try:
+            if isinstance(what, RowKey):
+                await self.get(first, what, settle=True)
+            else:
+                await self.select(first, what, WHOLE_PARTITION, limit=1, cursor=None)
+        except LockLost:
+            return False
+        return True

@@ -70,13 +70,19 @@ class KeyState:
         self.observation: Observation | None = None
         self.watch_until_s = 0.0
 
+    def enter_now(self) -> bool:
+        """Enter if no other change of this key is under way in this process; False: `enter` waits for that."""
+        if self.busy:
+            return False
+        self.busy = True
+        return True
+
     async def enter(self, timers: Timers | None = None, wait_s: float = 0.0) -> bool:
         """Wait until no other change of this key is under way in this process. False: not within `wait_s` (only with `timers`).
 
         Overloaded: more wait here than a queue may hold.
         """
-        if not self.busy:
-            self.busy = True
+        if self.enter_now():
             return True
         if timers is None:
             return await self._turn()

@@ -84,7 +84,9 @@ class LockVerbs:
             raise BadRequest(f"owner is at most {OWNER_BYTES_MAX} bytes")
         wanted = [await self._wanted(name, read=read) for name in keys]
         if idempotency_key is None:
-            return await self._acquire(wanted, kind, lease_ms, wait_ms, owner, None)
+            if len(wanted) == 1:
+                return await self._acquire_one(wanted[0], kind, lease_ms, wait_ms, owner, None)
+            return await self._acquire_set(wanted, kind, lease_ms, wait_ms, owner, None)
         # The entry's request id makes the effect happen once; the record tells a retry from another request.
         digest = digest_of("acquire", [item.encoded for item in wanted], kind, lease_ms, owner, read)
         async with self._requests.alone(idempotency_key):

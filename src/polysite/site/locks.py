@@ -149,22 +149,29 @@ class Locks:
 
     # references
 
+    def find(self, reference: Reference) -> LiveSession | None:
+        """The session of a reference if it lives in this process; LockLost if it has ended, Forbidden if the secret is
+        wrong. The call is a sign of life."""
+        state = self._keys.find(reference.key.encode())
+        live = state.sessions.get(reference.ticket) if state is not None else None
+        if live is None:
+            return None
+        if not hmac.compare_digest(live.reference.secret, reference.secret):
+            raise Forbidden("this is no reference of that lock")
+        if live.ended:
+            raise live.lost_error()
+        live.life.sign(self._context.clock.monotonic_s())
+        return live
+
     async def locate(self, reference: Reference) -> LiveSession | Elsewhere:
         """Where the session of a reference lives. LockLost if its entry is gone, Forbidden if the secret is wrong.
 
         For `Elsewhere` the caller drops the key's state when it is done.
         """
-        encoded = reference.key.encode()
-        state = self._keys.find(encoded)
-        live = state.sessions.get(reference.ticket) if state is not None else None
+        live = self.find(reference)
         if live is not None:
-            if not hmac.compare_digest(live.reference.secret, reference.secret):
-                raise Forbidden("this is no reference of that lock")
-            if live.ended:
-                raise live.lost_error()
-            live.life.sign(self._context.clock.monotonic_s())
             return live
-        state = self._keys.take(reference.key, encoded)
+        state = self._keys.take(reference.key, reference.key.encode())
         try:
             await self._combiner.look(state)
             entry = lock_cell.entry_by_ticket(state.cell, reference.ticket)

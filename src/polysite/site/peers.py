@@ -92,6 +92,15 @@ class Push(msgspec.Struct, frozen=True):
     content: bytes
 
 
+class SettleMessage(msgspec.Struct, frozen=True):
+    """Asks the first of a shared run to read, and thereby settle, a row or (`row` None) a partition (I12, I13)."""
+
+    lock: bytes
+    ticket: int
+    row: RowKey | None = None
+    partition: tuple[bytes, ...] = ()
+
+
 class WishMessage(msgspec.Struct, frozen=True):
     """A wish for the steward of a key."""
 

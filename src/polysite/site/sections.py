@@ -127,7 +127,7 @@ class Sections:
         wait_s: float,
     ) -> SectionDone | None:
         """The section as one atomic step; None: take the general road. Those of one process go one after the other."""
-        if not await state.enter(self._context.timers, wait_s):
+        if not state.enter_now() and not await state.enter(self._context.timers, wait_s):
             raise AcquireTimeout
         try:
             if state.version == UNSEEN:

@@ -3,6 +3,7 @@
 A session whose process is known to be dead, or was seen not to beat for its lease, is taken over with one change.
 """
 
+import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
@@ -12,7 +13,7 @@ from polysite.core import lock_cell
 from polysite.core.lock_cell import Entry
 from polysite.core.plans import Intent
 from polysite.core.wishes import Ground
-from polysite.errors import CompareFailed, LockLost, SiteUnreachable
+from polysite.errors import CompareFailed, LockLost, OutcomeUnknown, SiteUnreachable
 from polysite.site import peers
 from polysite.site.context import SiteContext
 from polysite.site.critical import Critical
@@ -29,6 +30,7 @@ from polysite.site.peers import (
     Released,
     RenewCall,
     SelectCall,
+    SettleMessage,
     Status,
     WaitCall,
     WriteCall,
@@ -77,10 +79,22 @@ class Tenures:
         self.registry: Registry | None = None
         self.slots: ProcessSlots | None = None
         locks.is_dead = self.is_dead
+        self._ask_first_here = critical.ask_first
+        critical.ask_first = self._ask_first
 
     # the verbs
 
+    # Calls on a session of this process, nearly all of them, are carried out straight away; `_serve` finds the others.
+
     async def get(self, reference: Reference, key: RowKey) -> RowFound:
+        own = self._locks.find(reference)
+        if own is not None:
+            own.open_calls += 1
+            try:
+                return RowFound(*await self._critical.get(own, key))
+            finally:
+                own.open_calls -= 1
+
         async def here(live: LiveSession) -> RowFound:
             return RowFound(*await self._critical.get(live, key))
 
@@ -88,6 +102,13 @@ class Tenures:
 
     async def write(self, reference: Reference, intents: list[Intent], idempotency_key: str | None) -> Written:
         """Carry out one batch of a partition under the reference; with an idempotency key at most once."""
+        own = None if idempotency_key is not None else self._locks.find(reference)
+        if own is not None:
+            own.open_calls += 1
+            try:
+                return Written(*await self._critical.batch(own, intents))
+            finally:
+                own.open_calls -= 1
 
         async def here(live: LiveSession) -> Written:
             if idempotency_key is None:
@@ -147,6 +168,11 @@ class Tenures:
         )
 
     async def release(self, reference: Reference, *, validate: bool) -> Released:
+        own = None if validate else self._locks.find(reference)
+        if own is not None:
+            self._sessions.release_later(own)
+            return Released(False, 0.0)
+
         async def here(live: LiveSession) -> Released:
             if validate:
                 return Released(True, (await self._sessions.release(live)).round_trips)
@@ -239,6 +265,25 @@ class Tenures:
             if lock_cell.entry_by_ticket(state.cell, reference.ticket) is None:
                 raise LockLost(fencing_token=reference.ticket) from None
             raise SiteUnreachable("another process serves this lock by now; ask again") from None
+
+    async def _ask_first(self, live: LiveSession, what: RowKey | tuple[bytes, ...]) -> float:
+        """Have the first of a shared run settle a row or partition, wherever it lives."""
+        queue = live.state.cell.queue
+        if queue and self.channel is not None and queue[0].ticket not in live.state.sessions:
+            address = await self._address(queue[0])
+            if address is not None:
+                row, partition = (what, ()) if isinstance(what, RowKey) else (None, what)
+                message = SettleMessage(live.state.encoded, queue[0].ticket, row, partition)
+                with contextlib.suppress(SiteUnreachable, OutcomeUnknown):
+                    await self.channel.send(address, "settle", peers.encode(message), answer_s=ANSWER_S)
+        return await self._ask_first_here(live, what)
+
+    async def settle(self, message: SettleMessage) -> None:
+        """Settle what a reader in another process asks for, if the first of the run is here."""
+        state = self._keys.find(message.lock)
+        if state is not None:
+            what = message.partition if message.row is None else message.row
+            await self._critical.settle_as_first(state, message.ticket, what)
 
     async def is_dead(self, entry: Entry) -> bool:
         """Whether the incarnation that an entry names cannot be running any more. A refused connection proves nothing."""

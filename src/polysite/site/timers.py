@@ -13,15 +13,11 @@ _log = logging.getLogger(__name__)
 class Timer:
     """Something that is to be called once; `cancel` if it is not to be."""
 
-    __slots__ = ("callback", "due_s", "serial")
+    __slots__ = ("callback", "due_s")
 
-    def __init__(self, due_s: float, serial: int, callback: Callable[[], None]) -> None:
+    def __init__(self, due_s: float, callback: Callable[[], None]) -> None:
         self.due_s = due_s
-        self.serial = serial
         self.callback: Callable[[], None] | None = callback
-
-    def __lt__(self, other: "Timer") -> bool:
-        return (self.due_s, self.serial) < (other.due_s, other.serial)
 
     def cancel(self) -> None:
         """Do not call. The entry stays in the heap until its time, or until half the heap is cancelled."""
@@ -34,7 +30,7 @@ class Timers:
     def __init__(self, runtime: Runtime) -> None:
         self._clock = runtime.clock
         self._spawner = runtime.spawner
-        self._heap: list[Timer] = []
+        self._heap: list[tuple[float, int, Timer]] = []
         self._serial = 0
         self._compact_at = 1_024
         self._task: asyncio.Task[None] | None = None
@@ -45,8 +41,8 @@ class Timers:
     def at(self, due_s: float, callback: Callable[[], None]) -> Timer:
         """Call `callback` once the clock has reached `due_s`."""
         self._serial += 1
-        timer = Timer(due_s, self._serial, callback)
-        heapq.heappush(self._heap, timer)
+        timer = Timer(due_s, callback)
+        heapq.heappush(self._heap, (due_s, self._serial, timer))
         if len(self._heap) > self._compact_at:
             self._compact()
         if self._task is None:
@@ -71,7 +67,7 @@ class Timers:
         self._task = None
 
     def _compact(self) -> None:
-        self._heap = [timer for timer in self._heap if timer.callback is not None]
+        self._heap = [item for item in self._heap if item[2].callback is not None]
         heapq.heapify(self._heap)
         self._compact_at = max(1_024, 2 * len(self._heap))
 
@@ -81,7 +77,7 @@ class Timers:
                 self._call_due()
                 if not self._heap:
                     break
-                self._asleep_until_s = self._heap[0].due_s
+                self._asleep_until_s = self._heap[0][0]
                 pause_s = max(0.0, self._asleep_until_s - self._clock.monotonic_s())
                 self._sleeper = self._spawner.spawn(self._clock.sleep_s(pause_s), name="site-timers-sleep")
                 await asyncio.wait([self._sleeper])
@@ -93,8 +89,8 @@ class Timers:
     def _call_due(self) -> None:
         heap = self._heap
         now_s = self._clock.monotonic_s()
-        while heap and (heap[0].callback is None or heap[0].due_s <= now_s):
-            callback = heapq.heappop(heap).callback
+        while heap and (heap[0][2].callback is None or heap[0][0] <= now_s):
+            callback = heapq.heappop(heap)[2].callback
             if callback is None:
                 continue
             try:
