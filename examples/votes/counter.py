@@ -10,15 +10,18 @@ from pathlib import Path
 
 import polysite
 from polysite.client import Table
-from polysite.errors import LockLost, OutcomeUnknown, PolysiteError
+from polysite.errors import LockLost, OutcomeUnknown, PolysiteError, SiteUnreachable
 from polysite.testing.history import Recorder
 
 from .ballots import Batch, batches, totals
 
 KEYSPACE = "voting"
 TABLE = "counts"
-LEASE_S = 5.0
+LEASE_S = 3.0
 WAIT_S = 20.0
+AGAIN_S = (0.02, 0.2)
+AWAY_S = (0.5, 1.5)
+"""How long a task rests after an attempt that failed, and after one that found no server: it has to start in peace."""
 
 
 class Task:
@@ -32,6 +35,7 @@ class Task:
         self.table = table
         self.recorder = recorder
         self.chance = random.Random(name)
+        self.rest_s = AGAIN_S
         self.unknown = 0
         self.settled_by_key = 0
         self.settled_by_row = 0
@@ -43,7 +47,7 @@ class Task:
             attempt = 0
             while not await self.attempt(batch, attempt):
                 attempt += 1
-                await asyncio.sleep(self.chance.uniform(0.02, 0.2))
+                await asyncio.sleep(self.chance.uniform(*self.rest_s))
 
     async def attempt(self, batch: Batch, attempt: int) -> bool:
         """One section for the batch; True when it is known to be counted."""
@@ -72,6 +76,7 @@ class Task:
                 call.end("done", value={"votes": columns["votes"]})
                 return True
         except PolysiteError as error:
+            self.rest_s = AWAY_S if isinstance(error, SiteUnreachable | OutcomeUnknown) else AGAIN_S
             if call.ended:  # the put was answered `done`; only the release after it failed, which takes nothing back
                 return True
             if sent is None or refusal is not None:
@@ -94,12 +99,12 @@ class Task:
                 )
             except (OutcomeUnknown, LockLost) as error:
                 if error.attributes.get("reason") == "not_answered":
-                    await asyncio.sleep(self.chance.uniform(0.05, 0.2))  # the server is away; it will be back
+                    await asyncio.sleep(self.chance.uniform(*AWAY_S))  # the server is away; it will be back
                     continue
                 return False
             except PolysiteError as error:
                 if error.retry:
-                    await asyncio.sleep(self.chance.uniform(0.05, 0.2))
+                    await asyncio.sleep(self.chance.uniform(*AWAY_S))
                     continue
                 return False
             self.settled_by_key += 1
