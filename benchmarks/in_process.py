@@ -113,7 +113,7 @@ async def group_commits(site: Site, engine: SqliteEngine) -> float:
     """Group commits that one uncontended general section waits for: what the writer committed until its put returned."""
     coordinator = site.coordinator
     key = KeyName(keyspace="bench", table="locked", key={"name": "alone"})
-    while engine.writer.unanswered:  # releases of the runs before
+    while engine.writer.unanswered:  # noqa: ASYNC110 - releases of the runs before, watched from outside
         await asyncio.sleep(0.1)
     before = engine.writer.groups_committed
     lock = await coordinator.acquire([key], read=True)
