@@ -166,7 +166,8 @@ def main() -> None:
             os.dup2(os.open(wish["log"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), 2)
             os.write(1, f"started {os.getpid()}\n".encode())
             sys.argv = ["polysite", *wish["arguments"]]
-            sys.exit(command())
+            command()
+            sys.exit(0)
         children.add(pid)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGCHLD])
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])
