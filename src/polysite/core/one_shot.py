@@ -44,6 +44,7 @@ class ExpectStep(msgspec.Struct, frozen=True, gc=False):
 
 
 SectionStep: TypeAlias = GetStep | ExpectStep | PutIntent | DeleteIntent
+_READING = (GetStep, ExpectStep)
 
 
 class OneShot(msgspec.Struct, frozen=True, gc=False):
@@ -85,7 +86,7 @@ class Repeated(msgspec.Struct, frozen=True):
 
 def needed_rows(steps: Sequence[SectionStep]) -> tuple[RowKey, ...]:
     """The rows that must be read for the steps: those of gets and expectations, each once, in order."""
-    return tuple(dict.fromkeys(step.key for step in steps if isinstance(step, GetStep | ExpectStep)))
+    return tuple(dict.fromkeys([step.key for step in steps if isinstance(step, _READING)]))
 
 
 def plan_one_shot(
@@ -138,7 +139,7 @@ def plan_one_shot(
         expected_version=version,
         content=encode(after),
         cell=after,
-        writes=tuple(tuple(writes) for writes in work.writes.values()),
+        writes=tuple([tuple(writes) for writes in work.writes.values()]),
         results=tuple(results),
         ticket=ticket,
         stamp=work.stamp - 1,

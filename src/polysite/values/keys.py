@@ -102,11 +102,10 @@ def parse_reference(text: str) -> Reference | ReferenceSet:
 
 def join_parts(parts: Iterable[bytes]) -> bytes:
     """Concatenate with two-byte lengths in front: injective and self-delimiting."""
-    out: list[bytes] = []
-    for part in parts:
-        out.append(_LENGTH.pack(len(part)))
-        out.append(part)
-    return b"".join(out)
+    out = b""
+    for part in parts:  # there are few, mostly one
+        out += _LENGTH.pack(len(part)) + part
+    return out
 
 
 def split_parts(data: bytes) -> list[bytes]:

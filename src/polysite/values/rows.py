@@ -25,7 +25,7 @@ class Cell(NamedTuple):
     life_ms: int | None = None
 
 
-class StoredRow(msgspec.Struct, frozen=True):
+class StoredRow(msgspec.Struct, frozen=True, gc=False):
     """What a store read of one row returned. A row that is not there is one with `present` false.
 
     `cells` holds regular columns that have a value, after rule I8: a cell stamped below `row_stamp` counts as null.
@@ -60,7 +60,7 @@ class Slice(NamedTuple):
 WHOLE_PARTITION = Slice()
 
 
-class Put(msgspec.Struct, frozen=True, kw_only=True):
+class Put(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Write the named cells (None: null, a cell tombstone) of one row at `stamp`.
 
     `marker` also writes the row marker, as INSERT does, so that the row exists even with every column null.
@@ -77,7 +77,7 @@ class Put(msgspec.Struct, frozen=True, kw_only=True):
     life_ms: int | None = None
 
 
-class DeleteRow(msgspec.Struct, frozen=True, kw_only=True):
+class DeleteRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A row tombstone: hides everything of the row stamped at or below `stamp`, hidden columns too."""
 
     key: RowKey

@@ -103,6 +103,19 @@ class TableSpec(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         return self.partition_key + self.clustering_names
 
     @cached_property
+    def _key_name_set(self) -> frozenset[str]:
+        return frozenset(self.key_names)
+
+    @cached_property
+    def _locked_name_set(self) -> frozenset[str]:
+        return frozenset(self.locked_names)
+
+    @cached_property
+    def _locks_partition(self) -> bool:
+        """Whether a lock covers exactly one partition."""
+        return self.locked_names == self.partition_key
+
+    @cached_property
     def regular_names(self) -> tuple[str, ...]:
         """The columns that are not part of the primary key, in declaration order."""
         keys = set(self.key_names)
@@ -135,7 +148,7 @@ class TableSpec(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
         BadRequest names the missing or surplus column; TooLarge if the serialised key passes `PRIMARY_KEY_BYTES_MAX`.
         """
-        if values.keys() != set(self.key_names):
+        if values.keys() != self._key_name_set:
             missing = [name for name in self.key_names if name not in values]
             detail = f"{', '.join(missing)} is missing" if missing else "it names other columns too"
             raise BadRequest(
@@ -157,31 +170,34 @@ class TableSpec(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
     def lock_key(self, values: Mapping[str, object]) -> LockKey:
         """The lock key of `values`, which must name at least the lock columns; others of the primary key are ignored."""
-        missing = [name for name in self.locked_names if name not in values]
-        if missing:
-            raise BadRequest(
-                f"locks of {self.keyspace}.{self.name} are on ({', '.join(self.locked_names)}): "
-                f"{', '.join(missing)} is missing"
-            )
-        unknown = [name for name in values if name not in self.types]
-        if unknown:
-            raise BadRequest(f"table {self.keyspace}.{self.name} has the columns {', '.join(self.types)} only")
-        columns = tuple(self._key_bytes(name, values[name]) for name in self.locked_names)
+        if values.keys() != self._locked_name_set:
+            missing = [name for name in self.locked_names if name not in values]
+            if missing:
+                raise BadRequest(
+                    f"locks of {self.keyspace}.{self.name} are on ({', '.join(self.locked_names)}): "
+                    f"{', '.join(missing)} is missing"
+                )
+            if not values.keys() <= self.types.keys():
+                raise BadRequest(f"table {self.keyspace}.{self.name} has the columns {', '.join(self.types)} only")
+        columns = tuple([self._key_bytes(name, values[name]) for name in self.locked_names])
         if sum(map(len, columns)) > PRIMARY_KEY_BYTES_MAX:
             raise TooLarge(f"a serialised primary key is at most {PRIMARY_KEY_BYTES_MAX} bytes")
         return LockKey(self.keyspace, self.name, columns)
 
     def lock_key_of(self, key: RowKey) -> LockKey:
         """The lock key that protects the row `key`."""
+        if self._locks_partition and len(key.partition) == len(self.partition_key):
+            return LockKey(self.keyspace, self.name, key.partition)
         by_name = dict(zip(self.partition_key, key.partition, strict=True))
         return LockKey(self.keyspace, self.name, tuple(by_name[name] for name in self.locked_names))
 
     def _key_bytes(self, name: str, value: object) -> bytes:
         if value is None:
             raise BadRequest(f"key column {name} of {self.keyspace}.{self.name} cannot be null")
-        data = self.types[name].serialise(value)
+        cql_type = self.types[name]
+        data = cql_type.serialise(value)
         # 1.0 and 1.00 are one row to every engine, so they must be one key to sessions and answers as well.
-        return self.types[name].clustering_bytes(data) if name in self._decimal_clustering_names else data
+        return cql_type.clustering_bytes(data) if name in self._decimal_clustering_names else data
 
 
 def check_table(spec: TableSpec) -> TableSpec:
