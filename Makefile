@@ -17,8 +17,8 @@ run: setup-run ## set everything up and start one site on the embedded engine, d
 test: setup ## every test that this machine can run
 	@$(BIN)/python -m pytest
 
-quick: setup ## the tests that are done in under two minutes together
-	@$(BIN)/python -m pytest -m "not slow and not engine"
+quick: setup ## the tests that are done in under two minutes together, without server processes
+	@$(BIN)/python -m pytest -n 2 --dist worksteal -q -m "not slow and not engine" tests/unit tests/contract tests/simulation tests/docs
 
 check: setup ## format, lint, types, import rules, generated files, docs
 	@$(BIN)/python scripts/check.py

@@ -11,7 +11,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -75,7 +74,7 @@ def with_variables(body: str) -> str:
     return f"set -euo pipefail; [ ! -f .variables ] || . ./.variables; set -a\n{body}\ndeclare -px > .variables"
 
 
-@pytest.mark.skipif(find_spec("polysite.cli.serving") is None, reason="there is no `polysite serve` yet")
+@pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES)
 def test_examples(page: str, tmp_path: Path) -> None:
     """Every block of the page runs, in order, and prints what the page shows."""
