@@ -58,3 +58,48 @@ async def test_a_record_counts_while_the_fence_lies_below(seed: int) -> None:
         assert (await two.coordinator.put(row, {"count": 1}, **options)).stamp == first.stamp
         await two.coordinator.release(lock.reference)
         assert (await two.coordinator.get(row, level="quorum")).row == {"id": "a", "count": 2, "note": None}
+
+
+@seeded(seeds=5)
+async def test_acquire_again_at_another_process(seed: int) -> None:
+    """Goal: an acquire sent again to another process is the same entry: answered by the process that serves it, or taken over
+    once that one is dead. Method: acquire at one, again at two; kill one; again at two."""
+    async with world_of(seed, "one", "two") as world:
+        one, two = world.processes
+        row = world.row("a")
+        lock = await one.coordinator.acquire([row], idempotency_key="l", lease_ms=60_000)
+        again = await two.coordinator.acquire([row], idempotency_key="l", lease_ms=60_000)
+        assert (again.reference, again.held) == (lock.reference, True)
+        await one.kill()
+        third = await two.coordinator.acquire([row], idempotency_key="l", lease_ms=60_000)
+        assert (third.reference, third.held) == (lock.reference, True)
+        assert len((await two.coordinator.queue(row)).entries) == 1
+        await two.coordinator.release(third.reference)
+
+
+@seeded(seeds=3)
+async def test_more_writes_than_a_window(seed: int) -> None:
+    """Goal: a holder that used half of its window gets a further one once, in the background. Method: make the window small by
+    using it up, and count the changes."""
+    async with world_of(seed) as world:
+        one = world.processes[0]
+        site, row = one.coordinator, world.row("a")
+        lock = await site.acquire([row], lease_ms=600_000)
+        await asyncio.sleep(0.1)
+        (state,) = site._keys.in_use()
+        (live,) = state.sessions.values()
+        live.core._use_stamps(2**19)
+        changes = one.faults.calls["compare_and_set"]
+        options: dict[str, Any] = {"level": "critical", "reference": lock.reference}
+        await asyncio.gather(*(site.put(row, {"count": number}, **options) for number in range(20)))
+        await asyncio.sleep(0.1)
+        assert one.faults.calls["compare_and_set"] == changes + 1
+        before = await site.put(row, {"count": 1}, **options)
+        for power in range(21, -1, -1):
+            if live.core._has_stamps(2**power):
+                live.core._use_stamps(2**power)
+        after = await site.put(row, {"count": 2}, **options)
+        assert before.stamp is not None
+        assert after.stamp is not None
+        assert after.stamp > before.stamp
+        assert (await site.release(lock.reference)).validated

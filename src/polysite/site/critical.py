@@ -177,8 +177,8 @@ class Critical:
                 live.op_ended(plan.op)
                 raise
         trips += await self._send(live, plan, None if beside is None else beside(plan))
-        if live.core.wants_extend:
-            self._sessions.combiner.submit(live.state, live.core.extend())
+        if live.core.wants_extend and not live.extending:
+            self._extend_later(live)
         if not live.core.may_answer_done(self._clock.monotonic_s()):
             trips += await self._assure_done(live, plan.stamp)
         return plan.stamp, trips
@@ -228,6 +228,15 @@ class Critical:
             raise
         finally:
             live.op_ended(planned.op)
+
+    def _extend_later(self, live: LiveSession) -> None:
+        """Have a further window before the old one is used up, so that no write waits for it."""
+        live.extending = True
+
+        def ended(_: object) -> None:
+            live.extending = False
+
+        self._sessions.combiner.submit(live.state, live.core.extend(), decided=ended, failed=ended)
 
     async def extend(self, live: LiveSession) -> float:
         """Have a further window of stamps; answers the round trips."""

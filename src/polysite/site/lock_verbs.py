@@ -19,7 +19,7 @@ from polysite.site.context import SiteContext
 from polysite.site.critical import Critical
 from polysite.site.idempotency import Record, Requests, digest_of, request_id_of
 from polysite.site.keys import KeyState, KeyTable
-from polysite.site.locks import Acquired, Locks
+from polysite.site.locks import Acquired, Locks, ServedElsewhere
 from polysite.site.peers import Status
 from polysite.site.plain import check_locks
 from polysite.site.rows import row_of
@@ -111,9 +111,12 @@ class LockVerbs:
         self, item: Wanted, kind: str, lease_ms: int, wait_ms: int, owner: str | None, idempotency_key: str | None
     ) -> LockAnswer:
         request_id = None if idempotency_key is None else request_id_of(idempotency_key, item.encoded)
-        acquired = await self._locks.enqueue(
-            item.spec, item.key, kind=kind, lease_ms=lease_ms, owner=owner, request_id=request_id, read=item.row
-        )
+        try:
+            acquired = await self._locks.enqueue(
+                item.spec, item.key, kind=kind, lease_ms=lease_ms, owner=owner, request_id=request_id, read=item.row
+            )
+        except ServedElsewhere as found:
+            return await self.wait(str(found.reference), wait_ms=wait_ms, read=item.row is not None)
         live, trips = acquired.live, acquired.round_trips
         try:
             held = live.holds or await self._locks.waiting.until_held(live, wait_ms / 1000)

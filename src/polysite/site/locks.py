@@ -50,6 +50,14 @@ class Acquired(NamedTuple):
     row: Answer | Restamp | None
 
 
+class ServedElsewhere(SiteUnreachable):
+    """Another process serves the lock that this request acquired before; ask it, or ask again after its lease."""
+
+    def __init__(self, reference: Reference) -> None:
+        super().__init__()
+        self.reference = reference
+
+
 class Elsewhere(NamedTuple):
     """The session of a reference lives in another process."""
 
@@ -234,10 +242,10 @@ class Locks:
         return found[0]
 
     async def adopt(self, spec: TableSpec, state: KeyState, entry: Entry) -> LiveSession:
-        """Serve the entry of a request that was made before, by a process that is gone by now."""
-        if not await self.is_dead(entry):
-            raise SiteUnreachable("another process serves this lock; ask it, or ask again after its lease")
+        """Serve the entry of a request that was made before, by a process that is gone by now; ServedElsewhere if it is not."""
         reference = Reference(state.key, entry.ticket, entry.secret)
+        if not await self.is_dead(entry):
+            raise ServedElsewhere(reference)
         return await self.take_over(spec, reference, state, entry, "incarnation_dead")
 
     # verbs on a session of this process

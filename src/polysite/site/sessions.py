@@ -24,19 +24,17 @@ class LiveSession:
     """One lock reference, served here. `core` decides; this is who waits for it and how long it lives."""
 
     __slots__ = (
-        "answerless",
         "core",
         "ended",
+        "extending",
         "kind",
         "lease_ms",
         "life",
         "op_waiters",
         "open_calls",
         "reference",
-        "renewing",
         "standing_waiters",
         "state",
-        "told_granted",
     )
 
     def __init__(
@@ -54,9 +52,7 @@ class LiveSession:
         """A release was planned: the session serves nobody any more."""
         self.op_waiters: dict[int, list[asyncio.Future[None]]] = {}
         self.standing_waiters: list[asyncio.Future[None]] = []
-        self.renewing: asyncio.Future[None] | None = None
-        self.told_granted = False
-        self.answerless: dict[int, Any] = {}
+        self.extending = False
 
     @property
     def holds(self) -> bool:
@@ -202,7 +198,6 @@ class Sessions:
                 live.standing_changed()
 
     def _granted(self, live: LiveSession) -> None:
-        live.told_granted = True
         # The client may have been silent while it waited in the queue: its lease as a holder starts now.
         live.life.sign(self._clock.monotonic_s())
         if self._context.events.heard:
