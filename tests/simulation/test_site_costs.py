@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from polysite.api import RowGet, RowPut
+from polysite.api import RowGet, RowPut, Step
 from polysite.cells.contract import CellCosts
 from polysite.errors import AcquireTimeout, BadRequest, Unavailable
 from polysite.stores.contract import StoreCosts
@@ -67,7 +67,7 @@ async def test_section_waits_for_its_turn_no_longer_than_asked(seed: int) -> Non
         one = world.processes[0]
         site, row = one.coordinator, world.row("a")
         gate = one.faults.hold("joint")
-        steps = [RowGet(), RowPut(columns={"count": 1})]
+        steps: list[Step] = [RowGet(), RowPut(columns={"count": 1})]
         first = asyncio.ensure_future(site.section(row, steps))
         await asyncio.sleep(0.1)
         later = [asyncio.ensure_future(site.section(row, steps, wait_ms=60_000)) for _ in range(5)]
