@@ -18,6 +18,7 @@ from polysite.client.pacing import AsyncPace, Pace
 from polysite.errors import LockLost, PolysiteError, Refused
 
 T = TypeVar("T")
+SILENT = "no_answer"
 BEATS_PER_LEASE = 3
 ATTEMPTS_PER_LEASE = 12
 """After a sign of life without an answer the next one goes out this much sooner."""
@@ -43,6 +44,11 @@ class AsyncKeeper:
     @property
     def is_lost(self) -> bool:
         return self.error is not None
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether it counts as lost only because the site did not answer."""
+        return self.error is not None and self.error.attributes.get("reason") == SILENT
 
     def start(self, renew: Callable[[], Coroutine[Any, Any, object]], lease_s: float) -> None:
         """From now on, for the current task; the lock was granted just now."""
@@ -108,6 +114,10 @@ class AsyncKeeper:
         task = self._pace.runtime.spawner.spawn(_quiet(call()), name="polysite.release")
         await asyncio.shield(task)
 
+    def detached(self, call: Callable[[], Coroutine[Any, Any, object]]) -> None:
+        """Carry `call` out without anybody waiting for it; its failure is nobody's."""
+        self._pace.runtime.spawner.spawn(_quiet(call()), name="polysite.release")
+
     def _undo(self, done: "asyncio.Task[T]", undo: Callable[[T], Coroutine[Any, Any, object]]) -> None:
         if not done.cancelled() and done.exception() is None:
             self._pace.runtime.spawner.spawn(_quiet(undo(done.result())), name="polysite.release")
@@ -164,6 +174,11 @@ class Keeper:
     def is_lost(self) -> bool:
         return self.error is not None
 
+    @property
+    def is_silent(self) -> bool:
+        """Whether it counts as lost only because the site did not answer."""
+        return self.error is not None and self.error.attributes.get("reason") == SILENT
+
     def start(self, renew: Callable[[], object], lease_s: float) -> None:
         self._lease_s = lease_s
         self._alive_s = self._pace.monotonic_s()
@@ -205,6 +220,10 @@ class Keeper:
         with contextlib.suppress(PolysiteError):
             call()
 
+    def detached(self, call: Callable[[], object]) -> None:
+        """Carry `call` out on a thread that nobody waits for; its failure is nobody's."""
+        threading.Thread(target=self.background, args=(call,), name="polysite.release", daemon=True).start()
+
     def _left_s(self) -> float:
         return self._alive_s + self._lease_s - self._pace.monotonic_s()
 
@@ -233,4 +252,4 @@ async def _quiet(call: Coroutine[Any, Any, object]) -> None:
 
 
 def _silent(lease_s: float) -> LockLost:
-    return LockLost(f"the site has not answered for the whole lease of {lease_s:g} s", reason="no_answer")
+    return LockLost(f"the site has not answered for the whole lease of {lease_s:g} s", reason=SILENT)

@@ -183,6 +183,42 @@ def test_a_call_that_learns_of_the_loss(on_a_site: OnASite) -> None:
     on_a_site(work)
 
 
+def test_the_row_that_came_with_the_lock_is_not_served_twice(on_a_site: OnASite) -> None:
+    """It is the first get only: after an own put, delete or batch a get says what was written."""
+
+    async def work(site: Site) -> None:
+        votes = site.table("voting", "votes")
+        async with votes.section("ana", lease_s=60) as section:
+            await section.put({"count": 1})
+            assert await section.get() == {"name": "ana", "count": 1}
+        async with votes.section("ana", lease_s=60) as section:
+            await section.batch([RowPut(key={"name": "ana"}, columns={"count": 2})])
+            assert await section.get() == {"name": "ana", "count": 2}
+        async with votes.section("ana", lease_s=60) as section:
+            await section.delete()
+            assert await section.get() is None
+
+    on_a_site(work)
+
+
+def test_a_section_known_to_be_lost_sends_nothing(on_a_site: OnASite) -> None:
+    """Even if the site would still take it: a client that was silent for its lease must not write any more. The lock, if
+    the site still holds it, is given up."""
+
+    async def work(site: Site) -> None:
+        votes = site.table("voting", "votes")
+        with pytest.raises(LockLost):
+            async with votes.section("ana", lease_s=60) as section:
+                section._keeper.lose(LockLost("silent", reason="no_answer"))
+                with pytest.raises(LockLost, match="silent"):
+                    await section.put({"count": 1})
+                raise section.lost_error or AssertionError
+        await until_free(votes, "ana")
+        assert await votes.get("ana", level="quorum") is None
+
+    on_a_site(work)
+
+
 def test_a_loss_after_the_last_write(on_a_site: OnASite) -> None:
     """What was answered done stays done; only who asked for the proof is told that it cannot be had."""
 

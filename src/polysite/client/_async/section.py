@@ -159,6 +159,10 @@ class Lock:
     async def _leave(self, error: BaseException | None) -> None:
         """Release; LockLost if the body ended because of the loss, or a validated release was not applied."""
         self._keeper.stop()
+        if self._keeper.is_silent and not self._released:
+            # The site may still hold the lock for us; whoever waits for it should not have to wait for the lease.
+            reference = self.reference
+            self._keeper.detached(lambda: self._coordinator.release(reference, validate=False))
         lost = self._keeper.verdict(error)
         if lost is not None:
             raise lost from error
