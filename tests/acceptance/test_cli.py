@@ -78,10 +78,17 @@ class Shell:
         """What the command answers to programs."""
         return json.loads(self.run(*arguments, "--json", code=code).stdout)
 
-    def start(self, *arguments: str) -> "subprocess.Popen[str]":
-        return subprocess.Popen(
+    @contextlib.contextmanager
+    def started(self, *arguments: str) -> "Iterator[subprocess.Popen[str]]":
+        """A command that runs beside the test, and not longer than it."""
+        process = subprocess.Popen(
             [*COMMAND, *arguments], env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
+        with process:
+            try:
+                yield process
+            finally:
+                process.kill()
 
 
 @pytest.fixture(scope="module")
@@ -204,12 +211,14 @@ def test_hold_ends_the_group_when_the_lock_is_lost(shell: Shell) -> None:
     """An administrator preempts: the command, and a child of it that ignores SIGTERM, are gone, and the code says so."""
     key = "voting/votes/lost"
     script = "trap '' TERM; sh -c 'trap \"\" TERM; echo child $$; exec sleep 1000' & echo parent $$; wait; sleep 1000"
-    holding = shell.start("lock", "hold", key, "--lease-s", "0.6", "--grace-s", "0.2", "--", "sh", "-c", script)
-    assert holding.stdout is not None
-    members = dict(holding.stdout.readline().split() for _ in range(2))
-    assert set(members) == {"child", "parent"}
-    shell.run("lock", "preempt", key, "--yes")
-    output, errors = holding.communicate(timeout=DONE_S_MAX)
+    with shell.started(
+        "lock", "hold", key, "--lease-s", "0.6", "--grace-s", "0.2", "--", "sh", "-c", script
+    ) as holding:
+        assert holding.stdout is not None
+        members = dict(holding.stdout.readline().split() for _ in range(2))
+        assert set(members) == {"child", "parent"}
+        shell.run("lock", "preempt", key, "--yes")
+        output, errors = holding.communicate(timeout=DONE_S_MAX)
     assert (holding.returncode, output) == (exits.LOCK_LOST, "")
     assert "lock_lost" in errors
     for member in members.values():
@@ -228,11 +237,11 @@ def test_hold_passes_signals_on(shell: Shell) -> None:
     """SIGTERM to `lock hold` reaches the command, whose code is then told; the lock is released."""
     key = "voting/votes/signals"
     script = "trap 'exit 9' TERM; echo ready; while :; do sleep 0.05; done"
-    holding = shell.start("lock", "hold", key, "--", "sh", "-c", script)
-    assert holding.stdout is not None
-    assert holding.stdout.readline() == "ready\n"
-    holding.send_signal(signal.SIGTERM)
-    holding.communicate(timeout=DONE_S_MAX)
+    with shell.started("lock", "hold", key, "--", "sh", "-c", script) as holding:
+        assert holding.stdout is not None
+        assert holding.stdout.readline() == "ready\n"
+        holding.send_signal(signal.SIGTERM)
+        holding.communicate(timeout=DONE_S_MAX)
     assert holding.returncode == 9
     shell.run("lock", "hold", key, "--wait-s", "20", "--", "true")
 
@@ -287,13 +296,13 @@ def test_an_import_survives_the_death_of_its_server(tmp_path: Path) -> None:
             "voting", "bulk", writes="eventual", columns={"name": "text", "count": "int"}, partition_key=["name"]
         )
         shell = Shell(server.url)
-        importing = shell.start("import", str(file), "voting/bulk", "--json", "--workers", "4")
-        with polysite.sync.connect(server.url) as site:
-            bulk = site.table("voting", "bulk")
-            while bulk.get("n50") is None:
-                assert importing.poll() is None, "the import ended before the server was killed"
-        server.kill()
-        output, _ = importing.communicate(timeout=4 * DONE_S_MAX)
+        with shell.started("import", str(file), "voting/bulk", "--json", "--workers", "4") as importing:
+            with polysite.sync.connect(server.url) as site:
+                bulk = site.table("voting", "bulk")
+                while bulk.get("n50") is None:
+                    assert importing.poll() is None, "the import ended before the server was killed"
+            server.kill()
+            output, _ = importing.communicate(timeout=4 * DONE_S_MAX)
         told = json.loads(output)
         assert importing.returncode in (exits.TRY_AGAIN, exits.UNKNOWN)
         assert told["done"]["count"] + told["refused"]["count"] + told["unknown"]["count"] == count
