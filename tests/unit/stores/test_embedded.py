@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from polysite.cells.embedded import EmbeddedCells
-from polysite.engines.sqlite import MEMORY, SqliteEngine
+from polysite.engines.sqlite import MEMORY, Connection, SqliteEngine
 from polysite.errors import UnknownKey
 from polysite.stores.contract import TOMBSTONE_LIFE_S, CellChange, TableWrites
 from polysite.stores.embedded import EmbeddedStore
+from polysite.stores.embedded.schema import WriterSchema, create_table
 from polysite.testing.loop import run_traced
 from polysite.testing.stepped_clock import SteppedClock
 from polysite.testing.store_contract.support import (
@@ -92,6 +93,25 @@ async def test_each_keeps_the_indexes_of_the_other(two: tuple[EmbeddedStore, Emb
     assert years(page.rows) == [2]
     page = await other.scan(WIDE, "majority", index=("colour", text("blue")), limit=9)
     assert years(page.rows) == [1]
+
+
+async def test_a_table_whose_making_was_rolled_back_is_forgotten(two: tuple[EmbeddedStore, EmbeddedStore]) -> None:
+    """The one makes a table in a transaction that fails, the other makes another: the one knows that one and not its own."""
+    one, other = two
+    await made(one, WIDE)
+
+    def make_and_fail(connection: Connection) -> None:
+        create_table(connection, FLAT)
+        assert WriterSchema.of(connection).current(connection).resolve(FLAT)
+        raise RuntimeError("after the table was made")
+
+    with pytest.raises(RuntimeError):
+        await one._engine.writer.submit(make_and_fail)
+    await made(other, CONDITIONAL)
+    await one.write_if(CONDITIONAL, [], [put(wide("a", 1), 1, size=1)])
+    with pytest.raises(UnknownKey):
+        await one.write(FLAT, [put(flat("a"), 5, size=1)], "majority")
+    assert (await other.read(CONDITIONAL, wide("a", 1), "majority")).present
 
 
 async def test_conditional_stamps_never_go_back(two: tuple[EmbeddedStore, EmbeddedStore], clock: SteppedClock) -> None:

@@ -29,7 +29,9 @@ FORMAT = 1
 BUSY_WAIT_S = 5.0
 READ_BUSY_WAIT_S = 1.0
 POOL_THREADS = 2
-_CACHE_KIB = 16_384
+_CACHE_KIB = 8_192
+_POOL_CACHE_KIB = 1_024
+"""Of each connection; what is not there comes from the operating system's own cache."""
 _LOG_BYTES_MAX = 64 * 1024 * 1024
 _LOG_PAGES = 4_000
 """The log is copied into the file when it has this many pages (16 MiB): a page that many writes changed is copied once."""
@@ -156,17 +158,20 @@ class SqliteEngine:
 
     def _read_pooled(self, read: Callable[[Connection], T]) -> T:
         with translated:
-            connection = self._pooled.pop() if self._pooled else self._connect(READ_BUSY_WAIT_S)
+            connection = self._pooled.pop() if self._pooled else self._connect_pooled()
             try:
                 return read(connection)
             finally:
                 self._pooled.append(connection)
 
-    def _connect(self, busy_wait_s: float) -> Connection:
+    def _connect_pooled(self) -> Connection:
+        return self._connect(READ_BUSY_WAIT_S, cache_kib=_POOL_CACHE_KIB)
+
+    def _connect(self, busy_wait_s: float, *, cache_kib: int = _CACHE_KIB) -> Connection:
         connection = connect(self._path, busy_wait_s=busy_wait_s, driver=self._driver)
         try:
             connection.run("pragma temp_store = memory")
-            connection.run(f"pragma cache_size = -{_CACHE_KIB}")
+            connection.run(f"pragma cache_size = -{cache_kib}")
         except BaseException:
             connection.close()
             raise

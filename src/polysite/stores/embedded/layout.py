@@ -165,7 +165,7 @@ class PhysicalTable:
         self.set_static = (
             f"insert into {statics} values (?, 0, 0, ?, ?) on conflict (p) do update"
             " set stamp = excluded.stamp, value = excluded.value"
-            " where (excluded.stamp, excluded.value) > (stamp, value) and excluded.stamp > deleted"
+            " where (excluded.stamp, excluded.value) > (stamp, value)"
         )
         self.collect_statics = f"delete from {statics} where stamp <= deleted and made < ?"
         self.age_statics = f"update {statics} set deleted = 0, made = 0 where deleted > 0 and made < ?"

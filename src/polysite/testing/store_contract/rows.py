@@ -57,10 +57,12 @@ class RowSuite(StoreSuite):
         values: list[Write] = [put(flat("v"), 5, colour="red"), put(flat("v"), 5, colour="sable")]
         nulls: list[Write] = [put(flat("n"), 5, colour="red"), put(flat("n"), 5, colour=None)]
         rows: list[Write] = [put(flat("r"), 5, colour="red"), DeleteRow(key=flat("r"), stamp=5)]
-        for pair in (values, nulls, rows):
+        whole: list[Write] = [put(flat("w"), 5, colour="red", size=2), put(flat("w"), 5, colour="sable", size=1)]
+        for pair in (values, nulls, rows, whole):
             for write in pair[::-1] if swapped else pair:
                 await store.write(FLAT, [write], "majority")
         assert shown(await store.read(FLAT, flat("v"), "majority")) == {"colour": "sable"}
+        assert shown(await store.read(FLAT, flat("w"), "majority")) == {"colour": "sable", "size": 2}
         assert shown(await store.read(FLAT, flat("n"), "majority")) == {}
         assert (await store.read(FLAT, flat("n"), "majority")).present
         assert not (await store.read(FLAT, flat("r"), "majority")).present
