@@ -3,9 +3,12 @@
 import asyncio
 from typing import Any
 
-from polysite.api import RowGet, RowPut, Step
-from polysite.errors import PolysiteError
+import pytest
+
+from polysite.api import KeyName, RowGet, RowPut, Step
+from polysite.errors import OutcomeUnknown, PolysiteError
 from polysite.testing.loop import seeded
+from polysite.values.tables import ColumnSpec, TableSpec
 from tests.support.sites import until, world_of
 
 
@@ -103,3 +106,36 @@ async def test_more_writes_than_a_window(seed: int) -> None:
         assert after.stamp is not None
         assert after.stamp > before.stamp
         assert (await site.release(lock.reference)).validated
+
+
+@seeded(seeds=5)
+async def test_section_that_ends_in_the_middle(seed: int) -> None:
+    """Goal: a section over several partitions that stored some of its writes is unknown, not refused, and is not carried out
+    a second time. Method: a lock key with two partitions, held first so that the general road is taken; the second batch is
+    refused; sent again."""
+    async with world_of(seed) as world:
+        one = world.processes[0]
+        site = one.coordinator
+        columns = (ColumnSpec("a", "text"), ColumnSpec("b", "text"), ColumnSpec("count", "int"))
+        await site.create_table(
+            TableSpec(keyspace="ks", name="wide", columns=columns, partition_key=("a", "b"), lock_columns=("a",))
+        )
+        key = KeyName(keyspace="ks", table="wide", key={"a": "x"})
+        lock = await site.acquire([key])
+        rows = [{"a": "x", "b": "1"}, {"a": "x", "b": "2"}]
+        steps: list[Step] = [RowPut(key=row, columns={"count": 1}) for row in rows]
+        asked = asyncio.ensure_future(site.section(key, steps, idempotency_key="wide"))
+        await asyncio.sleep(0.1)
+        gate = one.faults.hold("joint")
+        calls = one.faults.calls.get("joint", 0)
+        await site.release(lock.reference)
+        await until(lambda: one.faults.calls.get("joint", 0) == calls + 1)
+        one.faults.refuse_after("joint", 1)
+        gate.set_result(None)
+        with pytest.raises(OutcomeUnknown) as told:
+            await asked
+        assert told.value.steps_done == 1
+        with pytest.raises(OutcomeUnknown):
+            await site.section(key, steps, idempotency_key="wide")
+        found = [await site.get(KeyName(keyspace="ks", table="wide", key=row), level="quorum") for row in rows]
+        assert [answer.row is None for answer in found] == [False, True]

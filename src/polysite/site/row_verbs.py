@@ -26,7 +26,7 @@ from polysite.api import (
 from polysite.core import lock_cell
 from polysite.core.one_shot import ExpectStep, GetStep, SectionStep
 from polysite.core.plans import DeleteIntent, Intent, PutIntent, RangeIntent
-from polysite.errors import BadRequest, LockLost, OutcomeUnknown, TooLarge, UnknownKey
+from polysite.errors import BadRequest, OutcomeUnknown, TooLarge, UnknownKey
 from polysite.site.context import SiteContext
 from polysite.site.critical import Critical
 from polysite.site.idempotency import (
@@ -37,15 +37,15 @@ from polysite.site.idempotency import (
     digest_of,
     done_record,
     encode,
-    request_id_of,
 )
 from polysite.site.keys import KeyTable
 from polysite.site.lock_verbs import LockVerbs
 from polysite.site.locks import Locks
+from polysite.site.once import SectionsOnce
 from polysite.site.peers import to_wire
 from polysite.site.plain import PlainWrites, check_locks, check_plain
 from polysite.site.rows import cells_of, check_life, row_of, stamps_of
-from polysite.site.sections import RepeatedRequest, SectionDone, Sections
+from polysite.site.sections import SectionDone, Sections
 from polysite.site.selects import (
     PartitionRead,
     decode_cursor,
@@ -58,7 +58,7 @@ from polysite.site.sessions import Sessions
 from polysite.site.tenures import Tenures
 from polysite.stores.contract import BATCH_WRITES_MAX, PAGE_ROWS_MAX, TableWrites
 from polysite.values.keys import LockKey, RowKey
-from polysite.values.rows import StoredRow, Write
+from polysite.values.rows import StoredRow
 from polysite.values.tables import RESERVED_KEYSPACE, TableSpec
 
 
@@ -87,6 +87,7 @@ class RowVerbs:
         self._tenures = tenures
         self._requests = requests
         self._sections = sections
+        self._once = SectionsOnce(context, requests, sections)
         self._lock_verbs = lock_verbs
         self._plain = plain
 
@@ -417,12 +418,12 @@ class RowVerbs:
             raise BadRequest(f"a section has 1 to {SECTION_STEPS_MAX} steps")
         key = spec.lock_key(name.key)
         parsed = self._steps(spec, key, name.key, steps)
-        done = await self._run_once(
+        done = await self._once.run(
             spec,
             key,
             parsed,
             idempotency_key,
-            wait_ms=wait_ms,
+            wait_s=wait_ms / 1000,
             lease_ms=lease_ms,
             validate=validate,
             owner=owner,
@@ -437,75 +438,10 @@ class RowVerbs:
         return await self._sections.run(spec, key, steps, wait_s=wait_s, lease_ms=LEASE_MS_DEFAULT)
 
     async def _run_once(
-        self,
-        spec: TableSpec,
-        key: LockKey,
-        steps: Sequence[SectionStep],
-        idempotency_key: str | None,
-        *,
-        wait_ms: int | None = None,
-        lease_ms: int = LEASE_MS_DEFAULT,
-        validate: bool = False,
-        owner: str | None = None,
+        self, spec: TableSpec, key: LockKey, steps: Sequence[SectionStep], idempotency_key: str | None
     ) -> SectionDone:
-        """Carry out a section; with an idempotency key at most once, and with the same answer again."""
-        wait_s = (self._context.settings.section_wait_ms if wait_ms is None else wait_ms) / 1000
-        options: dict[str, Any] = {"wait_s": wait_s, "lease_ms": lease_ms, "validate": validate, "owner": owner}
-        if idempotency_key is None:
-            return await self._sections.run(spec, key, steps, **options)
-        encoded = key.encode()
-        digest = digest_of("section", encoded, [_step_parts(step) for step in steps])
-        requests, joint = self._requests, self._context.joint
-        async with requests.alone(idempotency_key):
-            known = await self._recorded(idempotency_key, digest)
-            if known is not None:
-                return known
-            if not joint:
-                await requests.write(idempotency_key, Record(digest, None, spec.keyspace, spec.name))
-
-            kept: list[Record] = []
-
-            def record_of(done: SectionDone, writes: Sequence[Write] = ()) -> Record:
-                carried = carried_by(writes)
-                return Record(digest, None, spec.keyspace, spec.name, carried, done.stamp, msgspec.msgpack.encode(done))
-
-            def beside(done: SectionDone, writes: Sequence[Write] | None) -> TableWrites:
-                if writes is None:
-                    return requests.written(idempotency_key, done_record(record_of(done)))
-                kept.append(msgspec.structs.replace(record_of(done, writes), lock=encoded))
-                return requests.written(idempotency_key, kept[-1])
-
-            request_id = request_id_of(idempotency_key, encoded)
-            try:
-                if joint:
-                    done = await self._sections.run(spec, key, steps, request_id=request_id, beside=beside, **options)
-                else:
-                    async with requests.pending(idempotency_key):
-                        done = await self._sections.run(spec, key, steps, request_id=request_id, **options)
-            except (RepeatedRequest, LockLost) as error:
-                if isinstance(error, LockLost) and not error.attributes.get("repeated"):
-                    raise
-                known = await self._recorded(idempotency_key, digest)
-                if known is not None:
-                    return known
-                if not joint:
-                    raise OutcomeUnknown("the request was sent before, and what became of it is not known") from None
-                # Its entry came and went, and no record came with it: nothing was written.
-                done = await self._sections.run(spec, key, steps, beside=beside, **options)
-            if not joint:
-                await requests.write(idempotency_key, done_record(record_of(done)))
-            elif kept:
-                requests.done_later(idempotency_key, kept[-1])
-            return done
-
-    async def _recorded(self, idempotency_key: str, digest: bytes) -> SectionDone | None:
-        record = await self._requests.find(idempotency_key, digest)
-        if record is None:
-            return None
-        answer = record.answer
-        if answer is None:
-            answer = await self._requests.resolve(idempotency_key, record)
-        return msgspec.msgpack.decode(answer, type=SectionDone)
+        wait_s = self._context.settings.section_wait_ms / 1000
+        return await self._once.run(spec, key, steps, idempotency_key, wait_s=wait_s, lease_ms=LEASE_MS_DEFAULT)
 
     # parts
 
@@ -563,13 +499,3 @@ def _partition_of(intent: Intent) -> tuple[bytes, ...]:
 
 def _shown(spec: TableSpec, rows: Sequence[StoredRow]) -> list[dict[str, Any]]:
     return [row for stored in rows if (row := row_of(spec, stored)) is not None]
-
-
-def _step_parts(step: SectionStep) -> tuple[Any, ...]:
-    if isinstance(step, GetStep):
-        return "get", step.key
-    if isinstance(step, PutIntent):
-        return "put", step.key, step.cells, step.life_ms
-    if isinstance(step, DeleteIntent):
-        return "delete", step.key
-    return "expect", step.key, step.exists, step.equals

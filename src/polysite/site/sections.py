@@ -21,7 +21,7 @@ from polysite.core.one_shot import (
     needed_rows,
     plan_one_shot,
 )
-from polysite.core.plans import DeleteIntent, PutIntent
+from polysite.core.plans import DeleteIntent, Planned, PutIntent
 from polysite.core.steps import judge_steps
 from polysite.errors import AcquireTimeout, CompareFailed, LockLost, OutcomeUnknown, PolysiteError, Unavailable
 from polysite.site.combining import RESOLVE_ATTEMPTS_MAX, RESOLVE_PAUSE_S, RESOLVE_PAUSE_S_MAX
@@ -60,7 +60,8 @@ class RepeatedRequest(Exception):
 
 Beside = Callable[[SectionDone, Sequence[Write] | None], TableWrites]
 """Makes the write that goes into the same commit as the section's effect: the idempotency record. The second argument is
-None where the whole section is one step; else the writes it goes with, which prove nothing before the section is done."""
+None where the whole section is one step; else the writes it goes with: none for a batch that others follow, since from then on
+something is stored and nothing tells of the rest. They prove nothing before the section is done."""
 
 
 class Sections:
@@ -308,24 +309,28 @@ class Sections:
         stamp, trips = 0, 0.0
         last = len(by_partition) - 1
         steps_done = 0
+
+        def receipt(*, ends: bool, first: bool) -> Callable[[Planned], TableWrites] | None:
+            if beside is None or not (ends or first):
+                return None
+
+            def made(planned: Planned) -> TableWrites:
+                done = SectionDone(results, live.reference.ticket, planned.stamp, False, 0.0)
+                return beside(done, planned.writes if ends else ())
+
+            return made
+
         for index, intents in enumerate(by_partition.values()):
             try:
-                if beside is not None and index == last:
-                    stamp, cost = await self._critical.batch(
-                        live,
-                        intents,
-                        lambda planned: beside(
-                            SectionDone(results, live.reference.ticket, planned.stamp, False, 0.0), planned.writes
-                        ),
-                    )
-                else:
-                    stamp, cost = await self._critical.batch(live, intents)
-            except (LockLost, OutcomeUnknown) as error:
-                error.attributes["steps_done"] = steps_done
-                if isinstance(error, LockLost) and steps_done:
+                stamp, cost = await self._critical.batch(live, intents, receipt(ends=index == last, first=index == 0))
+            except PolysiteError as error:
+                if steps_done and error.outcome == "refused":
+                    # What other partitions were given stands: the section as a whole was not refused.
+                    reason = "lock_lost" if isinstance(error, LockLost) else error.code
                     raise OutcomeUnknown(
-                        "the lock was lost in the middle of the section", reason="lock_lost", steps_done=steps_done
+                        "the section ended in the middle", reason=reason, steps_done=steps_done
                     ) from error
+                error.attributes["steps_done"] = steps_done
                 raise
             steps_done += len(intents)
             trips += cost

@@ -65,6 +65,10 @@ class Faults:
         """The next call of that operation is not sent."""
         self._next.append((operation, "refused"))
 
+    def refuse_after(self, operation: Operation, count: int) -> None:
+        """The call of that operation that follows the next `count` ones is not sent."""
+        self._next.extend([(operation, "done")] * count + [(operation, "refused")])
+
     def hold(self, operation: Operation) -> "asyncio.Future[None]":
         """Calls of that operation wait before their effect until the future is given a result."""
         gate = self._held[operation] = asyncio.get_running_loop().create_future()

@@ -1,0 +1,121 @@
+"""Sections that carry an idempotency key: at most one effect, and the same answer again."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from polysite.core.one_shot import GetStep, SectionStep
+from polysite.core.plans import DeleteIntent, PutIntent
+from polysite.errors import LockLost, OutcomeUnknown
+from polysite.site.context import SiteContext
+from polysite.site.idempotency import Record, Requests, carried_by, digest_of, done_record, request_id_of
+from polysite.site.sections import RepeatedRequest, SectionDone, Sections
+from polysite.stores.contract import TableWrites
+from polysite.values.keys import LockKey
+from polysite.values.rows import Write
+from polysite.values.tables import TableSpec
+
+
+class SectionsOnce:
+    """Runs sections and keeps their records."""
+
+    def __init__(self, context: SiteContext, requests: Requests, sections: Sections) -> None:
+        self._context = context
+        self._requests = requests
+        self._sections = sections
+
+    async def run(
+        self,
+        spec: TableSpec,
+        key: LockKey,
+        steps: Sequence[SectionStep],
+        idempotency_key: str | None,
+        **options: Any,
+    ) -> SectionDone:
+        """Carry out a section (`options` as `Sections.run`); with an idempotency key at most once."""
+        if idempotency_key is None:
+            return await self._sections.run(spec, key, steps, **options)
+        encoded = key.encode()
+        digest = digest_of("section", encoded, [_step_parts(step) for step in steps])
+        requests, joint = self._requests, self._context.joint
+        async with requests.alone(idempotency_key):
+            known = await self._recorded(idempotency_key, digest)
+            if known is not None:
+                return known
+            receipt = _Receipt(requests, idempotency_key, digest, spec, encoded)
+            request_id = request_id_of(idempotency_key, encoded)
+            try:
+                if joint:
+                    done = await self._sections.run(
+                        spec, key, steps, request_id=request_id, beside=receipt.beside, **options
+                    )
+                else:
+                    await requests.write(idempotency_key, receipt.sent())
+                    async with requests.pending(idempotency_key):
+                        done = await self._sections.run(spec, key, steps, request_id=request_id, **options)
+            except (RepeatedRequest, LockLost) as error:
+                if isinstance(error, LockLost) and not error.attributes.get("repeated"):
+                    raise
+                known = await self._recorded(idempotency_key, digest)
+                if known is not None:
+                    return known
+                if not joint:
+                    raise OutcomeUnknown("the request was sent before, and what became of it is not known") from None
+                # Its entry came and went, and no record came with it: nothing was written.
+                done = await self._sections.run(spec, key, steps, beside=receipt.beside, **options)
+            if not joint:
+                await requests.write(idempotency_key, done_record(receipt.stored(done)))
+            elif receipt.last is not None:
+                requests.done_later(idempotency_key, receipt.last)
+            return done
+
+    async def _recorded(self, idempotency_key: str, digest: bytes) -> SectionDone | None:
+        record = await self._requests.find(idempotency_key, digest)
+        if record is None:
+            return None
+        answer = record.answer
+        if answer is None:
+            answer = await self._requests.resolve(idempotency_key, record)
+        return msgspec.msgpack.decode(answer, type=SectionDone)
+
+
+class _Receipt:
+    """The record of one section as its effect is stored. `last`: the one that went with the last batch under a held lock."""
+
+    def __init__(self, requests: Requests, key: str, digest: bytes, spec: TableSpec, encoded: bytes) -> None:
+        self._requests = requests
+        self._key = key
+        self._digest = digest
+        self._spec = spec
+        self._encoded = encoded
+        self.last: Record | None = None
+
+    def sent(self) -> Record:
+        """Something was sent, and nothing that is stored will tell what became of it."""
+        return Record(self._digest, None, self._spec.keyspace, self._spec.name)
+
+    def stored(self, done: SectionDone, writes: Sequence[Write] = (), lock: bytes = b"") -> Record:
+        """Everything is stored, `writes` last; whether in time, the rows or the lock tell."""
+        answer = msgspec.msgpack.encode(done)
+        keyspace, table = self._spec.keyspace, self._spec.name
+        return Record(self._digest, None, keyspace, table, carried_by(writes), done.stamp, answer, lock)
+
+    def beside(self, done: SectionDone, writes: Sequence[Write] | None) -> TableWrites:
+        """As `sections.Beside` says."""
+        if writes is None:
+            return self._requests.written(self._key, done_record(self.stored(done)))
+        if not writes:
+            return self._requests.written(self._key, self.sent())
+        self.last = self.stored(done, writes, self._encoded)
+        return self._requests.written(self._key, self.last)
+
+
+def _step_parts(step: SectionStep) -> tuple[Any, ...]:
+    if isinstance(step, GetStep):
+        return "get", step.key
+    if isinstance(step, PutIntent):
+        return "put", step.key, step.cells, step.life_ms
+    if isinstance(step, DeleteIntent):
+        return "delete", step.key
+    return "expect", step.key, step.exists, step.equals
