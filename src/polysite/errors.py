@@ -206,12 +206,12 @@ class OutcomeUnknown(PolysiteError):
 
 
 def all_codes() -> dict[str, type[PolysiteError]]:
-    """Every code and its class, most general first."""
+    """Every code and its class, most general first; a subclass without a code of its own does not stand for its parent's."""
     found: dict[str, type[PolysiteError]] = {}
     pending: list[type[PolysiteError]] = [PolysiteError]
     while pending:
         error_type = pending.pop(0)
-        found[error_type.code] = error_type
+        found.setdefault(error_type.code, error_type)
         pending.extend(error_type.__subclasses__())
     return found
 

@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from polysite.cells.embedded import EmbeddedCells
 from polysite.engines.sqlite import SqliteEngine
 from polysite.stores.embedded import EmbeddedStore
@@ -14,7 +16,7 @@ from tests.support.source import ROOT
 
 LATE = TableSpec(keyspace=KEYSPACE, name="late", columns=(ColumnSpec("name", "text"),), partition_key=("name",))
 COUNT = 300
-KILLS = 8
+KILLS = 6
 
 
 def start(path: Path, name: str, count: int) -> subprocess.Popen[str]:
@@ -52,6 +54,7 @@ async def test_counting_from_two_processes_is_exact(tmp_path: Path) -> None:
     await cells.close()
 
 
+@pytest.mark.slow
 async def test_nothing_answered_is_lost_to_a_kill(tmp_path: Path) -> None:
     """A process is killed after some answers, again and again, while another one counts on: every answered version was
     given once, every answered row is there, and the cell's content is its version."""

@@ -3,7 +3,7 @@
 Column values travel as the JSON of their CQL type, so everything with a row in it needs the table's spec.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -79,13 +79,6 @@ def key_path(spec: TableSpec, key: Mapping[str, Any]) -> str | None:
             return None
     path = "/".join(segments)
     return path if len(path) <= PATH_BYTES_MAX else None
-
-
-def key_from_texts(spec: TableSpec, texts: Sequence[str]) -> dict[str, Any]:
-    """The key whose leading columns have these texts, as the command line and paths spell them."""
-    if not texts or len(texts) > len(spec.key_names):
-        raise BadRequest(f"the primary key of {spec.keyspace}.{spec.name} is {'/'.join(spec.key_names)}")
-    return {name: spec.types[name].from_text(text) for name, text in zip(spec.key_names, texts, strict=False)}
 
 
 def columns_to_json(spec: TableSpec, columns: Columns) -> dict[str, Any]:
