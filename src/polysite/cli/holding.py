@@ -29,6 +29,8 @@ class Holding:
         self._started = threading.Lock()
         self._lost = threading.Event()
         self._ended = threading.Event()
+        self._early: list[int] = []
+        """Signals that came before the command's process was known: it may be running, and must not miss them."""
 
     def run(self, section: Section) -> int:
         """Hold `section` while the command runs; its exit code, or the one that says the lock was lost."""
@@ -69,6 +71,8 @@ class Holding:
                     print_note(f"{self._command[0]} cannot be started: {error.strerror}")
                     return exits.NOT_STARTED
                 self._process = process
+            while self._early:
+                self._signal_group(self._early.pop(0))
             with _terminal_of(process.pid):
                 code = process.wait()
             self._ended.set()
@@ -89,6 +93,8 @@ class Holding:
         """Signals that this process gets go to the command's group while it runs."""
 
         def pass_on(number: int, _frame: FrameType | None) -> None:
+            if self._process is None:
+                self._early.append(number)
             self._signal_group(number)
 
         before = {number: signal.signal(number, pass_on) for number in PASSED_ON}
