@@ -141,10 +141,15 @@ class Requests:
             raise IdempotencyMismatch
         return record
 
-    def written(self, key: str, record: Record) -> TableWrites:
-        """The write that makes a record."""
+    def next_stamp(self) -> int:
+        """A stamp above those of all records written here before."""
+        self._last_stamp = stamp = max(self._context.clock.wall_us(), self._last_stamp + 1)
+        return stamp
+
+    def written(self, key: str, record: Record, stamp: int | None = None) -> TableWrites:
+        """The write that makes a record; `stamp` if it was drawn before."""
         wall_us = self._context.clock.wall_us()
-        self._last_stamp = stamp = max(wall_us, self._last_stamp + 1)
+        stamp = self.next_stamp() if stamp is None else stamp
         cells: dict[str, bytes | None] = {
             "record": _encoder.encode(record),
             "made_us": RECORDS.types["made_us"].serialise(wall_us),
@@ -168,8 +173,7 @@ class Requests:
             yield
         except PolysiteError as error:
             if error.outcome == "refused":
-                self._last_stamp = stamp = max(self._context.clock.wall_us(), self._last_stamp + 1)
-                await self._store.write(RECORDS, [DeleteRow(key=self._key(key), stamp=stamp)], "majority")
+                await self._store.write(RECORDS, [DeleteRow(key=self._key(key), stamp=self.next_stamp())], "majority")
             raise
 
     async def resolve(self, key: str, record: Record) -> bytes:

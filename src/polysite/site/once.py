@@ -89,6 +89,7 @@ class _Receipt:
         self._digest = digest
         self._spec = spec
         self._encoded = encoded
+        self._stamp = requests.next_stamp()
         self.last: Record | None = None
 
     def sent(self) -> Record:
@@ -104,7 +105,8 @@ class _Receipt:
     def beside(self, done: SectionDone, writes: Sequence[Write] | None) -> TableWrites:
         """As `sections.Beside` says."""
         if writes is None:
-            return self._requests.written(self._key, done_record(self.stored(done)))
+            # Inside the engine's step, on whatever thread that is: the stamp was drawn before.
+            return self._requests.written(self._key, done_record(self.stored(done)), self._stamp)
         if not writes:
             return self._requests.written(self._key, self.sent())
         self.last = self.stored(done, writes, self._encoded)

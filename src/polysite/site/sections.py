@@ -8,8 +8,9 @@ that nobody waits for.
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from polysite.core import combine
+from polysite.core import combine, lock_cell
 from polysite.core.combine import Change, Happened, NotMade, SendAgain
+from polysite.core.lock_cell import LockCell
 from polysite.core.one_shot import (
     ExpectStep,
     GetStep,
@@ -27,17 +28,17 @@ from polysite.errors import AcquireTimeout, CompareFailed, LockLost, OutcomeUnkn
 from polysite.site.combining import RESOLVE_ATTEMPTS_MAX, RESOLVE_PAUSE_S, RESOLVE_PAUSE_S_MAX
 from polysite.site.context import SiteContext
 from polysite.site.critical import Critical
-from polysite.site.keys import UNSEEN, KeyState, KeyTable
+from polysite.site.keys import KeyState, KeyTable
 from polysite.site.locks import Locks
 from polysite.site.rows import row_of
 from polysite.site.sessions import LiveSession, Sessions
-from polysite.stores.contract import CellChange, TableWrites
+from polysite.stores.contract import CellChange, CellEffect, TableWrites
 from polysite.values.keys import LockKey, RowKey
 from polysite.values.rows import StoredRow, Write
 from polysite.values.tables import TableSpec
 
-JOINT_ROUNDS_MAX = 16
-"""Races lost to other processes before a section queues up like everybody else, so that it cannot starve."""
+JOINT_ROUNDS_MAX = 4
+"""Steps that turned out not to have been made before a section queues up like everybody else."""
 
 
 class SectionDone(NamedTuple):
@@ -131,80 +132,57 @@ class Sections:
         if not state.enter_now() and not await state.enter(self._context.timers, wait_s):
             raise AcquireTimeout
         try:
-            if state.version == UNSEEN:
-                state.trips += await self._combiner.look(state)
             for _ in range(JOINT_ROUNDS_MAX):
                 if state.cell.queue:
                     return None
-                plan = await self._plan_joint(state, spec, steps, request_id)
+                step = _JointStep(self._context, spec, steps, request_id, beside)
+                if not await self._carry_out(state, step):
+                    continue
+                plan = step.plan
+                if isinstance(plan, OneShot):
+                    if state.take_view(plan.expected_version + 1, plan.cell):
+                        self._sessions.seen(state)
+                    return step.done
+                if state.take_view(step.version, step.cell):
+                    self._sessions.seen(state)
                 if isinstance(plan, Repeated):
                     raise RepeatedRequest(plan.ticket)
-                if isinstance(plan, TakeGeneralPath):
-                    return None
                 if isinstance(plan, Mismatch):
-                    before = state.version
-                    state.trips += await self._combiner.look(state, linearizable=True)
-                    if state.version != before:
-                        continue
                     raise _mismatch(spec, plan)
-                done = SectionDone(plan.results, plan.ticket, plan.stamp, True, 0.0)
-                if await self._send_joint(state, spec, plan, None if beside is None else beside(done, None)):
-                    return done
+                return None
             return None
         finally:
             state.leave()
 
-    async def _plan_joint(
-        self, state: KeyState, spec: TableSpec, steps: Sequence[SectionStep], request_id: bytes
-    ) -> OneShot | Mismatch | TakeGeneralPath | Repeated:
-        version, cell = state.version, state.cell
-        rows: dict[RowKey, StoredRow] = {}
-        for row_key in needed_rows(steps):
-            rows[row_key] = await self._store.read(spec, row_key, "majority")
-        if rows:
-            state.trips += self._store.costs.read_majority
-        context = self._context
-        return plan_one_shot(
-            cell,
-            version,
-            rows,
-            steps,
-            table=spec,
-            request_id=request_id,
-            change_id=context.new_id(),
-            author=context.author,
-            now=context.now_stamp(),
-            absent_life_ms=context.session_settings.absent_life_ms,
-        )
+    async def _carry_out(self, state: KeyState, step: "_JointStep") -> bool:
+        """Have the step decided and carried out. False: it was not, and nothing was written; try anew."""
+        state.trips += self._context.cells.costs.compare_and_set
+        try:
+            await self._store.joint_step(state.encoded, step.reads, step)
+        except OutcomeUnknown:
+            # What was decided may be there, or on its way; if nothing was decided, nothing is.
+            return step.plan is not None and await self._find_out(state, step)
+        return True
 
-    async def _send_joint(self, state: KeyState, spec: TableSpec, plan: OneShot, beside: TableWrites | None) -> bool:
-        """Send the step until it is known what became of it. False: it was not made, plan anew."""
+    async def _find_out(self, state: KeyState, step: "_JointStep") -> bool:
+        """What became of a step without an answer; it is sent again, the identical one, while it may be either."""
+        plan = step.plan
+        if not isinstance(plan, OneShot):
+            return True
         change = CellChange(state.encoded, plan.expected_version, plan.content)
-        writes = [TableWrites(spec, group) for group in plan.writes]
-        if beside is not None:
-            writes.append(beside)
         for attempt in range(RESOLVE_ATTEMPTS_MAX):
-            state.trips += self._context.cells.costs.compare_and_set
-            try:
-                joint, _ = await self._store.joint(change, writes)
-            except OutcomeUnknown:
-                pass
-            except PolysiteError:
-                if attempt == 0:
-                    raise
-            else:
-                if joint.applied:
-                    if state.take_view(plan.expected_version + 1, plan.cell):
-                        self._sessions.seen(state)
-                    return True
-                if attempt == 0:
-                    self._combiner.take(state, joint.version, joint.content)
-                    return False
             made = await self._resolve(state, plan)
             if made is not None:
                 return made
             pause_s = min(RESOLVE_PAUSE_S_MAX, RESOLVE_PAUSE_S * 2**attempt)
             await self._context.clock.sleep_s(self._context.randomness.uniform(pause_s / 2, pause_s))
+            state.trips += self._context.cells.costs.compare_and_set
+            try:
+                joint, _ = await self._store.joint(change, step.writes)
+            except PolysiteError:
+                continue
+            if joint.applied:
+                return True
         raise OutcomeUnknown("the section was sent and not answered", steps_done=0)
 
     async def _resolve(self, state: KeyState, plan: OneShot) -> bool | None:
@@ -335,6 +313,73 @@ class Sections:
             steps_done += len(intents)
             trips += cost
         return stamp, trips
+
+
+class _JointStep:
+    """A section as the engine's atomic step decides it (`stores.contract.Decide`): called where the cell and the rows stand
+    still, so that no race is lost and what does not hold then does not hold. What it is made of is drawn beforehand."""
+
+    __slots__ = (
+        "_beside",
+        "_drawn",
+        "_needed",
+        "_settings",
+        "_spec",
+        "_steps",
+        "cell",
+        "done",
+        "plan",
+        "reads",
+        "version",
+        "writes",
+    )
+
+    def __init__(
+        self,
+        context: SiteContext,
+        spec: TableSpec,
+        steps: Sequence[SectionStep],
+        request_id: bytes,
+        beside: Beside | None,
+    ) -> None:
+        self._spec = spec
+        self._steps = steps
+        self._beside = beside
+        self._drawn = (request_id, context.new_id(), context.author, context.now_stamp())
+        self._settings = context.session_settings
+        self._needed = needed_rows(steps)
+        self.reads = [(spec, key) for key in self._needed]
+        self.plan: OneShot | Mismatch | TakeGeneralPath | Repeated | None = None
+        """What was decided, None as long as nothing was."""
+        self.version = 0
+        self.cell: LockCell = lock_cell.NEVER_USED
+        """The cell on which it was decided."""
+        self.writes: list[TableWrites] = []
+        self.done: SectionDone | None = None
+
+    def __call__(self, version: int, content: bytes, rows: list[StoredRow]) -> CellEffect | None:
+        self.version = version
+        self.cell = cell = lock_cell.decode(content)
+        request_id, change_id, author, now = self._drawn
+        self.plan = plan = plan_one_shot(
+            cell,
+            version,
+            dict(zip(self._needed, rows, strict=True)),
+            self._steps,
+            table=self._spec,
+            request_id=request_id,
+            change_id=change_id,
+            author=author,
+            now=now,
+            absent_life_ms=self._settings.absent_life_ms,
+        )
+        if not isinstance(plan, OneShot):
+            return None
+        self.done = done = SectionDone(plan.results, plan.ticket, plan.stamp, True, 0.0)
+        self.writes = [TableWrites(self._spec, group) for group in plan.writes]
+        if self._beside is not None:
+            self.writes.append(self._beside(done, None))
+        return CellEffect(plan.content, self.writes)
 
 
 def _mismatch(spec: TableSpec, mismatch: Mismatch) -> CompareFailed:

@@ -10,8 +10,8 @@ filter applies. Nothing above an adapter sees a driver's types: errors are those
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Literal, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -99,6 +99,20 @@ class Joint(NamedTuple):
     applied: bool
     version: int
     content: bytes
+
+
+class CellEffect(NamedTuple):
+    """What a joint step is to do: the cell's new content, and row writes that go with it."""
+
+    content: bytes
+    writes: Sequence[TableWrites]
+
+
+Decide: TypeAlias = Callable[[int, bytes, list[StoredRow]], CellEffect | None]
+"""Decides a joint step from the cell's version and content and the rows asked for; None: nothing is to be changed.
+
+It is called inside the engine's atomic step, perhaps on another thread and perhaps more than once (only the last call
+counts), so it does no I/O and waits for nothing. It is never called after the step was answered."""
 
 
 class Store(ABC):
@@ -206,5 +220,14 @@ class Store(ABC):
         Only engines with the capability `joint` have it; they keep the cells of the same process in the same place.
         Several partitions and tables are allowed. Durable when it returns. `change` None: no cell takes part, the
         writes alone are one atomic step that always applies (an idempotency record beside its effect).
+        """
+        raise NotImplementedError(f"{self.name} lacks the capability joint")
+
+    async def joint_step(self, key: bytes, reads: Sequence[tuple[TableSpec, RowKey]], decide: Decide) -> bool:
+        """Read the cell `key` and rows, ask `decide`, and carry out its answer, all as one atomic step; whether it did anything.
+
+        As `joint` with a change that cannot lose a race: nothing comes between what `decide` saw and what it asked for.
+        Durable when it returns. An error that `decide` raises is told here, and nothing was written. `OutcomeUnknown`: what
+        `decide` last answered may have been carried out, or may still be; if it was not called, nothing was.
         """
         raise NotImplementedError(f"{self.name} lacks the capability joint")

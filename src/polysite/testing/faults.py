@@ -15,7 +15,18 @@ from typing import Any, Literal, TypeVar
 from polysite.cells.contract import CellAnswer, Cells, CellView
 from polysite.clock import Runtime
 from polysite.errors import OutcomeUnknown, PolysiteError, Unavailable
-from polysite.stores.contract import CellChange, Conditional, Joint, Level, Predicate, Store, StoredPage, TableWrites
+from polysite.stores.contract import (
+    CellChange,
+    CellEffect,
+    Conditional,
+    Decide,
+    Joint,
+    Level,
+    Predicate,
+    Store,
+    StoredPage,
+    TableWrites,
+)
 from polysite.values.keys import RowKey
 from polysite.values.rows import WHOLE_PARTITION, Slice, StoredRow, Write
 from polysite.values.tables import IndexSpec, KeyspaceSpec, TableSpec
@@ -74,8 +85,13 @@ class Faults:
         gate = self._held[operation] = asyncio.get_running_loop().create_future()
         return gate
 
-    async def carry(self, operation: Operation, call: Callable[[], Awaitable[T]]) -> T:
-        """Carry out a call with what is to go wrong with it."""
+    async def carry(
+        self,
+        operation: Operation,
+        call: Callable[[], Awaitable[T]],
+        late: tuple[Callable[[], Awaitable[None]], Callable[[], Awaitable[None]]] | None = None,
+    ) -> T:
+        """Carry out a call with what is to go wrong with it; `late`: what of a late one happens now, and what later."""
         self.calls[operation] = self.calls.get(operation, 0) + 1
         gate = self._held.get(operation)
         if gate is not None:
@@ -85,7 +101,9 @@ class Faults:
             raise Unavailable("the engine is down")
         await self._delay()
         if fate == "late":
-            self._spawner.spawn(self._later(call), name="late-effect")
+            if late is not None:
+                await late[0]()
+            self._spawner.spawn(self._later(call if late is None else late[1]), name="late-effect")
         if fate in {"before", "late"}:
             raise OutcomeUnknown("no answer came")
         answer = await call()
@@ -260,6 +278,26 @@ class FaultyStore(Store):
         reads: Sequence[tuple[TableSpec, RowKey]] = (),
     ) -> tuple[Joint, list[StoredRow]]:
         return await self._faults.carry("joint", lambda: self._store.joint(change, writes, reads))
+
+    async def joint_step(self, key: bytes, reads: Sequence[tuple[TableSpec, RowKey]], decide: Decide) -> bool:
+        """A late effect is decided now and carried out later, if the cell has not moved by then."""
+        decided: list[tuple[int, CellEffect]] = []
+
+        def only_decide(version: int, content: bytes, rows: list[StoredRow]) -> None:
+            effect = decide(version, content, rows)
+            if effect is not None:
+                decided.append((version, effect))
+
+        async def late() -> None:
+            for version, effect in decided:
+                await self._store.joint(CellChange(key, version, effect.content), effect.writes)
+
+        async def decide_now() -> None:
+            await self._store.joint_step(key, reads, only_decide)
+
+        return await self._faults.carry(
+            "joint", lambda: self._store.joint_step(key, reads, decide), late=(decide_now, late)
+        )
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)

@@ -71,7 +71,8 @@ class ApswConnection:
     def __init__(self, path: str, *, busy_wait_s: float) -> None:
         self._connection = apsw.Connection(path, statementcachesize=STATEMENTS_CACHED)
         self._connection.set_busy_handler(_busy_handler(busy_wait_s))
-        self._execute = self._connection.execute
+        # One cursor for everything that is fetched whole: to make one per statement costs as much as a point read.
+        self._execute = self._connection.cursor().execute
         self.changed_total = self._connection.total_changes
         self._changes = self._connection.changes
         self.transaction_number = 0

@@ -5,7 +5,7 @@ from typing import TypeVar
 
 from polysite.clock import Clock
 from polysite.engines.sqlite import SqliteEngine
-from polysite.engines.sqlite.cells import change_cell
+from polysite.engines.sqlite.cells import change_cell, read_cell
 from polysite.engines.sqlite.driver import Connection
 from polysite.engines.sqlite.failures import translated
 from polysite.engines.sqlite.records import decode
@@ -13,6 +13,7 @@ from polysite.errors import AlreadyExists, BadRequest, UnknownKey
 from polysite.stores.contract import (
     CellChange,
     Conditional,
+    Decide,
     Joint,
     Level,
     Predicate,
@@ -239,6 +240,29 @@ class EmbeddedStore(Store):
         if change is not None and answer[0].applied:
             self._engine.tell(change.key)
         return answer
+
+    async def joint_step(self, key: bytes, reads: Sequence[tuple[TableSpec, RowKey]], decide: Decide) -> bool:
+        wall_us = self._clock.wall_us
+
+        def job(connection: Connection) -> bool:
+            resolve = WriterSchema.of(connection).current(connection).resolve
+            now_us = wall_us()
+            version, content = read_cell(connection, key) or (0, b"")
+            rows = [read_row(connection, resolve(spec), row_key, now_us) for spec, row_key in reads]
+            effect = decide(version, content, rows)
+            if effect is None:
+                return False
+            # All is checked before anything changes, so that a step that is refused spoils nothing else.
+            planned = [(item.table, prepare(resolve(item.table), item.writes, now_us)) for item in effect.writes]
+            change_cell(connection, key, version, effect.content)
+            for spec, changes in planned:
+                _apply(connection, spec, changes)
+            return True
+
+        changed = await self._writer.submit(job)
+        if changed:
+            self._engine.tell(key)
+        return changed
 
     async def collect_tombstones(self, *, rows_max: int = 1_000) -> Collected:
         """One step of the janitor: go on where the last one ended, look at up to `rows_max` rows, drop tombstones older than

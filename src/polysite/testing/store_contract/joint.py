@@ -6,8 +6,9 @@ import pytest
 
 from polysite.cells.contract import NEVER_WRITTEN, Cells, CellView
 from polysite.errors import BadRequest, UnknownKey
-from polysite.stores.contract import CellChange, Joint, Store, TableWrites
+from polysite.stores.contract import CellChange, CellEffect, Joint, Store, TableWrites
 from polysite.testing.store_contract.support import FLAT, WIDE, StoreSuite, flat, made, need, number, put, shown, wide
+from polysite.values.rows import StoredRow
 
 KEY = b"contract/joint"
 
@@ -111,3 +112,55 @@ class JointSuite(StoreSuite):
         assert sorted(won) == list(range(1, last.version + 1))
         assert last.content == number(last.version)
         assert shown(await store.read(FLAT, flat("a"), "majority")) == {"size": last.version}
+
+    async def test_a_step_is_decided_where_nothing_comes_between(self, store: Store, cells: Cells) -> None:
+        """Fifty steps at once each add one to what they read of cell and row: none is lost, and each is decided on
+        what the one before left."""
+        need(store, "joint")
+        await made(store, FLAT)
+
+        def add_one(version: int, content: bytes, rows: list[StoredRow]) -> CellEffect:
+            assert content == (number(version) if version else b"")
+            assert shown(rows[0]) == ({"size": version} if version else {})
+            stamp = version + 1
+            return CellEffect(number(stamp), [TableWrites(FLAT, [put(flat("a"), stamp, size=stamp)])])
+
+        done = await asyncio.gather(*(store.joint_step(KEY, [(FLAT, flat("a"))], add_one) for _ in range(50)))
+        assert all(done)
+        assert await cells.read(KEY) == CellView(50, number(50))
+        assert shown(await store.read(FLAT, flat("a"), "majority")) == {"size": 50}
+
+    async def test_a_step_that_decides_against_it_changes_nothing(self, store: Store, cells: Cells) -> None:
+        """None: the version stays; what it saw is what is there."""
+        need(store, "joint")
+        await made(store, FLAT)
+        await store.joint(CellChange(KEY, 0, b"x"), [TableWrites(FLAT, [put(flat("a"), 5, size=5)])])
+        seen: list[tuple[int, bytes, object]] = []
+
+        def look(version: int, content: bytes, rows: list[StoredRow]) -> None:
+            seen.append((version, content, shown(rows[0])))
+
+        assert not await store.joint_step(KEY, [(FLAT, flat("a"))], look)
+        assert seen[-1] == (1, b"x", {"size": 5})
+        assert await cells.read(KEY) == CellView(1, b"x")
+
+    async def test_a_step_that_cannot_be_carried_out_changes_nothing(self, store: Store, cells: Cells) -> None:
+        """An error of the decision itself and a malformed write are told to the caller; steps beside it do not suffer."""
+        need(store, "joint")
+        await made(store, FLAT)
+
+        def fails(_version: int, _content: bytes, _rows: list[StoredRow]) -> CellEffect:
+            raise BadRequest("no")
+
+        def malformed(_version: int, _content: bytes, _rows: list[StoredRow]) -> CellEffect:
+            return CellEffect(b"y", [TableWrites(FLAT, [put(flat("a"), 0, size=1)])])
+
+        def good(version: int, _content: bytes, _rows: list[StoredRow]) -> CellEffect:
+            return CellEffect(b"good", [TableWrites(FLAT, [put(flat("b"), version + 1, size=2)])])
+
+        steps = [store.joint_step(KEY, [], decide) for decide in (fails, malformed, good)]
+        answers = await asyncio.gather(*steps, return_exceptions=True)
+        assert [type(answer) for answer in answers] == [BadRequest, BadRequest, bool]
+        assert await cells.read(KEY) == CellView(1, b"good")
+        assert not (await store.read(FLAT, flat("a"), "majority")).present
+        assert shown(await store.read(FLAT, flat("b"), "majority")) == {"size": 2}
