@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
 import msgspec
-from msgspec.structs import replace
 
 from polysite.core.lock_cell import Author, LockCell, departed_ticket, encode, pack_change, with_recent
 from polysite.core.plans import DeleteIntent, PutIntent
@@ -86,7 +85,11 @@ class Repeated(msgspec.Struct, frozen=True):
 
 def needed_rows(steps: Sequence[SectionStep]) -> tuple[RowKey, ...]:
     """The rows that must be read for the steps: those of gets and expectations, each once, in order."""
-    return tuple(dict.fromkeys([step.key for step in steps if isinstance(step, _READING)]))
+    keys: dict[RowKey, None] = {}
+    for step in steps:
+        if isinstance(step, _READING):
+            keys[step.key] = None
+    return tuple(keys)
 
 
 def plan_one_shot(
@@ -130,10 +133,10 @@ def plan_one_shot(
             if isinstance(step, ExpectStep) and not holds(step, row):
                 return TakeGeneralPath("a row must be re-stamped first") if work.restamped else Mismatch(index, row)
             results.append(row if isinstance(step, GetStep) else None)
-    after, ticket, used_from = pass_through(cell, request_id, work.stamp - first, now)
+    record = pack_change(change_id, version + 1, ((request_id, Enqueued(cell.issued + 1)),))
+    recent = with_recent(cell.recent, record)
+    after, ticket, used_from = pass_through(cell, request_id, work.stamp - first, now, recent=recent, author=author)
     assert used_from == first, "the section used other stamps than it was given"
-    record = pack_change(change_id, version + 1, ((request_id, Enqueued(ticket)),))
-    after = replace(after, recent=with_recent(cell.recent, record), author=author)
     return OneShot(
         change_id=change_id,
         expected_version=version,

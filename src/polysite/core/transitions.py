@@ -23,6 +23,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from polysite.core.lock_cell import (
+    Author,
     Entry,
     LockCell,
     departed_ticket,
@@ -93,11 +94,19 @@ def check_step(before: LockCell, after: LockCell) -> None:
     assert len(after.queue) <= QUEUE_MAX, "queue over its bound"
 
 
-def pass_through(cell: LockCell, request_id: bytes, used: int, now: int) -> tuple[LockCell, int, int]:
+def pass_through(
+    cell: LockCell,
+    request_id: bytes,
+    used: int,
+    now: int,
+    *,
+    recent: tuple[bytes, ...] | None = None,
+    author: Author | None = None,
+) -> tuple[LockCell, int, int]:
     """Enqueue and clean release in one step, for a one-shot section on a cell whose queue is empty.
 
     `used`: how many stamps the section needs. Answers the cell after it, the ticket, and the first of the section's stamps.
-    CellExhausted if there are none left.
+    `recent` and `author` become the cell's; None: they stay. CellExhausted if there are no stamps or tickets left.
     """
     assert not cell.queue, "a one-shot section needs an empty queue"
     assert len(request_id) == ID_BYTES, "request ids have a fixed length"
@@ -107,7 +116,15 @@ def pass_through(cell: LockCell, request_id: bytes, used: int, now: int) -> tupl
     floor = max(first + used, now)
     if floor > FLOOR_MAX or ticket > TICKET_MAX:
         raise EXHAUSTED.error()
-    after = replace(cell, issued=ticket, floor=floor, departed=with_departed(cell.departed, request_id, ticket))
+    after = LockCell(
+        ticket,
+        floor,
+        cell.fence,
+        (),
+        cell.recent if recent is None else recent,
+        with_departed(cell.departed, request_id, ticket),
+        author or cell.author,
+    )
     check_step(cell, after)
     return after, ticket, first
 

@@ -133,6 +133,8 @@ class KeyTable:
         self._views_max = views_max
         self._used: dict[bytes, KeyState] = {}
         self._idle: dict[bytes, KeyState] = {}
+        self._stepping: dict[bytes, KeyState | None] = {}
+        """Keys on which a one-step section is being carried out; the state, once somebody else uses the key meanwhile."""
 
     def __len__(self) -> int:
         return len(self._used)
@@ -141,12 +143,36 @@ class KeyTable:
         """The key's state if it is in use."""
         return self._used.get(encoded)
 
+    def known(self, encoded: bytes) -> KeyState | None:
+        """The key's state if it is in use, or was lately."""
+        return self._used.get(encoded) or self._idle.get(encoded)
+
     def calls_under_way(self) -> bool:
         """Whether a change is being made, or a call is carried out on a session that holds."""
-        return any(
+        return bool(self._stepping) or any(
             state.busy or any(live.holds and live.open_calls for live in state.sessions.values())
             for state in self._used.values()
         )
+
+    def begin_step(self, encoded: bytes) -> bool:
+        """Carry out a one-step section on a key that nobody uses: whoever takes it before `end_step` finds it busy. False: it
+        is in use, take it and enter in the ordinary way."""
+        if encoded in self._used or encoded in self._stepping:
+            return False
+        self._stepping[encoded] = None
+        return True
+
+    def end_step(self, encoded: bytes) -> None:
+        """Let the next in line have its turn."""
+        state = self._stepping.pop(encoded)
+        if state is not None:
+            state.leave()
+
+    def _hold_back(self, state: KeyState) -> None:
+        """A state that was used by nobody comes into use: a step under way on its key goes first."""
+        if self._stepping.get(state.encoded, state) is not state:
+            state.busy = True
+            self._stepping[state.encoded] = state
 
     def in_use(self) -> list[KeyState]:
         return list(self._used.values())
@@ -157,6 +183,8 @@ class KeyTable:
         if state is None:
             state = self._idle.pop(encoded, None) or KeyState(key, encoded)
             self._used[encoded] = state
+            if self._stepping:
+                self._hold_back(state)
         state.users += 1
         return state
 
@@ -167,6 +195,7 @@ class KeyTable:
             if self._idle.get(state.encoded) is state:
                 del self._idle[state.encoded]
             self._used.setdefault(state.encoded, state)
+            self._hold_back(state)
         state.users += 1
 
     def drop(self, state: KeyState) -> None:

@@ -416,18 +416,17 @@ class RowVerbs:
         self._lock_verbs.check_wait(wait_ms)
         if not 1 <= len(steps) <= SECTION_STEPS_MAX:
             raise BadRequest(f"a section has 1 to {SECTION_STEPS_MAX} steps")
-        key = spec.lock_key(name.key)
-        parsed = self._steps(spec, key, name.key, steps)
-        done = await self._once.run(
-            spec,
-            key,
-            parsed,
-            idempotency_key,
-            wait_s=wait_ms / 1000,
-            lease_ms=lease_ms,
-            validate=validate,
-            owner=owner,
-        )
+        key, row_key = spec.keys_of(name.key)
+        parsed = self._steps(spec, key, name.key, row_key, steps)
+        wait_s = wait_ms / 1000
+        if idempotency_key is None:
+            done = await self._sections.run(
+                spec, key, parsed, wait_s=wait_s, lease_ms=lease_ms, validate=validate, owner=owner
+            )
+        else:
+            done = await self._once.run(
+                spec, key, parsed, idempotency_key, wait_s=wait_s, lease_ms=lease_ms, validate=validate, owner=owner
+            )
         results = [None if row is None else row_of(spec, row) for row in done.results]
         return SectionAnswer(
             results=results, fencing_token=done.ticket, validated=done.validated, round_trips=done.round_trips
@@ -462,19 +461,24 @@ class RowVerbs:
         return RangeIntent(planned.partition, planned.slice)
 
     def _steps(
-        self, spec: TableSpec, key: LockKey, default: dict[str, Any], steps: Sequence[Step]
+        self,
+        spec: TableSpec,
+        key: LockKey,
+        default: dict[str, Any],
+        named: RowKey | None,
+        steps: Sequence[Step],
     ) -> list[SectionStep]:
-        """The steps with their rows; those that name none are of the row `default`, which is worked out once."""
-        named: RowKey | None = None
+        """The steps with their rows; those that name none are of the row `default`, whose row key is `named` if it has one."""
         parsed: list[SectionStep] = []
         for step in steps:
-            row_key = named if step.key is None else None
-            if row_key is None:
-                row_key = spec.row_key(default if step.key is None else step.key)
+            if step.key is not None:
+                row_key = spec.row_key(step.key)
                 if spec.lock_key_of(row_key) != key:
                     raise BadRequest("every step of a section is of a row that its lock key covers")
-                if step.key is None:
-                    named = row_key
+            elif named is not None:
+                row_key = named
+            else:
+                row_key = spec.row_key(default)  # says what is missing
             parsed.append(self._step(spec, row_key, step))
         return parsed
 

@@ -46,13 +46,12 @@ def row_of(spec: TableSpec, stored: StoredRow) -> dict[str, Any] | None:
     """Every column of a row in declaration order, None for null; None if there is no row."""
     if not stored.present:
         return None
-    types = spec.types
-    keys = spec.key_values(stored.key)
+    components = stored.key.partition + stored.key.clustering
     cells = stored.cells
     row: dict[str, Any] = {}
-    for name, cql_type in types.items():
-        if name in keys:
-            row[name] = keys[name]
+    for name, cql_type, key_at in spec.shown_columns:
+        if key_at is not None:
+            row[name] = cql_type.deserialise(components[key_at])
         else:
             cell = cells.get(name)
             row[name] = None if cell is None else cql_type.deserialise(cell.value)

@@ -127,6 +127,12 @@ class TableSpec(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         return self.lock_columns or self.partition_key
 
     @cached_property
+    def shown_columns(self) -> tuple[tuple[str, CqlType, int | None], ...]:
+        """Every column in declaration order: name, type, and its place in the primary key (None: a regular column)."""
+        places = {name: place for place, name in enumerate(self.key_names)}
+        return tuple((name, cql_type, places.get(name)) for name, cql_type in self.types.items())
+
+    @cached_property
     def columns_hash(self) -> bytes:
         """Eight bytes that stand for the set of regular columns a row stamp covers."""
         text = "\x00".join(f"{name}:{self.types[name]}" for name in sorted(self.regular_names))
@@ -190,6 +196,13 @@ class TableSpec(msgspec.Struct, frozen=True, kw_only=True, dict=True):
             return LockKey(self.keyspace, self.name, key.partition)
         by_name = dict(zip(self.partition_key, key.partition, strict=True))
         return LockKey(self.keyspace, self.name, tuple(by_name[name] for name in self.locked_names))
+
+    def keys_of(self, values: Mapping[str, object]) -> tuple[LockKey, RowKey | None]:
+        """The lock key of `values` as `lock_key` has it, and the row key if they name a whole primary key."""
+        if values.keys() != self._key_name_set:
+            return self.lock_key(values), None
+        row = self.row_key(values)
+        return self.lock_key_of(row), row
 
     def _key_bytes(self, name: str, value: object) -> bytes:
         if value is None:

@@ -506,13 +506,13 @@ TRACE = combine._trace
 PASS_THROUGH = transitions.pass_through
 
 
-def pass_through_without_floor(cell: LockCell, request_id: bytes, used: int, now: int) -> Any:
-    after, ticket, first = PASS_THROUGH(cell, request_id, used, now)
+def pass_through_without_floor(cell: LockCell, request_id: bytes, used: int, now: int, **more: Any) -> Any:
+    after, ticket, first = PASS_THROUGH(cell, request_id, used, now, **more)
     return replace(after, floor=cell.floor), ticket, first
 
 
-def pass_through_without_ticket(cell: LockCell, request_id: bytes, used: int, now: int) -> Any:
-    after, ticket, first = PASS_THROUGH(cell, request_id, used, now)
+def pass_through_without_ticket(cell: LockCell, request_id: bytes, used: int, now: int, **more: Any) -> Any:
+    after, ticket, first = PASS_THROUGH(cell, request_id, used, now, **more)
     return replace(after, issued=cell.issued), ticket, first
 
 

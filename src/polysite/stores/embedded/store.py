@@ -1,5 +1,6 @@
 """The store contract over the database file. One replica, so every level is the same."""
 
+import asyncio
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -61,6 +62,8 @@ class EmbeddedStore(Store):
         self._writer = engine.writer
         self._clock = clock or engine.clock
         self._schema = SchemaView()
+        self._checked: Schema | None = None
+        """The schema as it was looked at in this round of the loop: what is asked now was asked in this round."""
         self._collect_place: Place = START
         capabilities: set[StoreCapability] = {"conditional_write", "expiry", "joint"}
         if engine.is_durable:
@@ -96,7 +99,11 @@ class EmbeddedStore(Store):
         return [table.spec for (of_keyspace, _), table in sorted(schema.tables.items()) if of_keyspace == keyspace]
 
     async def table(self, keyspace: str, name: str) -> TableSpec:
-        return self._latest().table(keyspace, name).spec
+        try:
+            return self._latest().table(keyspace, name).spec
+        except UnknownKey:
+            self._look_again()
+            return self._latest().table(keyspace, name).spec
 
     async def create_index(self, keyspace: str, table: str, index: IndexSpec) -> bool:
         check_index(await self.table(keyspace, table), index)
@@ -113,7 +120,7 @@ class EmbeddedStore(Store):
             _fill_index(connection, WriterSchema.of(connection).current(connection).by_number[physical.number], made)
             return True
 
-        return await self._writer.submit(job)
+        return await self._changed(job)
 
     async def drop_index(self, keyspace: str, table: str, index_name: str) -> bool:
         def job(connection: Connection) -> bool:
@@ -123,14 +130,14 @@ class EmbeddedStore(Store):
                 WriterSchema.of(connection).change(connection)
             return dropped
 
-        return await self._writer.submit(job)
+        return await self._changed(job)
 
     async def read(self, table: TableSpec, key: RowKey, level: Level) -> StoredRow:  # noqa: ARG002
         try:
             with translated:
                 return read_row(self._engine.reader, self._resolve(table), key, self._clock.wall_us())
         except UnknownKey:
-            self._schema.forget()
+            self._forget()
         with translated:
             return read_row(self._engine.reader, self._resolve(table), key, self._clock.wall_us())
 
@@ -253,10 +260,14 @@ class EmbeddedStore(Store):
             if effect is None:
                 return False
             # All is checked before anything changes, so that a step that is refused spoils nothing else.
-            planned = [(item.table, prepare(resolve(item.table), item.writes, now_us)) for item in effect.writes]
+            planned = [
+                (item.table, table, prepare(table, item.writes, now_us))
+                for item in effect.writes
+                for table in [resolve(item.table)]
+            ]
             change_cell(connection, key, version, effect.content)
-            for spec, changes in planned:
-                _apply(connection, spec, changes)
+            for spec, table, changes in planned:
+                _apply(connection, spec, changes, table)
             return True
 
         changed = await self._writer.submit(job)
@@ -279,11 +290,30 @@ class EmbeddedStore(Store):
         def job(connection: Connection) -> bool:
             return change(connection, *arguments)
 
-        return await self._writer.submit(job)
+        return await self._changed(job)
+
+    async def _changed(self, job: Callable[[Connection], bool]) -> bool:
+        """Have the schema changed; whoever asks from now on is told of it."""
+        try:
+            return await self._writer.submit(job)
+        finally:
+            self._look_again()
 
     def _latest(self) -> Schema:
-        with translated:
-            return self._schema.latest(self._engine.reader)
+        """The schema as of now. One look serves all who ask in one round of the loop: what another process does meanwhile is
+        told to nobody here before the next."""
+        if self._checked is None:
+            with translated:
+                self._checked = self._schema.latest(self._engine.reader)
+            asyncio.get_running_loop().call_soon(self._look_again)
+        return self._checked
+
+    def _forget(self) -> None:
+        self._schema.forget()
+        self._look_again()
+
+    def _look_again(self) -> None:
+        self._checked = None
 
     def _resolve(self, spec: TableSpec) -> PhysicalTable:
         """The table in the file, as this process last saw it; looked up anew before it is said not to be there."""
@@ -291,13 +321,14 @@ class EmbeddedStore(Store):
         try:
             return known.resolve(spec)
         except UnknownKey:
+            self._look_again()
             return self._latest().resolve(spec)
 
     async def _page(self, ask: "Callable[[], PartitionPage | TablePage]", limit: int) -> StoredPage:
         try:
             return await self._read_page(ask(), limit)
         except UnknownKey:
-            self._schema.forget()
+            self._forget()
         return await self._read_page(ask(), limit)
 
     async def _read_page(self, page: "PartitionPage | TablePage", limit: int) -> StoredPage:
@@ -310,8 +341,12 @@ class EmbeddedStore(Store):
         return await self._engine.in_pool(page.read)
 
 
-def _apply(connection: Connection, spec: TableSpec, changes: Sequence[Change]) -> None:
-    table = _current(connection, spec)
+def _apply(
+    connection: Connection, spec: TableSpec, changes: Sequence[Change], table: PhysicalTable | None = None
+) -> None:
+    """Carry out changes of a table; `table` is it, if the transaction has looked it up already."""
+    if table is None:
+        table = _current(connection, spec)
     for change in changes:
         if change.apply(connection, table):
             ddl.mark_ranged(connection, table)
