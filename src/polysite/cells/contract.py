@@ -47,6 +47,8 @@ class Cells(ABC):
     name: str
     capabilities: frozenset[CellCapability]
     costs: CellCosts
+    begins: bool = False
+    """Whether it has `begin`: an engine that can change a cell without a task to wait for it."""
 
     @abstractmethod
     async def start(self) -> None:
@@ -72,6 +74,17 @@ class Cells(ABC):
         `OutcomeUnknown`: it may have been applied, or may still be. The caller finds out by `read` and by what its own
         content carries; the same call may be sent again. `Unavailable`: it was not sent.
         """
+
+    def begin(
+        self,
+        key: bytes,
+        expected_version: int,
+        content: bytes,
+        answered: "Callable[[CellAnswer | BaseException], None]",
+    ) -> None:
+        """Begin a compare-and-set that no task waits for (only where `begins`): `answered` is called later, on the loop, with
+        what `compare_and_set` would answer or raise. Raises `Unavailable` if it is not sent."""
+        raise NotImplementedError((self.name, key, expected_version, content, answered))
 
     @abstractmethod
     async def keys(self, after: bytes, limit: int) -> list[bytes]:

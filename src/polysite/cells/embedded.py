@@ -16,6 +16,7 @@ class EmbeddedCells(Cells):
 
     name = "embedded"
     costs = CellCosts()
+    begins = True
 
     def __init__(self, engine: SqliteEngine) -> None:
         self._engine = engine
@@ -41,14 +42,27 @@ class EmbeddedCells(Cells):
         return await self.read_local(key)
 
     async def compare_and_set(self, key: bytes, expected_version: int, content: bytes) -> CellAnswer:
-        def job(connection: Connection) -> CellAnswer:
-            applied, version, current = change_cell(connection, key, expected_version, content)
-            return CellAnswer(applied, CellView(version, current))
-
-        answer = await self._writer.submit(job)
+        answer = await self._writer.submit(_change(key, expected_version, content))
         if answer.applied:
             self._engine.tell(key)
         return answer
+
+    def begin(
+        self,
+        key: bytes,
+        expected_version: int,
+        content: bytes,
+        answered: Callable[[CellAnswer | BaseException], None],
+    ) -> None:
+        def told(answer: CellAnswer, error: BaseException | None) -> None:
+            if error is not None:
+                answered(error)
+                return
+            if answer.applied:
+                self._engine.tell(key)
+            answered(answer)
+
+        self._writer.post(_change(key, expected_version, content), told)
 
     async def keys(self, after: bytes, limit: int) -> list[bytes]:
         with translated:
@@ -57,3 +71,11 @@ class EmbeddedCells(Cells):
     def watch(self, key: bytes, changed: Callable[[], None]) -> Callable[[], None]:
         """Tells of changes made through this process's engine; those of other processes are theirs to push."""
         return self._engine.watch(key, changed)
+
+
+def _change(key: bytes, expected_version: int, content: bytes) -> Callable[[Connection], CellAnswer]:
+    def job(connection: Connection) -> CellAnswer:
+        applied, version, current = change_cell(connection, key, expected_version, content)
+        return CellAnswer(applied, CellView(version, current))
+
+    return job

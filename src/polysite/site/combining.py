@@ -4,9 +4,12 @@ What a change is, and what became of one that was not answered, is decided in `c
 """
 
 import asyncio
+import logging
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from functools import partial
+from typing import NamedTuple, TypeAlias
 
+from polysite.cells.contract import CellAnswer
 from polysite.core import combine, lock_cell
 from polysite.core.combine import WISHES_MAX, AskedWish, Change, Happened, NotMade, SendAgain, Undecided
 from polysite.core.lock_cell import LockCell
@@ -14,6 +17,8 @@ from polysite.core.wishes import Result, Wish, unknown
 from polysite.errors import OutcomeUnknown, PolysiteError, Unavailable
 from polysite.site.context import SiteContext
 from polysite.site.keys import UNSEEN, KeyState
+
+_log = logging.getLogger(__name__)
 
 RESOLVE_ATTEMPTS_MAX = 8
 RESOLVE_PAUSE_S = 0.05
@@ -56,6 +61,10 @@ class PendingWish:
         self.future: asyncio.Future[WishAnswer] | None = None
         self.sent_s: float | None = None
         """When a change with this wish was first sent: leases count from there, however it was then found out (I15)."""
+
+
+Begun: TypeAlias = "tuple[list[PendingWish], Change, CellAnswer | BaseException]"
+"""A change that was sent once: its wishes, itself, and what came of it."""
 
 
 class Combiner:
@@ -103,10 +112,76 @@ class Combiner:
         self._start(state)
 
     def _start(self, state: KeyState) -> None:
-        if not state.driving:
-            state.driving = True
-            self.keep_key(state)
+        if state.driving:
+            return
+        state.driving = True
+        self.keep_key(state)
+        if state.version == UNSEEN or not self._cells.begins:
             self._context.background(self._drive(state), name="site-change")
+        else:
+            # Whoever asks in this round of the loop comes along.
+            asyncio.get_running_loop().call_soon(self._begin, state)
+
+    def _begin(self, state: KeyState) -> None:
+        """Send the next change without a task to wait for it: most apply at once. What does not is for `_drive`."""
+        wishes = state.pending[:WISHES_MAX]
+        if self._context.closing:
+            self._fail(state, list(state.pending), OutcomeUnknown("the process is closing"))
+            self._ended(state)
+            return
+        if not wishes:
+            self._ended(state)
+            return
+        if not state.enter_now():
+            self._context.background(self._drive(state), name="site-change")
+            return
+        try:
+            self._refresh(state, wishes)
+            change = self._build(state, wishes)
+            if change.effective:
+                answered = partial(self._answered, state, wishes, change)
+                self._cells.begin(state.encoded, change.expected_version, change.content, answered)
+        except BaseException as error:  # noqa: BLE001 - whoever waits is told
+            state.leave()
+            self._give_up(state, wishes, error)
+            return
+        if change.effective:
+            self._note_sent(wishes)
+        else:
+            state.leave()
+            self._context.background(self._drive(state), name="site-change")
+
+    def _answered(
+        self, state: KeyState, wishes: list[PendingWish], change: Change, answer: CellAnswer | BaseException
+    ) -> None:
+        if not isinstance(answer, CellAnswer) or not answer.applied:
+            self._context.background(self._drive(state, (wishes, change, answer)), name="site-change")
+            return
+        try:
+            state.trips += self._cells.costs.compare_and_set
+            self._applied(state, wishes, change)
+        except BaseException as error:  # noqa: BLE001 - whoever waits is told
+            state.leave()
+            self._give_up(state, wishes, error)
+            return
+        state.leave()
+        self._begin(state)
+
+    def _give_up(self, state: KeyState, wishes: list[PendingWish], error: BaseException) -> None:
+        """Nobody else drives this key: whoever waits must not wait for ever."""
+        if isinstance(error, PolysiteError):
+            self._fail(state, wishes, error)
+            if state.pending:
+                self._context.background(self._drive(state), name="site-change")
+                return
+        else:
+            _log.error("a change failed", exc_info=error)
+            self._fail(state, list(state.pending), OutcomeUnknown(f"the change failed: {type(error).__name__}"))
+        self._ended(state)
+
+    def _ended(self, state: KeyState) -> None:
+        state.driving = False
+        self.release_key(state)
 
     async def look(self, state: KeyState, *, linearizable: bool = False) -> float:
         """Take in the cell as the nearest replica has it, or as it is now; answers the round trips."""
@@ -124,8 +199,14 @@ class Combiner:
         if version > state.version and state.take_view(version, lock_cell.decode(content)):
             self._seen(state)
 
-    async def _drive(self, state: KeyState) -> None:
+    async def _drive(self, state: KeyState, begun: "Begun | None" = None) -> None:
+        """Make changes until nothing is pending; the first was begun already, where there is one."""
         try:
+            if begun is not None:
+                try:
+                    await self._change(state, begun[0], begun)
+                finally:
+                    state.leave()
             while state.pending:
                 if not state.enter_now():
                     await state.enter()
@@ -139,15 +220,19 @@ class Combiner:
             self._fail(state, list(state.pending), told or OutcomeUnknown(f"the change failed: {type(error).__name__}"))
             raise
         finally:
-            state.driving = False
-            self.release_key(state)
+            self._ended(state)
 
-    async def _change(self, state: KeyState, wishes: list[PendingWish]) -> None:
+    async def _change(self, state: KeyState, wishes: list[PendingWish], begun: "Begun | None" = None) -> None:
         """Have these wishes decided by one change; those that another change must carry stay pending."""
         try:
             if state.version == UNSEEN:
                 state.trips += await self.look(state)
             refusals = 0
+            if begun is not None:
+                if await self._send(state, wishes, begun[1], begun[2]):
+                    return
+                wishes = state.pending[:WISHES_MAX]
+                refusals = 1
             while wishes:
                 self._refresh(state, wishes)
                 change = self._build(state, wishes)
@@ -188,16 +273,42 @@ class Combiner:
             if asked.seen_version != state.version and lock_cell.find_wish(state.cell, asked.wish_id) is None:
                 pending.asked = AskedWish(asked.wish_id, state.version, asked.wish)
 
-    async def _send(self, state: KeyState, wishes: list[PendingWish], change: Change) -> bool:
-        """Send a change until it is known what became of it. True: every wish of it is decided."""
+    def _note_sent(self, wishes: list[PendingWish]) -> None:
         sent_s = self._clock.monotonic_s()
         for pending in wishes:
             if pending.sent_s is None:
                 pending.sent_s = sent_s
+
+    def _applied(self, state: KeyState, wishes: list[PendingWish], change: Change) -> None:
+        before = state.cell.queue[:1]
+        state.take_view(change.expected_version + 1, change.cell)
+        self._decide(state, wishes, change.results, change.expected_version)
+        self._seen(state)
+        if change.cell.queue[:1] != before:
+            self.changed(state)
+
+    async def _send(
+        self,
+        state: KeyState,
+        wishes: list[PendingWish],
+        change: Change,
+        first: CellAnswer | BaseException | None = None,
+    ) -> bool:
+        """Send a change until it is known what became of it. True: every wish of it is decided.
+
+        `first`: what came of sending it the first time.
+        """
+        self._note_sent(wishes)
         costs = self._cells.costs
         for attempt in range(RESOLVE_ATTEMPTS_MAX):
             try:
-                answer = await self._cells.compare_and_set(state.encoded, change.expected_version, change.content)
+                if first is None:
+                    answer = await self._cells.compare_and_set(state.encoded, change.expected_version, change.content)
+                elif isinstance(first, CellAnswer):
+                    answer, first = first, None
+                else:
+                    error, first = first, None
+                    raise error
             except OutcomeUnknown:
                 state.trips += costs.compare_and_set
             except Unavailable:
@@ -206,12 +317,7 @@ class Combiner:
             else:
                 if answer.applied:
                     state.trips += costs.compare_and_set
-                    before = state.cell.queue[:1]
-                    state.take_view(change.expected_version + 1, change.cell)
-                    self._decide(state, wishes, change.results, change.expected_version)
-                    self._seen(state)
-                    if change.cell.queue[:1] != before:
-                        self.changed(state)
+                    self._applied(state, wishes, change)
                     return True
                 state.trips += costs.compare_and_set_refused
                 if attempt == 0:

@@ -137,7 +137,7 @@ class LockVerbs:
         status = status_of(live)
         held_key = _held_key(item, live.reference.ticket, status.ahead)
         return LockAnswer(
-            reference=str(live.reference),
+            reference=self._sessions.hand_out(live),
             held=status.held,
             kind=status.kind,
             lease_ms=lease_ms,
@@ -259,7 +259,8 @@ class LockVerbs:
 
     async def release(self, text: str, *, validate: bool) -> ReleaseAnswer:
         """Release every lock of the reference; the first that was lost is told after the others are released."""
-        references = _references(text)
+        own = self._sessions.by_text(text)
+        references = _references(text) if own is None else (own.reference,)
         trips = 0.0
         error: PolysiteError | None = None
         for reference in reversed(references):
@@ -276,6 +277,9 @@ class LockVerbs:
         """The reference (of a set: its member) that covers a lock key. BadRequest if it covers another."""
         if text is None:
             raise BadRequest("level critical needs the reference of a held lock")
+        own = self._sessions.by_text(text)
+        if own is not None and own.reference.key == key:
+            return own.reference
         for reference in _references(text):
             if reference.key == key:
                 return reference

@@ -35,6 +35,7 @@ class LiveSession:
         "reference",
         "standing_waiters",
         "state",
+        "text",
     )
 
     def __init__(
@@ -53,6 +54,8 @@ class LiveSession:
         self.op_waiters: dict[int, list[asyncio.Future[None]]] = {}
         self.standing_waiters: list[asyncio.Future[None]] = []
         self.extending = False
+        self.text = ""
+        """The reference as it was handed out, once it was."""
 
     @property
     def holds(self) -> bool:
@@ -111,6 +114,8 @@ class Sessions:
         self.combiner.keep_key = keys.keep
         self.combiner.release_key = keys.drop
         self.count = 0
+        self._by_text: dict[str, LiveSession] = {}
+        """Sessions by the text of the reference that was handed out: a call with it need not be taken apart."""
         self.emptied: asyncio.Future[None] | None = None
         """Set when the last session is gone, for whoever waits for that."""
 
@@ -156,10 +161,24 @@ class Sessions:
             self._granted(live)
         return live
 
+    def hand_out(self, live: LiveSession) -> str:
+        """The text of the session's reference."""
+        if not live.text:
+            live.text = str(live.reference)
+            if live.state.sessions.get(live.reference.ticket) is live:
+                self._by_text[live.text] = live
+        return live.text
+
+    def by_text(self, text: str) -> LiveSession | None:
+        """The session whose reference was handed out as `text`, as long as it lives here."""
+        return self._by_text.get(text)
+
     def forget(self, live: LiveSession) -> None:
         """The entry is gone, or somebody else's."""
         state = live.state
         live.ended = True
+        if live.text:
+            self._by_text.pop(live.text, None)
         if state.sessions.get(live.reference.ticket) is not live:
             return
         del state.sessions[live.reference.ticket]

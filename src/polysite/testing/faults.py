@@ -8,7 +8,7 @@ faults.rates = FaultRates(lost_after=0.1, lost_before=0.1, delay_s=0.02)
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
@@ -112,6 +112,10 @@ class Faults:
             raise OutcomeUnknown("no answer came")
         return answer
 
+    def spawn(self, work: Coroutine[Any, Any, None], *, name: str) -> None:
+        """Carry on with something in the way of the world: nobody who dies takes it along."""
+        self._spawner.spawn(work, name=name)
+
     async def _later(self, call: Callable[[], Awaitable[Any]]) -> None:
         await self._clock.sleep_s(self._randomness.uniform(0.0, self.rates.late_s))
         with contextlib.suppress(PolysiteError):
@@ -161,6 +165,7 @@ class FaultyCells(Cells):
         self.name = cells.name
         self.capabilities = cells.capabilities
         self.costs = cells.costs
+        self.begins = cells.begins
 
     async def start(self) -> None:
         await self._cells.start()
@@ -183,6 +188,22 @@ class FaultyCells(Cells):
         return await self._faults.carry(
             "compare_and_set", lambda: self._cells.compare_and_set(key, expected_version, content)
         )
+
+    def begin(
+        self,
+        key: bytes,
+        expected_version: int,
+        content: bytes,
+        answered: Callable[[CellAnswer | BaseException], None],
+    ) -> None:
+        async def carry() -> None:
+            try:
+                answer: CellAnswer | BaseException = await self.compare_and_set(key, expected_version, content)
+            except PolysiteError as error:
+                answer = error
+            answered(answer)
+
+        self._faults.spawn(carry(), name="begun-change")
 
     async def keys(self, after: bytes, limit: int) -> list[bytes]:
         return await self._cells.keys(after, limit)

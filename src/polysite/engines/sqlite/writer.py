@@ -7,6 +7,7 @@ anything that a crash could take back. A job may run more than once: it keeps no
 
 import asyncio
 import contextlib
+import logging
 import queue
 import threading
 from collections.abc import Callable, Sequence
@@ -15,6 +16,8 @@ from typing import Any, NamedTuple, TypeVar
 from polysite.engines.sqlite.driver import Connection
 from polysite.engines.sqlite.failures import is_full, refused, uncommitted
 from polysite.errors import OutcomeUnknown, Overloaded, Unavailable
+
+_log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Job = Callable[[Connection], T]
@@ -31,8 +34,11 @@ class Answer(NamedTuple):
 
 
 class _Waiting(NamedTuple):
+    """A job and who is told: a future, or a callback with the result and the error."""
+
     job: Job[Any]
-    future: "asyncio.Future[Any]"
+    future: "asyncio.Future[Any] | None"
+    answered: Callable[[Any, BaseException | None], None] | None = None
 
 
 def run_group(connection: Connection, jobs: Sequence[Job[Any]]) -> list[Answer]:
@@ -142,17 +148,30 @@ class Writer:
 
         On the thread of the loop that started the writer. Cancelling the future does not call the job back.
         """
+        loop = self._open()
+        future: asyncio.Future[T] = loop.create_future()
+        self._unanswered += 1
+        if not self._gathered:
+            # Whatever the tasks of this round of the loop submit goes to the thread together.
+            loop.call_soon(self._flush)
+        self._gathered.append(_Waiting(job, future))
+        return future
+
+    def post(self, job: Job[T], answered: Callable[[T, BaseException | None], None]) -> None:
+        """As `submit` for a caller that has no task: `answered` is called on the loop's thread with the result and None, or
+        with anything and the error."""
+        loop = self._open()
+        self._unanswered += 1
+        if not self._gathered:
+            loop.call_soon(self._flush)
+        self._gathered.append(_Waiting(job, None, answered))
+
+    def _open(self) -> asyncio.AbstractEventLoop:
         if self._unanswered >= self._jobs_max:
             raise Overloaded("too many writes wait for the disk")
         if self._closing or self._loop is None:
             raise Unavailable("the engine is closed")
-        future: asyncio.Future[T] = self._loop.create_future()
-        self._unanswered += 1
-        if not self._gathered:
-            # Whatever the tasks of this round of the loop submit goes to the thread together.
-            self._loop.call_soon(self._flush)
-        self._gathered.append(_Waiting(job, future))
-        return future
+        return self._loop
 
     def _flush(self) -> None:
         if not self._gathered:
@@ -192,10 +211,17 @@ class Writer:
 
     def _answer(self, group: list[_Waiting], answers: list[Answer]) -> None:
         self._unanswered -= len(group)
-        for (_, future), (result, error) in zip(group, answers, strict=True):
-            if future.done():
+        for (_, future, answered), (result, error) in zip(group, answers, strict=True):
+            if future is None:
+                assert answered is not None
+                try:
+                    answered(result, error)
+                except Exception:  # noqa: BLE001
+                    # One callback's mistake must not leave the rest of the group without an answer.
+                    _log.exception("the callback of a write failed")
+            elif future.done():
                 continue
-            if error is None:
+            elif error is None:
                 future.set_result(result)
             else:
                 future.set_exception(error)
