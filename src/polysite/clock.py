@@ -5,6 +5,7 @@ simulation hand it another one, so that a run is decided by its seed alone.
 """
 
 import asyncio
+import os
 import random
 import secrets
 import time
@@ -65,7 +66,7 @@ class SystemRandomness:
         self._jitter = random.Random(secrets.randbits(64))
 
     def random_bytes(self, count: int) -> bytes:
-        return secrets.token_bytes(count)
+        return os.urandom(count)
 
     def uniform(self, low: float, high: float) -> float:
         return self._jitter.uniform(low, high)

@@ -39,6 +39,8 @@ class Load:
         self._moved = asyncio.Condition()
         self.done = 0
         """Calls that were answered done."""
+        self.released = 0
+        """Held sections that ended with a release that was answered done."""
         self.serving = asyncio.Event()
         """Set while a server is there; without one the tasks pause."""
         self._ending = False
@@ -65,8 +67,16 @@ class Load:
     async def until_done(self, more: int) -> None:
         """Return when so many more calls were done, or raise what a task failed with."""
         aim = self.done + more
+        await self._until(lambda: self.done >= aim)
+
+    async def until_released(self, more: int) -> None:
+        """Return when so many more held sections were released, or raise what a task failed with."""
+        aim = self.released + more
+        await self._until(lambda: self.released >= aim)
+
+    async def _until(self, holds: Callable[[], bool]) -> None:
         async with self._moved:
-            await self._moved.wait_for(lambda: self.done >= aim or any(task.done() for task in self._tasks))
+            await self._moved.wait_for(lambda: holds() or any(task.done() for task in self._tasks))
         for task in self._tasks:
             if task.done():
                 task.result()
@@ -109,7 +119,10 @@ class Load:
                     failed = await self._made(client.put(name, lock.reference))
             if failed is None or self._chance.random() < 0.7:
                 await self.serving.wait()
-                await self._made(client.release(name, lock.reference))
+                if await self._made(client.release(name, lock.reference)) is None:
+                    async with self._moved:
+                        self.released += 1
+                        self._moved.notify_all()
 
     async def _one_shots(self) -> None:
         client = self.client()

@@ -55,8 +55,7 @@ def serve(
     runtime: Runtime | None = None,
 ) -> int:
     """Serve until a signal says stop; the exit code. `ready` is called with the URL once requests are answered."""
-    loop_factory = _loop_factory()
-    with _rare_collections(), asyncio.Runner(loop_factory=loop_factory) as runner:
+    with rare_collections(), asyncio.Runner(loop_factory=loop_factory()) as runner:
         return runner.run(run(settings, factory, ready=ready, runtime=runtime))
 
 
@@ -203,7 +202,7 @@ def _url(settings: Settings, listener: socket.socket) -> str:
 
 
 @contextlib.contextmanager
-def _rare_collections() -> Iterator[None]:
+def rare_collections() -> Iterator[None]:
     """Look for cycles less often while this process serves.
 
     What requests make is freed by reference counting; with Python's own threshold, those of a few dozen requests under
@@ -217,7 +216,7 @@ def _rare_collections() -> Iterator[None]:
         gc.set_threshold(*before)
 
 
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     """Uvloop where there is one."""
     if sys.platform == "win32":
         return None

@@ -327,8 +327,10 @@ class LockVerbs:
     async def _wanted(self, name: KeyName, *, read: bool) -> Wanted:
         spec = await self._store.table(name.keyspace, name.table)
         check_locks(spec)
-        key = spec.lock_key(name.key)
-        return Wanted(key.encode(), name, spec, key, spec.row_key(name.key) if read else None)
+        key, row_key = spec.keys_of(name.key)
+        if read and row_key is None:
+            row_key = spec.row_key(name.key)  # says what is missing
+        return Wanted(key.encode(), name, spec, key, row_key if read else None)
 
     async def _lock_answer(
         self, text: str, references: Sequence[Reference], statuses: Sequence[Status], trips: float
