@@ -101,12 +101,17 @@ class KeyState:
         if turn is None:
             turn = asyncio.get_running_loop().create_future()
         self.line.append(turn)
+        got_it = False
         try:
-            return await turn
+            got_it = await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled() and turn.result():
                 self.leave()
             raise
+        finally:
+            if not got_it and turn in self.line:
+                self.line.remove(turn)
+        return got_it
 
     def leave(self) -> None:
         """Let the next in line have its turn."""
