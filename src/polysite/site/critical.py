@@ -179,7 +179,8 @@ class Critical:
         trips += await self._send(live, plan, None if beside is None else beside(plan))
         if live.core.wants_extend and not live.extending:
             self._extend_later(live)
-        if not live.core.may_answer_done(self._clock.monotonic_s()):
+        # A lock that was let go while the write was under way is another's by now, who may have read before the write came.
+        if live.ended or not live.core.may_answer_done(self._clock.monotonic_s()):
             trips += await self._assure_done(live, plan.stamp)
         return plan.stamp, trips
 

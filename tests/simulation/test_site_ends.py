@@ -1,0 +1,125 @@
+"""How things end: what is under way when a process stops, and what is left of an enqueue that nobody knows the end of."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from polysite.cells.embedded import EmbeddedCells
+from polysite.core import lock_cell
+from polysite.core.lock_cell import LockCell
+from polysite.errors import OutcomeUnknown
+from polysite.testing.faults import FaultRates
+from polysite.testing.loop import seeded
+from polysite.values.keys import LockKey
+from tests.support.sites import World, world_of
+
+
+async def cell_of(world: World, key: str) -> LockCell:
+    """The cell of a key of `votes` as it is now, read past every fault."""
+    view = await EmbeddedCells(world.engine).read(LockKey("ks", "votes", (key.encode(),)).encode())
+    return lock_cell.decode(view.content)
+
+
+@seeded(seeds=5)
+async def test_close_waits_for_a_write_under_way(seed: int) -> None:
+    """Goal: a write that is under way when its process stops is answered before the lock is let go, and leaves it clean.
+    Method: hold a put back, close, let the put go on; it is done, and no fence was raised for it."""
+    async with world_of(seed, "one", "two") as world:
+        one, two = world.processes
+        row = world.row("a")
+        lock = await one.coordinator.acquire([row], lease_ms=60_000)
+        gate = one.faults.hold("write")
+        put = asyncio.ensure_future(one.coordinator.put(row, {"count": 1}, level="critical", reference=lock.reference))
+        await asyncio.sleep(0.1)
+        closing = asyncio.ensure_future(one.close())
+        await asyncio.sleep(0.5)
+        assert [entry.ticket for entry in (await cell_of(world, "a")).queue] == [1]
+        gate.set_result(None)
+        assert (await put).stamp is not None
+        await closing
+        cell = await cell_of(world, "a")
+        assert (cell.queue, cell.fence) == ((), 0)
+        assert (await two.coordinator.get(row, level="quorum")).row == {"id": "a", "count": 1, "note": None}
+
+
+@seeded(seeds=5)
+async def test_close_does_not_wait_for_ever(seed: int) -> None:
+    """Goal: a write that is not answered within `close_wait_s` does not hold up the end of its process; the lock is let go
+    dirty. Method: hold a put back for good, close, look at the time and the fence."""
+    async with world_of(seed, "one", "two", close_wait_s=3.0) as world:
+        one, two = world.processes
+        row = world.row("a")
+        lock = await one.coordinator.acquire([row], lease_ms=60_000)
+        gate = one.faults.hold("write")
+        put = asyncio.ensure_future(one.coordinator.put(row, {"count": 1}, level="critical", reference=lock.reference))
+        await asyncio.sleep(0.1)
+        started_s = asyncio.get_running_loop().time()
+        waiting = asyncio.ensure_future(two.coordinator.acquire([row], wait_ms=60_000, read=True))
+        closing = asyncio.ensure_future(one.close())
+        assert (await waiting).rows == [None]
+        assert 3.0 <= asyncio.get_running_loop().time() - started_s <= 3.5
+        assert (await cell_of(world, "a")).fence > 0
+        gate.set_result(None)
+        await closing
+        with pytest.raises(OutcomeUnknown) as told:
+            await put
+        assert told.value.reason == "lock_lost"
+
+
+@seeded(seeds=5)
+async def test_a_write_that_outlives_its_lock_is_unknown(seed: int) -> None:
+    """Goal: a put is not answered `done` if its lock was released while it was under way: the next holder may have read before
+    it came. Method: hold a put back, release, let another hold, read and go on; then let the put happen."""
+    for validate in (True, False):
+        async with world_of(seed) as world:
+            one = world.processes[0]
+            site, row = one.coordinator, world.row("a")
+            lock = await site.acquire([row], lease_ms=60_000)
+            gate = one.faults.hold("write")
+            options: dict[str, Any] = {"level": "critical", "reference": lock.reference}
+            put = asyncio.ensure_future(site.put(row, {"count": 1}, **options))
+            await asyncio.sleep(0.1)
+            await site.release(lock.reference, validate=validate)
+            after = await site.acquire([row], lease_ms=60_000)
+            one.faults.hold("write").set_result(None)
+            assert (await site.get(row, level="critical", reference=after.reference)).row is None
+            gate.set_result(None)
+            with pytest.raises(OutcomeUnknown) as told:
+                await put
+            assert told.value.reason == "lock_lost"
+            assert (await site.get(row, level="critical", reference=after.reference)).row is None
+            await site.release(after.reference)
+            assert (await site.get(row, level="quorum")).row is None
+
+
+@seeded(seeds=10)
+async def test_an_enqueue_without_an_answer_is_cancelled(seed: int) -> None:
+    """Goal: an enqueue of which nobody learned what became of it leaves no entry that stands until its lease. Method: take the
+    engine away right after the change was sent, which applied, or comes to apply much later; bring the engine back."""
+    for late in (False, True):
+        async with world_of(seed, "one", "two") as world:
+            one, two = world.processes
+            row = world.row("a")
+            await asyncio.sleep(0.1)
+            await one.coordinator.queue(row)
+            if late:
+                one.faults.rates = FaultRates(late=1.0, late_s=60.0)
+            else:
+                one.faults.lose_next("compare_and_set", after_effect=True)
+            changes = one.faults.calls.get("compare_and_set", 0)
+            gate = one.faults.hold("read")
+            asked = asyncio.ensure_future(one.coordinator.acquire([row], lease_ms=600_000))
+            await asyncio.sleep(0.01)
+            assert one.faults.calls["compare_and_set"] == changes + 1
+            gate.set_result(None)
+            one.faults.rates = FaultRates()
+            one.faults.down = True
+            with pytest.raises(OutcomeUnknown):
+                await asked
+            await asyncio.sleep(5.0)
+            one.faults.down = False
+            await asyncio.sleep(70.0 if late else 6.0)
+            cell = await cell_of(world, "a")
+            assert (cell.issued, cell.queue) == (1, ())
+            assert (await two.coordinator.acquire([row], wait_ms=0)).held
