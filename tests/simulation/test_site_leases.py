@@ -255,3 +255,62 @@ async def test_shared_readers_of_two_processes(seed: int) -> None:
             assert (await two.coordinator.get(row, level="critical", reference=second.reference)).row == seen
             await two.coordinator.release(second.reference)
         assert any(kind == "settle" for _, kind in world.channel.sent)
+
+
+@seeded(seeds=10)
+async def test_lease_runs_from_the_first_sending(seed: int) -> None:
+    """Goal: a change whose answer was lost counts from when it was first sent, however late and on whatever road it was found
+    that it had applied (I15): its entry has been seen since then.
+
+    Method: lose the answer of an enqueue and hold up the look that would tell, so that the enqueue is sent again much later;
+    then let no renewal through. Another process preempts when the first sending's lease is over; a put after that must not be
+    done.
+    """
+    async with world_of(seed, "one", "two") as world:
+        one, two = world.processes
+        row = world.row("a")
+        await asyncio.sleep(0.1)
+        await one.coordinator.queue(row)
+        one.faults.lose_next("compare_and_set", after_effect=True)
+        one.faults.refuse_next("read")
+        gate = one.faults.hold("read")
+        asked = asyncio.ensure_future(one.coordinator.acquire([row], lease_ms=LEASE_MS))
+        await asyncio.sleep(0.01)
+        waiting = asyncio.ensure_future(two.coordinator.acquire([row], lease_ms=60_000, wait_ms=60_000, read=True))
+        await asyncio.sleep(0.7)
+        one.faults.refuse_after("compare_and_set", 1)
+        for _ in range(50):
+            one.faults.refuse_next("compare_and_set")
+        gate.set_result(None)
+        lock = await asked
+        assert (lock.held, lock.fencing_token) == (True, 1)
+        successor = await waiting
+        assert successor.rows == [None]
+        with pytest.raises(OutcomeUnknown) as told:
+            await one.coordinator.put(row, {"count": 1}, level="critical", reference=lock.reference)
+        assert told.value.reason == "lock_lost"
+        await two.coordinator.release(successor.reference)
+
+
+@seeded(seeds=10)
+async def test_the_first_beat_is_due_a_third_after_the_sending(seed: int) -> None:
+    """Goal: an entry whose enqueue was long on its way is renewed in time: others have seen it since the change applied.
+    Method: hold back the answer of an enqueue for most of a lease while another process watches the entry; nobody preempts."""
+    async with world_of(seed, "one", "two") as world:
+        one, two = world.processes
+        row = world.row("a")
+        await asyncio.sleep(0.1)
+        await one.coordinator.queue(row)
+        one.faults.lose_next("compare_and_set", after_effect=True)
+        gate = one.faults.hold("read")
+        asked = asyncio.ensure_future(one.coordinator.acquire([row], lease_ms=LEASE_MS))
+        await asyncio.sleep(0.01)
+        waiting = asyncio.ensure_future(two.coordinator.acquire([row], lease_ms=60_000, wait_ms=3_000))
+        await asyncio.sleep(0.8)
+        gate.set_result(None)
+        lock = await asked
+        for _ in range(6):
+            await asyncio.sleep(0.5)
+            assert (await one.coordinator.renew(lock.reference)).held
+        assert not (await waiting).held
+        await one.coordinator.release(lock.reference)

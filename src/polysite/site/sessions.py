@@ -39,14 +39,23 @@ class LiveSession:
     )
 
     def __init__(
-        self, state: KeyState, core: Session, reference: Reference, *, kind: str, lease_ms: int, now_s: float
+        self,
+        state: KeyState,
+        core: Session,
+        reference: Reference,
+        *,
+        kind: str,
+        lease_ms: int,
+        now_s: float,
+        sent_s: float,
     ) -> None:
+        """`sent_s`: when the wish was sent that made the entry or took it over (own monotonic clock)."""
         self.state = state
         self.core = core
         self.reference = reference
         self.kind = kind
         self.lease_ms = lease_ms
-        self.life = ClientLife(lease_ms / 1000, now_s, now_s)
+        self.life = ClientLife(lease_ms / 1000, now_s, sent_s)
         self.open_calls = 0
         """Calls under way, each of which shows that the client lives."""
         self.ended = False
@@ -129,10 +138,9 @@ class Sessions:
         nonce: bytes,
         kind: str,
         lease_ms: int,
-        counted: bool = True,
     ) -> LiveSession:
-        """The session of an entry that this process just made or took over. `counted` False: its lease does not run from the
-        sending of this wish, since it was made by an earlier one."""
+        """The session of an entry that this process just made or took over. Lease and beats count from the sending of the wish:
+        others may have seen the entry since then."""
         now_s = self._clock.monotonic_s()
         core = Session(
             table=table,
@@ -142,9 +150,8 @@ class Sessions:
             cell=answer.cell,
             settings=self._context.session_settings,
         )
-        if counted:
-            core.lease_applied(answer.sent_s)
-        live = LiveSession(state, core, reference, kind=kind, lease_ms=lease_ms, now_s=now_s)
+        core.lease_applied(answer.sent_s)
+        live = LiveSession(state, core, reference, kind=kind, lease_ms=lease_ms, now_s=now_s, sent_s=answer.sent_s)
         if core.standing == "lost":
             live.ended = True
             return live
