@@ -314,3 +314,40 @@ async def test_the_first_beat_is_due_a_third_after_the_sending(seed: int) -> Non
             assert (await one.coordinator.renew(lock.reference)).held
         assert not (await waiting).held
         await one.coordinator.release(lock.reference)
+
+
+@seeded(seeds=5)
+async def test_a_renewal_counts_from_its_sending(seed: int) -> None:
+    """Goal: a renewal that was found to have applied long after it was sent proves the lease from its sending only (I15).
+
+    Method: lose the answer of a renewal (a beat; one that a call waits for) and hold up the look that tells; let no other
+    through. When another process has seen the entry unchanged for its lease it preempts; a put after that is not done.
+    """
+    for beats_refused in (0, 7):
+        async with world_of(seed, "one", "two") as world:
+            one, two = world.processes
+            row = world.row("a")
+            lock = await one.coordinator.acquire([row], lease_ms=LEASE_MS)
+            waiting = asyncio.ensure_future(two.coordinator.acquire([row], lease_ms=60_000, wait_ms=60_000, read=True))
+            await asyncio.sleep(0.1)
+            assert len((await one.coordinator.queue(row)).entries) == 2
+            for _ in range(beats_refused):
+                one.faults.refuse_next("compare_and_set")
+            one.faults.lose_next("compare_and_set", after_effect=True)
+            for _ in range(50):
+                one.faults.refuse_next("compare_and_set")
+            gate = one.faults.hold("read")
+            await asyncio.sleep(0.6)
+            assert (await one.coordinator.renew(lock.reference)).round_trips == 0
+            await asyncio.sleep(0.2)
+            renewal = asyncio.ensure_future(one.coordinator.renew(lock.reference)) if beats_refused else None
+            await asyncio.sleep(0.7 if beats_refused else 0.2)
+            gate.set_result(None)
+            if renewal is not None:
+                assert (await renewal).held
+            successor = await waiting
+            assert successor.rows == [None]
+            with pytest.raises(OutcomeUnknown) as told:
+                await one.coordinator.put(row, {"count": 1}, level="critical", reference=lock.reference)
+            assert told.value.reason == "lock_lost"
+            await two.coordinator.release(successor.reference)
