@@ -113,18 +113,26 @@ class Tenures:
         async def here(live: LiveSession) -> Written:
             if idempotency_key is None:
                 return Written(*await self._critical.batch(live, intents))
-            return await self.write_once(live, intents, idempotency_key, _digest(reference, intents))
-
-        if idempotency_key is not None:
-            # A retry may come after the lock is gone, or to another process: the record answers it all the same.
-            record = await self._requests.find(idempotency_key, _digest(reference, intents))
-            if record is not None and record.answer is not None:
-                return Written(decode_stamp(record.answer), self._context.store.costs.read_majority)
+            return await self.write_once(live, intents, idempotency_key, digest)
 
         def call() -> Call:
             return WriteCall(str(reference), peers.to_wire(intents), idempotency_key)
 
-        return await self._serve(reference, here, call, Written)
+        if idempotency_key is None:
+            return await self._serve(reference, here, call, Written)
+        # A retry may come after the lock is gone, or to another process: the record answers it all the same.
+        digest = _digest(reference, intents)
+        record = await self._requests.find(idempotency_key, digest)
+        if record is not None and record.answer is not None:
+            return Written(decode_stamp(record.answer), self._context.store.costs.read_majority)
+        try:
+            return await self._serve(reference, here, call, Written)
+        except LockLost:
+            # Refused is only what was never sent.
+            record = await self._requests.find(idempotency_key, digest)
+            if record is None:
+                raise
+            return await self._recorded(idempotency_key, record)
 
     async def select(
         self, reference: Reference, partition: tuple[bytes, ...], slice_: Slice, limit: int, cursor: bytes | None
@@ -318,11 +326,7 @@ class Tenures:
         async with requests.alone(key):
             record = await requests.find(key, digest)
             if record is not None:
-                if record.answer is not None:
-                    return Written(decode_stamp(record.answer), 0.0)
-                return Written(
-                    decode_stamp(await requests.resolve(key, record)), self._context.store.costs.read_majority
-                )
+                return await self._recorded(key, record)
             table = live.core.table
 
             def record_of(writes: Any, stamp: int) -> Record:
@@ -349,6 +353,12 @@ class Tenures:
                 stamp, trips = await self._critical.batch(live, intents, before=before)
             await requests.write(key, done_record(kept[0]))
             return Written(stamp, trips + 2 * self._context.store.costs.write_majority)
+
+    async def _recorded(self, key: str, record: Record) -> Written:
+        """The answer of a batch that was sent before; OutcomeUnknown if nothing tells what became of it."""
+        if record.answer is not None:
+            return Written(decode_stamp(record.answer), 0.0)
+        return Written(decode_stamp(await self._requests.resolve(key, record)), self._context.store.costs.read_majority)
 
 
 def _digest(reference: Reference, intents: list[Intent]) -> bytes:
