@@ -163,3 +163,45 @@ async def test_section_that_ends_in_the_middle(seed: int) -> None:
             await site.section(key, steps, idempotency_key="wide")
         found = [await site.get(KeyName(keyspace="ks", table="wide", key=row), level="quorum") for row in rows]
         assert [answer.row is None for answer in found] == [False, True]
+
+
+@seeded(seeds=5)
+async def test_a_late_put_is_not_done_because_its_row_shows_it(seed: int) -> None:
+    """Goal: a put that came to the store after its holder was preempted is not answered done to a retry because the row happens to
+    show it: the next holder has read the row before, and is about to write again what it read.
+
+    Method: hold back the commit beyond the lease; let the next holder read, and hold back its re-stamp; let the late commit through;
+    retry; let the re-stamp through.
+    """
+    for joint in (True, False):
+        async with world_of(seed, "one", "two", "three", joint=joint) as world:
+            one, two, three = world.processes
+            row = world.row("a")
+            await two.coordinator.section(row, [RowPut(columns={"count": 0})])
+            lock = await one.coordinator.acquire([row], lease_ms=500)
+            options: dict[str, Any] = {"level": "critical", "reference": lock.reference, "idempotency_key": "late"}
+            gate = one.faults.hold("joint" if joint else "write")
+            late = asyncio.ensure_future(one.coordinator.put(row, {"count": 1}, **options))
+            await asyncio.sleep(0.1)
+            if not joint:
+                # The first write is that of the record.
+                record, gate = gate, one.faults.hold("write")
+                record.set_result(None)
+                await asyncio.sleep(0.1)
+            one.faults.down = True
+            restamp = two.faults.hold("write")
+            successor = asyncio.ensure_future(two.coordinator.acquire([row], lease_ms=60_000, read=True))
+            writes = two.faults.calls["write"]
+            await until(lambda calls=two.faults.calls, before=writes: calls["write"] > before)  # type: ignore[misc]
+            one.faults.down = False
+            gate.set_result(None)
+            await asyncio.sleep(0.1)
+            assert (await three.coordinator.get(row)).row == {"id": "a", "count": 1, "note": None}
+            with pytest.raises(OutcomeUnknown):
+                await three.coordinator.put(row, {"count": 1}, **options)
+            restamp.set_result(None)
+            assert (await successor).rows == [{"id": "a", "count": 0, "note": None}]
+            with pytest.raises(OutcomeUnknown):
+                await late
+            assert (await three.coordinator.get(row, level="quorum")).row == {"id": "a", "count": 0, "note": None}
+            await two.coordinator.release((await successor).reference)

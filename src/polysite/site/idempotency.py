@@ -4,7 +4,8 @@ One record per (site, key), kept a day, in the reserved keyspace. Engines that c
 write it together with the effect, so that its absence proves that nothing happened. Others write it before the effect.
 It is `pending` (with the stamps that the effect carries) until the effect is known to be done: what is in the store may
 have come from a holder that was preempted, and nobody reads it. One that is found pending later is resolved by looking
-whether the rows carry those stamps, else the outcome stays unknown.
+whether the effect is stored (the rows carry those stamps, unless it was one commit) and the lock's fence is still below
+it, else the outcome stays unknown.
 """
 
 import asyncio
@@ -61,7 +62,9 @@ class Record(msgspec.Struct, frozen=True, array_like=True):
     stamp: int = 0
     answer_if_found: bytes = b""
     lock: bytes = b""
-    """The encoded lock key, if the effect was stored in one commit with this record while that lock was held."""
+    """The encoded lock key, if the effect counts only if it was stored while that lock was held."""
+    stored: bool = False
+    """The effect was stored in one commit with this record."""
 
 
 _encoder = msgspec.msgpack.Encoder(order="deterministic")
@@ -180,21 +183,28 @@ class Requests:
 
     async def resolve(self, key: str, record: Record) -> bytes:
         """The answer of a pending request that turns out to be done; OutcomeUnknown if that cannot be told."""
-        if not await self._is_there(record) and not await self._was_in_time(record):
+        answer = await self.proven(key, record)
+        if answer is None:
             raise OutcomeUnknown("the request was sent before, and what became of it is not known", stamp=record.stamp)
+        return answer
+
+    async def proven(self, key: str, record: Record) -> bytes | None:
+        """The answer of a pending request if it is known to be done. Proven nothing: it may be done, or come to be."""
+        if not record.stored and not await self._is_there(record):
+            return None
+        # Stored is not enough: the next holder may have read the row before, and write again what it read.
+        if record.lock and not await self._was_in_time(record):
+            return None
         await self.write(key, done_record(record))
         return record.answer_if_found
 
     async def _was_in_time(self, record: Record) -> bool:
-        """Whether a write that was stored in one commit with its record is known to have been made under the lock."""
-        if not record.lock:
-            return False
+        """Whether a write that is known to be stored is known to have been made under its lock."""
         view = await self._context.cells.read(record.lock)
         return proves_done(record.stamp, lock_cell.decode(view.content))
 
     async def _is_there(self, record: Record) -> bool:
-        """Whether every column of the write is what a majority shows now. The rows are read before anybody re-stamps them, so a
-        match means that this very write counts; no match means nothing, for others may have written since."""
+        """Whether every column of the write is what a majority shows now. No match means nothing: others may have written since."""
         carried = [item for item in record.carried if item.columns]
         if not carried:
             return False

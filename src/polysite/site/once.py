@@ -9,7 +9,7 @@ from polysite.core.one_shot import GetStep, SectionStep
 from polysite.core.plans import DeleteIntent, PutIntent
 from polysite.errors import LockLost, OutcomeUnknown
 from polysite.site.context import SiteContext
-from polysite.site.idempotency import Record, Requests, carried_by, digest_of, done_record, request_id_of
+from polysite.site.idempotency import Record, Requests, digest_of, done_record, request_id_of
 from polysite.site.sections import RepeatedRequest, SectionDone, Sections
 from polysite.stores.contract import TableWrites
 from polysite.values.keys import LockKey
@@ -96,11 +96,11 @@ class _Receipt:
         """Something was sent, and nothing that is stored will tell what became of it."""
         return Record(self._digest, None, self._spec.keyspace, self._spec.name)
 
-    def stored(self, done: SectionDone, writes: Sequence[Write] = (), lock: bytes = b"") -> Record:
-        """Everything is stored, `writes` last; whether in time, the rows or the lock tell."""
+    def stored(self, done: SectionDone, lock: bytes = b"") -> Record:
+        """Everything is stored; whether in time, the cell of `lock` tells."""
         answer = msgspec.msgpack.encode(done)
         keyspace, table = self._spec.keyspace, self._spec.name
-        return Record(self._digest, None, keyspace, table, carried_by(writes), done.stamp, answer, lock)
+        return Record(self._digest, None, keyspace, table, (), done.stamp, answer, lock, stored=True)
 
     def beside(self, done: SectionDone, writes: Sequence[Write] | None) -> TableWrites:
         """As `sections.Beside` says."""
@@ -109,7 +109,7 @@ class _Receipt:
             return self._requests.written(self._key, done_record(self.stored(done)), self._stamp)
         if not writes:
             return self._requests.written(self._key, self.sent())
-        self.last = self.stored(done, writes, self._encoded)
+        self.last = self.stored(done, self._encoded)
         return self._requests.written(self._key, self.last)
 
 

@@ -123,8 +123,13 @@ class Tenures:
         # A retry may come after the lock is gone, or to another process: the record answers it all the same.
         digest = _digest(reference, intents)
         record = await self._requests.find(idempotency_key, digest)
-        if record is not None and record.answer is not None:
-            return Written(decode_stamp(record.answer), self._context.store.costs.read_majority)
+        if record is not None:
+            # What is proven now may not be so later: to take the entry over raises the fence.
+            answer = record.answer
+            if answer is None:
+                answer = await self._requests.proven(idempotency_key, record)
+            if answer is not None:
+                return Written(decode_stamp(answer), self._context.store.costs.read_majority)
         try:
             return await self._serve(reference, here, call, Written)
         except LockLost:
@@ -329,16 +334,15 @@ class Tenures:
                 return await self._recorded(key, record)
             table = live.core.table
 
-            def record_of(writes: Any, stamp: int) -> Record:
-                return Record(digest, None, table.keyspace, table.name, carried_by(writes), stamp, encode(stamp))
+            def record_of(writes: Any, stamp: int, *, stored: bool) -> Record:
+                carried, lock = () if stored else carried_by(writes), live.state.encoded
+                return Record(digest, None, table.keyspace, table.name, carried, stamp, encode(stamp), lock, stored)
 
             kept: list[Record] = []
             if self._context.joint:
 
                 def beside(planned: Any) -> TableWrites:
-                    kept.append(
-                        msgspec.structs.replace(record_of(planned.writes, planned.stamp), lock=live.state.encoded)
-                    )
+                    kept.append(record_of(planned.writes, planned.stamp, stored=True))
                     return requests.written(key, kept[-1])
 
                 stamp, trips = await self._critical.batch(live, intents, beside)
@@ -346,7 +350,7 @@ class Tenures:
                 return Written(stamp, trips)
 
             async def before(planned: Any) -> None:
-                kept.append(record_of(planned.writes, planned.stamp))
+                kept.append(record_of(planned.writes, planned.stamp, stored=False))
                 await requests.write(key, kept[0])
 
             async with requests.pending(key):
