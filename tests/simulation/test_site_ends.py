@@ -8,7 +8,7 @@ import pytest
 from polysite.cells.embedded import EmbeddedCells
 from polysite.core import lock_cell
 from polysite.core.lock_cell import LockCell
-from polysite.errors import OutcomeUnknown
+from polysite.errors import OutcomeUnknown, Unavailable
 from polysite.testing.faults import FaultRates
 from polysite.testing.loop import seeded
 from polysite.values.keys import LockKey
@@ -123,3 +123,37 @@ async def test_an_enqueue_without_an_answer_is_cancelled(seed: int) -> None:
             cell = await cell_of(world, "a")
             assert (cell.issued, cell.queue) == (1, ())
             assert (await two.coordinator.acquire([row], wait_ms=0)).held
+
+
+@seeded(seeds=5)
+async def test_a_release_without_an_answer_is_carried_out(seed: int) -> None:
+    """Goal: a release that could not be carried out at once is carried out later, whoever was told what. Method: the engine is
+    away; or so much happens on the key while the release is on its way that the cell no longer remembers; or the caller goes."""
+    for trouble in ("away", "forgotten", "caller gone"):
+        for validate in (True, False):
+            async with world_of(seed, "one", "two") as world:
+                one, two = world.processes
+                row = world.row("a")
+                lock = await one.coordinator.acquire([row], lease_ms=600_000)
+                await asyncio.sleep(0.1)
+                gate, changes = one.faults.hold("read"), one.faults.hold("compare_and_set")
+                release = asyncio.ensure_future(one.coordinator.release(lock.reference, validate=validate))
+                await asyncio.sleep(0.1)
+                if trouble == "forgotten":
+                    one.faults.lose_next("compare_and_set", after_effect=False)
+                else:
+                    one.faults.down = True
+                if trouble == "caller gone":
+                    release.cancel()
+                changes.set_result(None)
+                for _ in range(10 if trouble == "forgotten" else 0):
+                    other = await two.coordinator.acquire([row], wait_ms=0)
+                    await two.coordinator.release(other.reference)
+                gate.set_result(None)
+                (told,) = await asyncio.gather(release, return_exceptions=True)
+                if validate and trouble != "caller gone":
+                    assert isinstance(told, OutcomeUnknown if trouble == "forgotten" else Unavailable)
+                one.faults.down = False
+                await asyncio.sleep(6.0)
+                assert (await cell_of(world, "a")).queue == ()
+                assert one.coordinator._sessions.count == 0

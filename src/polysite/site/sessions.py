@@ -8,8 +8,8 @@ from polysite.core import lock_cell
 from polysite.core.lease import ClientLife
 from polysite.core.session import Session
 from polysite.core.wishes import Cancel, Done, Identity, Leave, Refusal, ReleaseClean, ReleaseDirty, Renew, Renewed
-from polysite.errors import LockLost, OutcomeUnknown, PolysiteError
-from polysite.site.combining import Combiner, WishAnswer
+from polysite.errors import LockLost, OutcomeUnknown
+from polysite.site.combining import Combiner, PendingWish, WishAnswer
 from polysite.site.context import SiteContext
 from polysite.site.keys import KeyState, KeyTable
 from polysite.values.keys import Reference
@@ -264,20 +264,14 @@ class Sessions:
 
     async def release(self, live: LiveSession) -> WishAnswer:
         """End the tenure and wait for it; LockLost if it was over already, OutcomeUnknown if that cannot be known."""
-        wish = self._end(live)
-        try:
-            answer = await self.combiner.ask(live.state, wish, decided=lambda _answer: self.forget(live))
-        except asyncio.CancelledError:
-            raise
-        except PolysiteError:
-            self._again_later(live, wish, 0)
-            raise
+        pending = self._submit_release(live, self._end(live), 0)
+        pending.future = asyncio.get_running_loop().create_future()
+        answer = await pending.future
         if isinstance(answer.result, Done):
             self.tell("released", live)
             return answer
         assert isinstance(answer.result, Refusal)
         if answer.result.code == "expired":
-            self._again_later(live, wish, 0)
             raise OutcomeUnknown("whether the lock was released is not known yet")
         raise live.lost_error()
 
@@ -301,14 +295,16 @@ class Sessions:
         live.standing_changed()
         return wish
 
-    def _submit_release(self, live: LiveSession, wish: Any, attempt: int) -> None:
+    def _submit_release(self, live: LiveSession, wish: Any, attempt: int) -> PendingWish:
+        """Ask for the end of a tenure; asked again, whether anybody still waits for it or not, until it is known to be over."""
+
         def decided(answer: WishAnswer) -> None:
             if isinstance(answer.result, Refusal) and answer.result.code == "expired":
                 self._again_later(live, wish, attempt)
             else:
                 self.forget(live)
 
-        self.combiner.submit(
+        return self.combiner.submit(
             live.state, wish, decided=decided, failed=lambda _error: self._again_later(live, wish, attempt)
         )
 
