@@ -90,16 +90,22 @@ async def test_an_old_view_of_an_own_entry_decides_nothing(seed: int) -> None:
         assert (await two.coordinator.release(lock.reference)).validated
 
 
+async def _taken_over(process: Process, reference: str) -> None:
+    """Call until the process serves the reference."""
+    for _ in range(100):
+        (answer,) = await asyncio.gather(process.coordinator.renew(reference), return_exceptions=True)
+        if not isinstance(answer, BaseException):
+            return
+        await asyncio.sleep(0.1)
+    raise AssertionError("it was not taken over")
+
+
 async def _moved(world: World, reference: str) -> None:
     """Have the second process take the entry over, and the first learn of it."""
     one, two = world.processes
     world.channel.cut.add(one.address)
     one.faults.down = True
-    while True:
-        (answer,) = await asyncio.gather(two.coordinator.renew(reference), return_exceptions=True)
-        if not isinstance(answer, BaseException):
-            break
-        await asyncio.sleep(0.1)
+    await _taken_over(two, reference)
     one.faults.down = False
     world.channel.cut.clear()
     with pytest.raises(LockLost):
@@ -119,10 +125,7 @@ async def test_a_waiter_whose_entry_moved_is_told(seed: int) -> None:
         await asyncio.sleep(0.1)
         world.channel.cut.add(one.address)
         one.faults.down = True
-        while isinstance(
-            (await asyncio.gather(two.coordinator.renew(lock.reference), return_exceptions=True))[0], BaseException
-        ):
-            await asyncio.sleep(0.2)
+        await _taken_over(two, lock.reference)
         one.faults.down = False
         await asyncio.sleep(0.8)
         assert waiting.done()
