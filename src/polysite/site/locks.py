@@ -115,6 +115,7 @@ class Locks:
             cost = max(answer.round_trips, self._store.costs.read_majority if row is not None else 0.0)
             live = asking.live
             assert live is not None
+            self.waiting.watch_if_waiting(live)
             beside: Answer | Restamp | None = None
             if row is not None and answer.expected_version == stood_on and live.holds and not asking.repeated:
                 assert read is not None
@@ -239,6 +240,7 @@ class Locks:
         )
         if isinstance(answer.result, Refusal):
             raise answer.result.error()
+        self.waiting.watch_if_waiting(found[0])
         return found[0]
 
     async def adopt(self, spec: TableSpec, state: KeyState, entry: Entry) -> LiveSession:

@@ -252,9 +252,7 @@ class Tenures:
                 live = await self._take_over(reference, state, entry, "observed")
                 return await self._serve_here(live, here)
             # Watch it from now on: if it does not beat for its lease, a later call takes it over.
-            now_s = self._context.clock.monotonic_s()
-            state.watch_until_s = max(state.watch_until_s, now_s + 3 * entry.lease_s)
-            self._locks.waiting.watch(state)
+            self._locks.waiting.watch_for_now(state, entry.lease_s)
             raise SiteUnreachable(
                 "the process that serves this lock cannot be reached; it may be taken over after its lease"
             )
@@ -282,6 +280,9 @@ class Tenures:
     async def _ask_first(self, live: LiveSession, what: RowKey | tuple[bytes, ...]) -> float:
         """Have the first of a shared run settle a row or partition, wherever it lives."""
         queue = live.state.cell.queue
+        if queue and queue[0].ticket not in live.state.sessions:
+            # Nobody waits for a lock that readers hold together: a dead one among them is noticed by who needs it.
+            self._locks.waiting.watch_for_now(live.state, queue[0].lease_s)
         if queue and self.channel is not None and queue[0].ticket not in live.state.sessions:
             address = await self._address(queue[0])
             if address is not None:

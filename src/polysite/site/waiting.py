@@ -51,6 +51,17 @@ class Waiting:
                 if waiter in live.standing_waiters:
                     live.standing_waiters.remove(waiter)
 
+    def watch_if_waiting(self, live: LiveSession) -> None:
+        """Look at the cell as long as this session waits in it, whether or not its client does: else an entry whose client only
+        comes back now and then would stay behind a dead one for ever."""
+        if live.core.standing == "waiting" and not live.ended:
+            self.watch(live.state)
+
+    def watch_for_now(self, state: KeyState, lease_s: float) -> None:
+        """Look at the cell for a few times this lease: long enough to see whether an entry with it shows life."""
+        state.watch_until_s = max(state.watch_until_s, self._clock.monotonic_s() + 3 * lease_s)
+        self.watch(state)
+
     def watch(self, state: KeyState) -> None:
         """Look at the cell from time to time as long as a session of this process waits in it, or `watch_until_s`."""
         if state.look_timer is not None or state.looking:

@@ -1,0 +1,168 @@
+"""Waiting: whoever waits watches who is in front, and nobody else is disturbed by it."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from polysite.errors import CompareFailed, LockLost, Unavailable
+from polysite.testing.faults import FaultRates
+from polysite.testing.loop import seeded
+from tests.support.sites import world_of
+
+LEASE_MS = 1_000
+
+
+@seeded(seeds=10)
+async def test_a_promotion_outwaits_a_dead_reader(seed: int) -> None:
+    """Goal: a reader that waits to be promoted watches the others of its run: a dead one goes after its lease. Method: two
+    processes read; one asks to be promoted, the other is killed. While it waits it says so."""
+    async with world_of(seed, "one", "two") as world:
+        one, two = world.processes
+        row = world.row("a")
+        first = await one.coordinator.acquire([row], kind="shared", lease_ms=60_000)
+        await two.coordinator.acquire([row], kind="shared", lease_ms=LEASE_MS)
+        promoting = asyncio.ensure_future(one.coordinator.promote(first.reference, wait_ms=30_000))
+        await asyncio.sleep(0.2)
+        assert (await one.coordinator.renew(first.reference)).kind == "promoting"
+        await two.kill()
+        killed_s = asyncio.get_running_loop().time()
+        assert (await promoting).kind == "exclusive"
+        assert asyncio.get_running_loop().time() - killed_s <= 2.5
+        await one.coordinator.put(row, {"count": 1}, level="critical", reference=first.reference)
+        await one.coordinator.release(first.reference)
+
+
+@seeded(seeds=10)
+async def test_a_promotion_whose_caller_went_is_withdrawn(seed: int) -> None:
+    """Goal: a promotion that nobody waits for any more keeps nobody out. Method: cancel it while another reads; a third reader
+    comes; when the others have gone the lock is still a reader's, and may be promoted anew."""
+    async with world_of(seed, "one", "two") as world:
+        one, two = world.processes
+        row = world.row("a")
+        first = await one.coordinator.acquire([row], kind="shared", lease_ms=60_000)
+        second = await two.coordinator.acquire([row], kind="shared", lease_ms=60_000)
+        promoting = asyncio.ensure_future(one.coordinator.promote(first.reference, wait_ms=30_000))
+        await asyncio.sleep(0.2)
+        assert not (await two.coordinator.acquire([row], kind="shared", wait_ms=0)).held
+        promoting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await promoting
+        third = await two.coordinator.acquire([row], kind="shared", lease_ms=60_000, wait_ms=5_000)
+        assert third.held
+        for lock in (second, third):
+            await two.coordinator.release(lock.reference)
+
+
+@seeded(seeds=10)
+async def test_who_only_asks_now_and_then_watches_too(seed: int) -> None:
+    """Goal: an entry whose client does not wait but comes back from time to time is not stuck behind a dead process. Method: kill
+    the holder's process; ask every now and then, without ever waiting."""
+    async with world_of(seed, "one", "two") as world:
+        one, two = world.processes
+        row = world.row("a")
+        await one.coordinator.acquire([row], lease_ms=LEASE_MS)
+        lock = await two.coordinator.acquire([row], lease_ms=LEASE_MS, wait_ms=0)
+        assert not lock.held
+        await one.kill()
+        for _ in range(10):
+            await asyncio.sleep(0.3)
+            lock = await two.coordinator.renew(lock.reference)
+        assert lock.held
+        await two.coordinator.release(lock.reference)
+
+
+@seeded(seeds=5)
+async def test_watches_come_and_go(seed: int) -> None:
+    """Goal: however often a key is waited for and given up, its holder keeps its session, and afterwards nothing is kept. Method:
+    short waits one after the other, each until its watch has ended; then release."""
+    async with world_of(seed) as world:
+        site, row = world.processes[0].coordinator, world.row("a")
+        lock = await site.acquire([row], lease_ms=600_000)
+        for _ in range(5):
+            waiting = await site.acquire([row], lease_ms=600_000, wait_ms=200)
+            assert not waiting.held
+            await site.release(waiting.reference)
+            await asyncio.sleep(5.0)
+            (state,) = site._keys.in_use()
+            assert (state.observation, state.look_timer) == (None, None)
+        await site.put(row, {"count": 1}, level="critical", reference=lock.reference)
+        assert (await site.release(lock.reference)).validated
+        await asyncio.sleep(0.1)
+        assert len(site._keys) == 0
+
+
+@seeded(seeds=5)
+async def test_an_order_drops_the_entry_it_names(seed: int) -> None:
+    """Goal: an administrator's order drops the entry with the fencing token it names and no other, whatever the replica at hand
+    shows; one that is gone is told. Method: three entries, the order given where only old views are to be had."""
+    async with world_of(seed, "one", "two") as world:
+        one, two = world.processes
+        row = world.row("a")
+        locks = [await one.coordinator.acquire([row], lease_ms=60_000, wait_ms=0) for _ in range(4)]
+        await two.coordinator.queue(row)
+        two.coordinator._keys.forget_views()
+        two.faults.rates = FaultRates(stale=1.0)
+        left = await two.coordinator.preempt(row, fencing_token=locks[1].fencing_token)
+        assert [entry.fencing_token for entry in left.entries] == [1, 3, 4]
+        two.coordinator._keys.forget_views()
+        left = await two.coordinator.preempt(row)
+        assert [entry.fencing_token for entry in left.entries] == [3, 4]
+        with pytest.raises(CompareFailed):
+            await two.coordinator.preempt(row, fencing_token=locks[1].fencing_token)
+        two.faults.rates = FaultRates()
+        for lock in locks[:2]:
+            with pytest.raises(LockLost):
+                await one.coordinator.release(lock.reference)
+        options: dict[str, Any] = {"level": "critical", "reference": locks[2].reference}
+        await one.coordinator.put(row, {"count": 1}, **options)
+        for lock in locks[2:]:
+            await one.coordinator.release(lock.reference)
+
+
+@seeded(seeds=5)
+async def test_observers_are_staggered(seed: int) -> None:
+    """Goal: of several who watch, the one in front drops the dead, two round trips before the next would. Method: sites far apart;
+    kill the holder's process; look at the time and at how many changes were tried."""
+    async with world_of(seed, "one", "two", "three", majority_rtt_ms=200) as world:
+        one, two, three = world.processes
+        row = world.row("a")
+        lock = await one.coordinator.acquire([row], lease_ms=2_100)
+        second = asyncio.ensure_future(two.coordinator.acquire([row], lease_ms=60_000, wait_ms=60_000))
+        await asyncio.sleep(0.1)
+        third = asyncio.ensure_future(three.coordinator.acquire([row], lease_ms=60_000, wait_ms=60_000))
+        assert lock.held
+        await asyncio.sleep(0.1)
+        tried = three.faults.calls["compare_and_set"]
+        await one.kill()
+        killed_s = asyncio.get_running_loop().time()
+        granted = await second
+        assert 1.9 <= asyncio.get_running_loop().time() - killed_s <= 2.1 + 0.4 + 0.1
+        await asyncio.sleep(1.0)
+        assert three.faults.calls["compare_and_set"] == tried
+        await two.coordinator.release(granted.reference)
+        await three.coordinator.release((await third).reference)
+
+
+@seeded(seeds=5)
+async def test_a_reader_outlives_the_first_of_its_run(seed: int) -> None:
+    """Goal: a reader that needs the first of its run to settle a row is not stuck when that one's process is dead, though nobody
+    waits for the lock. Method: raise the fence; read with two processes, kill that of the first; get, again and again."""
+    async with world_of(seed, "one", "two") as world:
+        one, two = world.processes
+        row = world.row("a")
+        await two.coordinator.acquire([row])
+        await two.coordinator.preempt(row)
+        await one.coordinator.acquire([row], kind="shared", lease_ms=LEASE_MS)
+        second = await two.coordinator.acquire([row], kind="shared", lease_ms=60_000)
+        assert second.held
+        await one.kill()
+        options: dict[str, Any] = {"level": "critical", "reference": second.reference}
+        answer: Any = None
+        for _ in range(3):
+            (answer,) = await asyncio.gather(two.coordinator.get(row, **options), return_exceptions=True)
+            if not isinstance(answer, Unavailable):
+                break
+        assert not isinstance(answer, BaseException), answer
+        assert answer.row is None
+        await two.coordinator.release(second.reference)
