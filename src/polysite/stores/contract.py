@@ -94,11 +94,15 @@ class TableWrites(NamedTuple):
 
 
 class Joint(NamedTuple):
-    """The answer of a joint step. Not applied: the cell as it is now, and nothing was written."""
+    """The answer of a joint step. Not applied: the cell as it is now, and nothing was written.
+
+    `present`: it was not applied because a row that had to be absent is there, whatever the cell says.
+    """
 
     applied: bool
     version: int
     content: bytes
+    present: bool = False
 
 
 class CellEffect(NamedTuple):
@@ -213,13 +217,23 @@ class Store(ABC):
         """
 
     async def joint(
-        self, change: CellChange | None, writes: Sequence[TableWrites], reads: Sequence[tuple[TableSpec, RowKey]] = ()
+        self,
+        change: CellChange | None,
+        writes: Sequence[TableWrites],
+        reads: Sequence[tuple[TableSpec, RowKey]] = (),
+        *,
+        absent: Sequence[tuple[TableSpec, RowKey]] = (),
     ) -> tuple[Joint, list[StoredRow]]:
         """Compare-and-set the cell and carry out `writes` as one atomic step; the rows of `reads` are as before it.
 
         Only engines with the capability `joint` have it; they keep the cells of the same process in the same place.
-        Several partitions and tables are allowed. Durable when it returns. `change` None: no cell takes part, the
-        writes alone are one atomic step that always applies (an idempotency record beside its effect).
+        Several partitions and tables are allowed. Durable when it returns. `change` None: no cell takes part, and the
+        writes alone are one atomic step, not applied only because of `absent`; the answer's version is 0 then.
+
+        `absent`: rows of which none may be there, that is, have `present` true if they were read in this step (one that
+        was deleted, has expired, or is marked absent is not there). If one is, neither the cell changes nor is anything
+        written, and the answer says `present`. So of several steps that make one row and want it absent, at whatever
+        processes, one applies; sending a step again that may have been made cannot make it twice.
         """
         raise NotImplementedError(f"{self.name} lacks the capability joint")
 

@@ -297,8 +297,10 @@ class FaultyStore(Store):
         change: CellChange | None,
         writes: Sequence[TableWrites],
         reads: Sequence[tuple[TableSpec, RowKey]] = (),
+        *,
+        absent: Sequence[tuple[TableSpec, RowKey]] = (),
     ) -> tuple[Joint, list[StoredRow]]:
-        return await self._faults.carry("joint", lambda: self._store.joint(change, writes, reads))
+        return await self._faults.carry("joint", lambda: self._store.joint(change, writes, reads, absent=absent))
 
     async def joint_step(self, key: bytes, reads: Sequence[tuple[TableSpec, RowKey]], decide: Decide) -> bool:
         """A late effect is decided now and carried out later, if the cell has not moved by then."""

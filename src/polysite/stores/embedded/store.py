@@ -224,17 +224,26 @@ class EmbeddedStore(Store):
         return await self._writer.submit(job)
 
     async def joint(
-        self, change: CellChange | None, writes: Sequence[TableWrites], reads: Sequence[tuple[TableSpec, RowKey]] = ()
+        self,
+        change: CellChange | None,
+        writes: Sequence[TableWrites],
+        reads: Sequence[tuple[TableSpec, RowKey]] = (),
+        *,
+        absent: Sequence[tuple[TableSpec, RowKey]] = (),
     ) -> tuple[Joint, list[StoredRow]]:
         now_us = self._clock.wall_us()
         planned = [(item.table, prepare(self._resolve(item.table), item.writes, now_us)) for item in writes]
         placed = [(spec, key, self._resolve(spec).place(key)) for spec, key in reads]
+        unwanted = [(spec, key, self._resolve(spec).place(key)) for spec, key in absent]
 
         def job(connection: Connection) -> tuple[Joint, list[StoredRow]]:
             resolve = WriterSchema.of(connection).current(connection).resolve
             for spec, _ in planned:
                 resolve(spec)  # refused before anything changed, if one of them is gone
             rows = [read_placed(connection, resolve(spec), key, place, now_us) for spec, key, place in placed]
+            if any(read_placed(connection, resolve(spec), key, place, now_us).present for spec, key, place in unwanted):
+                found = None if change is None else read_cell(connection, change.key)
+                return Joint(False, *(found or (0, b"")), present=True), rows
             answer = Joint(True, 0, b"")
             if change is not None:
                 answer = Joint(*change_cell(connection, change.key, change.expected_version, change.content))

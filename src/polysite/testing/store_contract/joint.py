@@ -7,8 +7,21 @@ import pytest
 from polysite.cells.contract import NEVER_WRITTEN, Cells, CellView
 from polysite.errors import BadRequest, UnknownKey
 from polysite.stores.contract import CellChange, CellEffect, Joint, Store, TableWrites
-from polysite.testing.store_contract.support import FLAT, WIDE, StoreSuite, flat, made, need, number, put, shown, wide
-from polysite.values.rows import StoredRow
+from polysite.testing.stepped_clock import SteppedClock
+from polysite.testing.store_contract.support import (
+    FLAT,
+    WIDE,
+    StoreSuite,
+    flat,
+    made,
+    need,
+    number,
+    put,
+    settable,
+    shown,
+    wide,
+)
+from polysite.values.rows import DeleteRow, Put, StoredRow
 
 KEY = b"contract/joint"
 
@@ -80,6 +93,66 @@ class JointSuite(StoreSuite):
             await store.joint(CellChange(KEY, 0, b"x"), [good, TableWrites(WIDE, [put(wide("a", 1), 5, size=1)])])
         assert await cells.read(KEY) == NEVER_WRITTEN
         assert not (await store.read(FLAT, flat("a"), "majority")).present
+
+    async def test_rows_that_must_be_absent(self, store: Store, cells: Cells) -> None:
+        """A row that is there keeps the whole step from being made, with a cell, with one that has moved on and without;
+        one that is elsewhere, was deleted or is marked absent does not. The cell is told as it is."""
+        need(store, "joint")
+        await made(store, FLAT)
+        await made(store, WIDE)
+        writes = [TableWrites(FLAT, [put(flat("a"), 5, size=1)]), TableWrites(WIDE, [put(wide("a", 1), 5, size=2)])]
+        absent = [(FLAT, flat("a")), (WIDE, wide("a", 1))]
+        answer, before = await store.joint(CellChange(KEY, 0, b"one"), writes, absent, absent=absent)
+        assert (answer, [row.present for row in before]) == (Joint(True, 1, b"one"), [False, False])
+        later = [TableWrites(FLAT, [put(flat("b"), 9, size=9)])]
+        for expected in (1, 0):
+            answer, before = await store.joint(CellChange(KEY, expected, b"two"), later, absent[1:], absent=absent[1:])
+            assert answer == Joint(False, 1, b"one", present=True)
+            assert [shown(row) for row in before] == [{"size": 2}]
+        answer, _ = await store.joint(CellChange(b"another", 3, b"x"), later, absent=absent)
+        assert answer == Joint(False, 0, b"", present=True)
+        answer, _ = await store.joint(None, later, absent=[(FLAT, flat("c")), absent[1]])
+        assert answer == Joint(False, 0, b"", present=True)
+        assert not (await store.read(FLAT, flat("b"), "majority")).present
+        assert await cells.read(KEY) == CellView(1, b"one")
+        await store.write(FLAT, [DeleteRow(key=flat("a"), stamp=6)], "majority")
+        await store.write(WIDE, [Put(key=wide("a", 1), cells={}, stamp=7, marker=False, absent=True)], "majority")
+        answer, _ = await store.joint(CellChange(KEY, 0, b"two"), later, absent=absent)
+        assert answer == Joint(False, 1, b"one")
+        answer, _ = await store.joint(CellChange(KEY, 1, b"two"), later, absent=absent)
+        assert answer == Joint(True, 2, b"two")
+        assert shown(await store.read(FLAT, flat("b"), "majority")) == {"size": 9}
+
+    async def test_an_expired_row_is_absent(self, store: Store, clock: SteppedClock | None) -> None:
+        """A row with a life stands in the way while it lasts, and no longer."""
+        need(store, "joint", "expiry")
+        stepped = settable(clock)
+        await made(store, FLAT)
+        await store.write(FLAT, [put(flat("a"), 5, life_ms=1_000, size=1)], "majority")
+        writes = [TableWrites(FLAT, [put(flat("a"), 6, size=2)])]
+        answer, _ = await store.joint(None, writes, absent=[(FLAT, flat("a"))])
+        assert answer == Joint(False, 0, b"", present=True)
+        stepped.advance_s(1.001)
+        answer, _ = await store.joint(None, writes, absent=[(FLAT, flat("a"))])
+        assert answer == Joint(True, 0, b"")
+
+    async def test_one_of_many_steps_makes_an_absent_row(self, store: Store) -> None:
+        """Tasks race to make the same row, each sending its step twice: one step was made, and its other row with it."""
+        need(store, "joint")
+        await made(store, FLAT)
+
+        async def make(name: str) -> list[bool]:
+            writes = [TableWrites(FLAT, [put(flat(key), 5, colour=name)]) for key in ("made", name)]
+            steps = [store.joint(None, writes, absent=[(FLAT, flat("made"))]) for _ in range(2)]
+            return [answer.applied for answer, _ in await asyncio.gather(*steps)]
+
+        names = [f"task{number}" for number in range(10)]
+        applied = await asyncio.gather(*(make(name) for name in names))
+        winners = [name for name, answers in zip(names, applied, strict=True) if any(answers)]
+        assert sum(sum(answers) for answers in applied) == 1
+        rows = [await store.read(FLAT, flat(name), "majority") for name in names]
+        assert [name for name, row in zip(names, rows, strict=True) if row.present] == winners
+        assert shown(await store.read(FLAT, flat("made"), "majority")) == {"colour": winners[0]}
 
     async def test_the_step_and_the_general_path_on_one_key(self, store: Store, cells: Cells) -> None:
         """Half of the tasks count by joint steps, half by compare-and-set followed by a write: versions are never given
