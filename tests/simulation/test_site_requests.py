@@ -1,15 +1,45 @@
-"""Idempotency records of holders that lost their lock: what was never legitimate is never answered done."""
+"""Idempotency records: what was never legitimate is never answered done, and of processes that are handed one key at once
+one carries the request out."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 
-from polysite.api import KeyName, RowGet, RowPut, Step
-from polysite.errors import LockLost, OutcomeUnknown, PolysiteError
+from polysite.api import Coordinator, KeyName, RowExpectation, RowGet, RowPut, Step, WriteAnswer
+from polysite.errors import (
+    AcquireTimeout,
+    CompareFailed,
+    IdempotencyMismatch,
+    LockLost,
+    OutcomeUnknown,
+    PolysiteError,
+)
+from polysite.testing.faults import FaultRates
 from polysite.testing.loop import seeded
 from polysite.values.tables import ColumnSpec, TableSpec
-from tests.support.sites import until, world_of
+from tests.support.sites import World, table_of, until, world_of
+
+Ask = Callable[[Coordinator], Awaitable[Any]]
+
+
+async def at_once(world: World, first: Ask, second: Ask, between: Ask) -> list[Any]:
+    """Have two processes come as far as their commit; the first one commits, a third call is made, the second one commits.
+    What both answered, errors too."""
+    gates = [process.faults.hold("joint") for process in world.processes]
+    before = [process.faults.calls.get("joint", 0) for process in world.processes]
+    asked = [
+        asyncio.ensure_future(ask(process.coordinator))
+        for process, ask in zip(world.processes, (first, second), strict=True)
+    ]
+    for process, calls in zip(world.processes, before, strict=True):
+        await until(lambda process=process, calls=calls: process.faults.calls.get("joint", 0) > calls)  # type: ignore[misc]
+    gates[0].set_result(None)
+    await asyncio.wait(asked[:1])
+    await between(world.processes[0].coordinator)
+    gates[1].set_result(None)
+    return await asyncio.gather(*asked, return_exceptions=True)
 
 
 @seeded(seeds=5)
@@ -205,3 +235,148 @@ async def test_a_late_put_is_not_done_because_its_row_shows_it(seed: int) -> Non
                 await late
             assert (await three.coordinator.get(row, level="quorum")).row == {"id": "a", "count": 0, "note": None}
             await two.coordinator.release((await successor).reference)
+
+
+@seeded(seeds=5)
+async def test_a_plain_put_at_two_processes_at_once(seed: int) -> None:
+    """Goal: two processes that are handed one idempotency key at once make one effect between them, and give one answer.
+
+    Method: both have found no record and are about to commit; the first commits, another client writes the row, the second
+    commits. A second effect would undo what the other client wrote, for the second process's clock is ahead.
+    """
+    async with world_of(seed, "one", "two") as world:
+        row = world.row("a", "mixed")
+        world.processes[1].clock.step_wall_us(300_000)
+
+        async def ask(site: Coordinator) -> WriteAnswer:
+            return await site.put(row, {"count": 1}, idempotency_key="p")
+
+        answers = await at_once(world, ask, ask, lambda site: site.put(row, {"count": 2}))
+        assert answers[0].stamp == answers[1].stamp
+        for process in world.processes:
+            assert (await process.coordinator.get(row)).row == {"id": "a", "count": 2, "note": None}
+            assert (await ask(process.coordinator)).stamp == answers[0].stamp
+
+
+@seeded(seeds=5)
+async def test_one_key_for_two_requests_at_once(seed: int) -> None:
+    """Goal: of two different requests that are given one idempotency key at two processes at once, one is refused as a
+    mismatch and leaves nothing. Method: on the brink of their commits, as plain writes, under locks and as sections."""
+    async with world_of(seed, "one", "two") as world:
+        one, two = (process.coordinator for process in world.processes)
+
+        async def nothing(_: Coordinator) -> None:
+            """No third client."""
+
+        def plain(name: str, key: str) -> Ask:
+            return lambda site: site.put(world.row(name, "mixed"), {"count": 1}, idempotency_key=key)
+
+        def atomic(name: str, key: str) -> Ask:
+            return lambda site: site.put(world.row(name), {"count": 1}, level="atomic", idempotency_key=key)
+
+        def locked(name: str, key: str, reference: str) -> Ask:
+            options: dict[str, Any] = {"level": "critical", "reference": reference, "idempotency_key": key}
+            return lambda site: site.put(world.row(name), {"count": 1}, **options)
+
+        held = [(await site.acquire([world.row(name)])).reference for site, name in ((one, "e"), (two, "f"))]
+        rounds = [
+            ("mixed", "ab", plain("a", "1"), plain("b", "1")),
+            ("votes", "cd", atomic("c", "2"), atomic("d", "2")),
+            ("votes", "ef", locked("e", "3", held[0]), locked("f", "3", held[1])),
+        ]
+        for table, names, first, second in rounds:
+            answers = await at_once(world, first, second, nothing)
+            assert answers[0].stamp is not None
+            assert isinstance(answers[1], IdempotencyMismatch), (names, answers)
+            found = [(await one.get(world.row(name, table), level="quorum")).row for name in names]
+            assert [row is None for row in found] == [False, True]
+        (state,) = two._keys.in_use()
+        for site, reference in zip((one, two), held, strict=True):
+            assert (await site.release(reference)).validated
+        assert state.cell.fence == 0, "what was refused left the tenure with an unanswered write"
+
+
+@pytest.mark.parametrize("busy", [False, True], ids=["one-step", "general"])
+@seeded(seeds=5)
+async def test_a_section_whose_first_sending_gave_up(seed: int, busy: bool) -> None:
+    """Goal: a section that was not carried out at first is carried out once, though two processes are asked again at once.
+
+    Method: its first sending finds the lock held and gives up, which leaves its request id in the cell and no record; both
+    processes conclude from that that it may run. Between their commits another client writes. `busy`: the lock is held
+    while they are asked, so that they queue up.
+    """
+    async with world_of(seed, "one", "two") as world:
+        one, two = world.processes
+        row = world.row("a")
+        steps: list[Step] = [RowGet(), RowPut(columns={"count": 1})]
+        lock = await one.coordinator.acquire([row])
+        with pytest.raises(AcquireTimeout):
+            await one.coordinator.section(row, steps, wait_ms=10, idempotency_key="s")
+        await asyncio.sleep(0.1)
+
+        async def ask(site: Coordinator) -> Any:
+            return await site.section(row, steps, idempotency_key="s")
+
+        if busy:
+            asked = [asyncio.ensure_future(ask(process.coordinator)) for process in (one, two)]
+            await asyncio.sleep(0.1)
+            await one.coordinator.release(lock.reference)
+            answers = await asyncio.gather(*asked)
+        else:
+            await one.coordinator.release(lock.reference)
+            answers = await at_once(
+                world, ask, ask, lambda site: site.section(row, [RowPut(columns={"count": 2})], idempotency_key="other")
+            )
+            assert two.faults.calls["joint"] == 1, "it was tried again though its record is there"
+        assert answers[0].fencing_token == answers[1].fencing_token, answers
+        assert [answer.results[0] for answer in answers] == [None, None]
+        expected = 1 if busy else 2
+        assert (await two.coordinator.get(row, level="quorum")).row == {"id": "a", "count": expected, "note": None}
+
+
+@seeded(seeds=5)
+async def test_a_lost_answer_does_not_hinder_its_own_retry(seed: int) -> None:
+    """Goal: a write under a lock whose answer was lost is sent again, finds its own record and is done; the tenure knows that
+    it is, and ends clean. Method: lose the answer of the commit, before and after its effect, and look at the fence."""
+    async with world_of(seed) as world:
+        one = world.processes[0]
+        site, row = one.coordinator, world.row("a")
+        for after_effect in (True, False):
+            lock = await site.acquire([row])
+            one.faults.lose_next("joint", after_effect=after_effect)
+            options: dict[str, Any] = {"level": "critical", "reference": lock.reference}
+            calls = one.faults.calls.get("joint", 0)
+            answer = await site.put(row, {"count": 1}, idempotency_key=f"p{after_effect}", **options)
+            assert one.faults.calls["joint"] == calls + 2
+            (state,) = site._keys.in_use()
+            fence = state.cell.fence
+            assert (await site.release(lock.reference)).validated
+            assert state.cell.fence == fence
+            assert (await site.get(row, level="quorum", stamps=True)).stamps == {"count": answer.stamp}
+
+
+@seeded(seeds=20)
+async def test_a_conditional_batch_at_two_processes_at_once(seed: int) -> None:
+    """Goal: an expectation that a request fulfilled itself is never told it as failed, and its record stays.
+
+    Method: a batch that wants its row absent, sent to two processes at once over engines of uneven speed.
+    """
+    async with world_of(seed, "one", "two") as world:
+        one, two = world.processes
+        await one.coordinator.create_table(table_of("once", "conditional"))
+        row = world.row("a", "once")
+        for process in world.processes:
+            process.faults.rates = FaultRates(delay_s=0.02)
+
+        async def ask(site: Coordinator) -> Any:
+            writes = [RowPut(key=row.key, columns={"count": 1})]
+            expect = [RowExpectation(key=row.key, exists=False)]
+            try:
+                return await site.batch("ks", "once", writes, expect=expect, idempotency_key="c")
+            except (CompareFailed, OutcomeUnknown) as error:
+                return error
+
+        answers = await asyncio.gather(ask(one.coordinator), ask(two.coordinator))
+        assert any(isinstance(answer, WriteAnswer) for answer in answers)
+        assert not any(isinstance(answer, CompareFailed) for answer in answers)
+        assert isinstance(await ask(two.coordinator), WriteAnswer)

@@ -29,6 +29,7 @@ from polysite.core.plans import (
 from polysite.core.wishes import Refusal
 from polysite.errors import LockLost, OutcomeUnknown, PolysiteError, Unavailable
 from polysite.site.context import SiteContext
+from polysite.site.idempotency import Receipt, RequestRecorded
 from polysite.site.keys import KeyState
 from polysite.site.sessions import LiveSession, Sessions
 from polysite.stores.contract import StoredPage, TableWrites
@@ -145,19 +146,19 @@ class Critical:
         self,
         live: LiveSession,
         intents: Sequence[Intent],
-        beside: Callable[[Planned], TableWrites] | None = None,
+        beside: Callable[[Planned], Receipt] | None = None,
         *,
         before: Callable[[Planned], Awaitable[None]] | None = None,
     ) -> tuple[int, float]:
-        """Several writes of one partition as one atomic batch. `beside`: a write of another table that goes into the same
-        commit (engines with `joint` only). `before`: what must be stored before the batch is sent."""
+        """Several writes of one partition as one atomic batch. `beside`: the record of the request, which goes into
+        the same commit (engines with `joint` only); RequestRecorded if that finds another one there. `before`: what must be stored before the batch is sent."""
         return await self._write(live, lambda: live.core.plan_batch(intents), beside, before)
 
     async def _write(
         self,
         live: LiveSession,
         plan_write: Callable[[], WritePlan],
-        beside: Callable[[Planned], TableWrites] | None = None,
+        beside: Callable[[Planned], Receipt] | None = None,
         before: Callable[[Planned], Awaitable[None]] | None = None,
     ) -> tuple[int, float]:
         trips = 0.0
@@ -193,7 +194,7 @@ class Critical:
                 "the write was stored, but the lock may have been lost before", reason="lock_lost", stamp=stamp
             ) from error
 
-    async def _send(self, live: LiveSession, planned: Planned, beside: TableWrites | None = None) -> float:
+    async def _send(self, live: LiveSession, planned: Planned, beside: Receipt | None = None) -> float:
         """Send a planned write; sent again, identically, while that is allowed. Its outcome is told to the session."""
         core = live.core
         trips = 0.0
@@ -206,7 +207,12 @@ class Critical:
                     if beside is None:
                         await self._store.write(core.table, sending.writes, "majority")
                     else:
-                        await self._store.joint(None, [TableWrites(core.table, sending.writes), beside])
+                        writes = [TableWrites(core.table, sending.writes), beside.item]
+                        joint, found = await self._store.joint(None, writes, beside.absent, absent=beside.absent)
+                        if not joint.applied and not beside.is_there(found):
+                            if not unanswered:
+                                core.not_sent(planned.op)
+                            raise RequestRecorded
                 except OutcomeUnknown:
                     core.unanswered(planned.op)
                     unanswered = True

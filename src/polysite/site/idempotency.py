@@ -1,7 +1,8 @@
 """Records of requests that carry an idempotency key: the effect happens once, the answer can be given again.
 
 One record per (site, key), kept a day, in the reserved keyspace. Engines that can change several places in one commit
-write it together with the effect, so that its absence proves that nothing happened. Others write it before the effect.
+write it together with the effect, so that its absence proves that nothing happened, and only if no record of that key is
+there, so that of several processes that are handed the key at once one carries it out. Others write it before the effect.
 It is `pending` (with the stamps that the effect carries) until the effect is known to be done: what is in the store may
 have come from a holder that was preempted, and nobody reads it. One that is found pending later is resolved by looking
 whether the effect is stored (the rows carry those stamps, unless it was one commit) and the lock's fence is still below
@@ -12,7 +13,7 @@ import asyncio
 import contextlib
 import hashlib
 from collections.abc import AsyncIterator, Sequence
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
@@ -22,7 +23,7 @@ from polysite.errors import BadRequest, IdempotencyMismatch, OutcomeUnknown, Pol
 from polysite.site.context import SiteContext
 from polysite.stores.contract import TableWrites
 from polysite.values.keys import RowKey
-from polysite.values.rows import DeleteRow, Put, Write
+from polysite.values.rows import DeleteRow, Put, StoredRow, Write
 from polysite.values.tables import RESERVED_KEYSPACE, ColumnSpec, TableSpec
 
 T = TypeVar("T")
@@ -65,6 +66,27 @@ class Record(msgspec.Struct, frozen=True, array_like=True):
     """The encoded lock key, if the effect counts only if it was stored while that lock was held."""
     stored: bool = False
     """The effect was stored in one commit with this record."""
+
+
+class RequestRecorded(Exception):
+    """A record with this idempotency key is there by now: nothing of this attempt was stored."""
+
+
+class Receipt(NamedTuple):
+    """A record as it goes into one commit with the effect it tells of."""
+
+    item: TableWrites
+    absent: tuple[tuple[TableSpec, RowKey], ...]
+    """The record's row, which must not be there yet; none where an earlier commit of this attempt has made it."""
+
+    def is_there(self, found: Sequence[StoredRow]) -> bool:
+        """Whether `found`, the rows of `absent`, show that an earlier sending of this very record was stored."""
+        (write,) = self.item.writes
+        assert isinstance(write, Put)
+        cells = [row.cells.get("record") for row in found]
+        return any(
+            cell is not None and (cell.stamp, cell.value) == (write.stamp, write.cells["record"]) for cell in cells
+        )
 
 
 _encoder = msgspec.msgpack.Encoder(order="deterministic")
@@ -161,6 +183,31 @@ class Requests:
         }
         life_ms = int(self._context.settings.idempotency_life_s * 1000) if self._context.expiry else None
         return TableWrites(RECORDS, [Put(key=self._key(key), cells=cells, stamp=stamp, life_ms=life_ms)])
+
+    def receipt(self, key: str, record: Record, *, first: bool = True, stamp: int | None = None) -> Receipt:
+        """A record for one commit with the effect; `first`: it counts only if no record of the key is there. `stamp` if it was
+        drawn before."""
+        return Receipt(self.written(key, record, stamp), (self.place(key),) if first else ())
+
+    def place(self, key: str) -> tuple[TableSpec, RowKey]:
+        """Where the record of a key is."""
+        return RECORDS, self._key(key)
+
+    async def claim(self, key: str, record: Record) -> bool:
+        """Make the first record of a key in a commit of its own. False: there is one by now (engines with `joint` see that)."""
+        if not self._context.joint:
+            await self.write(key, record)
+            return True
+        item, absent = self.receipt(key, record)
+        joint, _ = await self._store.joint(None, [item], absent=absent)
+        return joint.applied
+
+    async def answer_of(self, key: str, digest: bytes) -> bytes | None:
+        """The answer of a request that was carried out before, None if it has no record. Else as `find` and `resolve`."""
+        record = await self.find(key, digest)
+        if record is None or record.answer is not None:
+            return None if record is None else record.answer
+        return await self.resolve(key, record)
 
     async def write(self, key: str, record: Record) -> None:
         """Make a record in a commit of its own."""

@@ -7,11 +7,18 @@ import msgspec
 
 from polysite.core.one_shot import GetStep, SectionStep
 from polysite.core.plans import DeleteIntent, PutIntent
-from polysite.errors import LockLost, OutcomeUnknown
+from polysite.errors import LockLost, OutcomeUnknown, Unavailable
 from polysite.site.context import SiteContext
-from polysite.site.idempotency import Record, Requests, digest_of, done_record, request_id_of
+from polysite.site.idempotency import (
+    Receipt,
+    Record,
+    RequestRecorded,
+    Requests,
+    digest_of,
+    done_record,
+    request_id_of,
+)
 from polysite.site.sections import RepeatedRequest, SectionDone, Sections
-from polysite.stores.contract import TableWrites
 from polysite.values.keys import LockKey
 from polysite.values.rows import Write
 from polysite.values.tables import TableSpec
@@ -47,14 +54,12 @@ class SectionsOnce:
             request_id = request_id_of(idempotency_key, encoded)
             try:
                 if joint:
-                    done = await self._sections.run(
-                        spec, key, steps, request_id=request_id, beside=receipt.beside, **options
-                    )
+                    done = await self._sections.run(spec, key, steps, request_id=request_id, beside=receipt, **options)
                 else:
                     await requests.write(idempotency_key, receipt.sent())
                     async with requests.pending(idempotency_key):
                         done = await self._sections.run(spec, key, steps, request_id=request_id, **options)
-            except (RepeatedRequest, LockLost) as error:
+            except (RepeatedRequest, RequestRecorded, LockLost) as error:
                 if isinstance(error, LockLost) and not error.attributes.get("repeated"):
                     raise
                 known = await self._recorded(idempotency_key, digest)
@@ -62,8 +67,15 @@ class SectionsOnce:
                     return known
                 if not joint:
                     raise OutcomeUnknown("the request was sent before, and what became of it is not known") from None
-                # Its entry came and went, and no record came with it: nothing was written.
-                done = await self._sections.run(spec, key, steps, beside=receipt.beside, **options)
+                # Its entry came and went, and no record came with it: nothing was written. Another process may see the same
+                # and carry it out as well: the record that is stored first decides.
+                try:
+                    done = await self._sections.run(spec, key, steps, beside=receipt, **options)
+                except RequestRecorded:
+                    known = await self._recorded(idempotency_key, digest)
+                    if known is None:
+                        raise Unavailable("the record of this idempotency key has just expired") from None
+                    return known
             if not joint:
                 await requests.write(idempotency_key, done_record(receipt.stored(done)))
             elif receipt.last is not None:
@@ -71,13 +83,8 @@ class SectionsOnce:
             return done
 
     async def _recorded(self, idempotency_key: str, digest: bytes) -> SectionDone | None:
-        record = await self._requests.find(idempotency_key, digest)
-        if record is None:
-            return None
-        answer = record.answer
-        if answer is None:
-            answer = await self._requests.resolve(idempotency_key, record)
-        return msgspec.msgpack.decode(answer, type=SectionDone)
+        answer = await self._requests.answer_of(idempotency_key, digest)
+        return None if answer is None else msgspec.msgpack.decode(answer, type=SectionDone)
 
 
 class _Receipt:
@@ -90,7 +97,9 @@ class _Receipt:
         self._spec = spec
         self._encoded = encoded
         self._stamp = requests.next_stamp()
+        self.place = requests.place(key)
         self.last: Record | None = None
+        self._claimed = False
 
     def sent(self) -> Record:
         """Something was sent, and nothing that is stored will tell what became of it."""
@@ -102,15 +111,16 @@ class _Receipt:
         keyspace, table = self._spec.keyspace, self._spec.name
         return Record(self._digest, None, keyspace, table, (), done.stamp, answer, lock, stored=True)
 
-    def beside(self, done: SectionDone, writes: Sequence[Write] | None) -> TableWrites:
-        """As `sections.Beside` says."""
+    def __call__(self, done: SectionDone, writes: Sequence[Write] | None) -> Receipt:
+        """As `one_step.Beside` says."""
         if writes is None:
             # Inside the engine's step, on whatever thread that is: the stamp was drawn before.
-            return self._requests.written(self._key, done_record(self.stored(done)), self._stamp)
+            return self._requests.receipt(self._key, done_record(self.stored(done)), stamp=self._stamp)
         if not writes:
-            return self._requests.written(self._key, self.sent())
+            self._claimed = True
+            return self._requests.receipt(self._key, self.sent())
         self.last = self.stored(done, self._encoded)
-        return self._requests.written(self._key, self.last)
+        return self._requests.receipt(self._key, self.last, first=not self._claimed)
 
 
 def _step_parts(step: SectionStep) -> tuple[Any, ...]:

@@ -1,7 +1,7 @@
 """A section as one atomic step of the engine: decided where the cell and the rows stand still, and durable when it is answered."""
 
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol
 
 from polysite.core import combine, lock_cell
 from polysite.core.combine import Change, Happened, NotMade, SendAgain
@@ -18,11 +18,12 @@ from polysite.core.one_shot import (
 from polysite.errors import AcquireTimeout, CompareFailed, OutcomeUnknown, PolysiteError, Unavailable
 from polysite.site.combining import RESOLVE_ATTEMPTS_MAX, RESOLVE_PAUSE_S, RESOLVE_PAUSE_S_MAX
 from polysite.site.context import SiteContext
+from polysite.site.idempotency import Receipt, RequestRecorded
 from polysite.site.keys import KeyTable
 from polysite.site.rows import row_of
 from polysite.site.sessions import Sessions
 from polysite.stores.contract import CellChange, CellEffect, TableWrites
-from polysite.values.keys import LockKey
+from polysite.values.keys import LockKey, RowKey
 from polysite.values.rows import StoredRow, Write
 from polysite.values.tables import TableSpec
 
@@ -48,15 +49,23 @@ class RepeatedRequest(Exception):
         self.ticket = ticket
 
 
-Beside = Callable[[SectionDone, Sequence[Write] | None], TableWrites]
-"""Makes the write that goes into the same commit as the section's effect: the idempotency record. The second argument is
-None where the whole section is one step (it is then called inside the engine's step, on whatever thread that is); else the
-writes it goes with: none for a batch that others follow, since from then on something is stored and nothing tells of the
-rest. They prove nothing before the section is done."""
+class Beside(Protocol):
+    """Makes the idempotency record that goes into the same commit as the section's effect."""
+
+    @property
+    def place(self) -> tuple[TableSpec, RowKey]:
+        """Where the record is: if one is there, the request was carried out before, or is being carried out elsewhere."""
+        ...
+
+    def __call__(self, done: SectionDone, writes: Sequence[Write] | None) -> Receipt:
+        """The record. `writes` None: the whole section is one step, inside which this is called, on whatever thread that is.
+        Else the writes it goes with: none for a batch that others follow, since from then on something is stored and nothing
+        tells of the rest. They prove nothing before the section is done."""
+        ...
 
 
 class OneStep:
-    """Carries out sections as one step each."""
+    """Carries out sections as one step each. RequestRecorded: a record of the section's request is there, nothing was written."""
 
     def __init__(self, context: SiteContext, keys: KeyTable, sessions: Sessions) -> None:
         self._context = context
@@ -112,6 +121,8 @@ class OneStep:
             try:
                 await self._store.joint_step(encoded, step.reads, step)
             except OutcomeUnknown:
+                if step.is_recorded:
+                    raise RequestRecorded from None
                 if step.plan is None:
                     continue  # nothing was decided, so nothing is there
                 made, cost = await self._find_out(encoded, step)
@@ -119,6 +130,8 @@ class OneStep:
                 if not made:
                     continue
             plan = step.plan
+            if step.is_recorded:
+                raise RequestRecorded
             if type(plan) is OneShot:
                 self._seen(encoded, plan.expected_version + 1, plan.cell)
                 done = step.done
@@ -199,6 +212,7 @@ class _Step:
         "_steps",
         "cell",
         "done",
+        "is_recorded",
         "plan",
         "reads",
         "version",
@@ -220,13 +234,20 @@ class _Step:
         self._drawn = (request_id, context.new_id(), context.now_stamp())
         self._needed = needed_rows(steps)
         self.reads = [(spec, key) for key in self._needed]
+        if beside is not None:
+            self.reads.append(beside.place)
         self.plan: OneShot | Mismatch | TakeGeneralPath | Repeated | None = None
         """What was decided, None as long as nothing was."""
         self.done: SectionDone | None = None
+        self.is_recorded = False
+        """A record of the request was there: nothing was decided, and nothing written."""
 
     def __call__(self, version: int, content: bytes, rows: list[StoredRow]) -> CellEffect | None:
         self.version = version
         self.cell = cell = lock_cell.decode(content)
+        if self._beside is not None and rows.pop().present:
+            self.is_recorded = True
+            return None
         request_id, change_id, now = self._drawn
         self.plan = plan = plan_one_shot(
             cell,
@@ -245,7 +266,7 @@ class _Step:
         self.done = done = SectionDone(plan.results, plan.ticket, plan.stamp, True, 0.0)
         self.writes = writes = [TableWrites(self._spec, group) for group in plan.writes]
         if self._beside is not None:
-            writes.append(self._beside(done, None))
+            writes.append(self._beside(done, None).item)
         return CellEffect(plan.content, writes)
 
 

@@ -26,7 +26,7 @@ from polysite.api import (
 from polysite.core import lock_cell
 from polysite.core.one_shot import ExpectStep, GetStep, SectionStep
 from polysite.core.plans import DeleteIntent, Intent, PutIntent, RangeIntent
-from polysite.errors import BadRequest, OutcomeUnknown, TooLarge, UnknownKey
+from polysite.errors import BadRequest, OutcomeUnknown, TooLarge, Unavailable, UnknownKey
 from polysite.site.context import SiteContext
 from polysite.site.critical import Critical
 from polysite.site.idempotency import (
@@ -298,11 +298,12 @@ class RowVerbs:
         requests = self._requests
         async with requests.alone(idempotency_key):
             record = await requests.find(idempotency_key, digest)
+            if record is None and not await requests.claim(idempotency_key, Record(digest, None)):
+                record = await requests.find(idempotency_key, digest) or Record(digest, None)
             if record is not None:
                 if record.answer is None:
                     raise OutcomeUnknown("the request was sent before, and what became of it is not known")
                 return WriteAnswer()
-            await requests.write(idempotency_key, Record(digest, None))
             async with requests.pending(idempotency_key):
                 _, trips = await self._plain.conditional(spec, intents, expect)
             await requests.write(idempotency_key, Record(digest, b""))
@@ -344,17 +345,23 @@ class RowVerbs:
         requests = self._requests
         digest = digest_of("plain", spec.keyspace, spec.name, to_wire(intents))
         async with requests.alone(idempotency_key):
-            record = await requests.find(idempotency_key, digest)
-            if record is not None:
-                if record.answer is not None:
-                    return WriteAnswer(stamp=decode_stamp(record.answer))
-                return WriteAnswer(stamp=decode_stamp(await requests.resolve(idempotency_key, record)))
+            known = await requests.answer_of(idempotency_key, digest)
+            if known is not None:
+                return WriteAnswer(stamp=decode_stamp(known))
             writes, stamp = self._plain.stamped(intents)
             asked = Record(digest, None, spec.keyspace, spec.name, carried_by(writes), stamp, encode(stamp))
             done = done_record(asked)
             if self._context.joint:
-                await self._store.joint(None, [TableWrites(spec, writes), requests.written(idempotency_key, done)])
-                return WriteAnswer(stamp=stamp, round_trips=self._store.costs.write_majority)
+                item, absent = requests.receipt(idempotency_key, done)
+                joint, _ = await self._store.joint(None, [TableWrites(spec, writes), item], absent=absent)
+                trips = self._store.costs.write_majority
+                if joint.applied:
+                    return WriteAnswer(stamp=stamp, round_trips=trips)
+                # Another process was handed the same key, or an earlier sending came late: its record has the answer.
+                known = await requests.answer_of(idempotency_key, digest)
+                if known is None:
+                    raise Unavailable("the record of this idempotency key has just expired")
+                return WriteAnswer(stamp=decode_stamp(known), round_trips=trips)
             await requests.write(idempotency_key, asked)
             async with requests.pending(idempotency_key):
                 await self._store.write(spec, writes, "majority" if quorum else "local")

@@ -13,11 +13,11 @@ from polysite.core.steps import judge_steps
 from polysite.errors import LockLost, OutcomeUnknown, PolysiteError
 from polysite.site.context import SiteContext
 from polysite.site.critical import Critical
+from polysite.site.idempotency import Receipt
 from polysite.site.keys import KeyTable
 from polysite.site.locks import Locks
 from polysite.site.one_step import Beside, OneStep, RepeatedRequest, SectionDone, mismatch_error
 from polysite.site.sessions import LiveSession, Sessions
-from polysite.stores.contract import TableWrites
 from polysite.values.keys import LockKey, RowKey
 from polysite.values.rows import StoredRow
 from polysite.values.tables import TableSpec
@@ -48,7 +48,8 @@ class Sections:
         request_id: bytes | None = None,
         beside: Beside | None = None,
     ) -> SectionDone:
-        """Carry out a section. CompareFailed: nothing was written. AcquireTimeout: the lock was not held in time."""
+        """Carry out a section. CompareFailed: nothing was written. AcquireTimeout: the lock was not held in time.
+        RequestRecorded: nothing was written, since `beside` found another record of its request there."""
         if self._context.joint:
             done = await self._one_step.run(spec, key, steps, request_id or self._context.new_id(), beside, wait_s)
             if done is not None:
@@ -143,11 +144,11 @@ class Sections:
         last = len(by_partition) - 1
         steps_done = 0
 
-        def receipt(*, ends: bool, first: bool) -> Callable[[Planned], TableWrites] | None:
+        def receipt(*, ends: bool, first: bool) -> Callable[[Planned], Receipt] | None:
             if beside is None or not (ends or first):
                 return None
 
-            def made(planned: Planned) -> TableWrites:
+            def made(planned: Planned) -> Receipt:
                 done = SectionDone(results, live.reference.ticket, planned.stamp, False, 0.0)
                 return beside(done, planned.writes if ends else ())
 

@@ -13,11 +13,21 @@ from polysite.core import lock_cell
 from polysite.core.lock_cell import Entry
 from polysite.core.plans import Intent
 from polysite.core.wishes import Ground
-from polysite.errors import CompareFailed, LockLost, OutcomeUnknown, SiteUnreachable
+from polysite.errors import CompareFailed, LockLost, OutcomeUnknown, SiteUnreachable, Unavailable
 from polysite.site import peers
 from polysite.site.context import SiteContext
 from polysite.site.critical import Critical
-from polysite.site.idempotency import Record, Requests, carried_by, decode_stamp, digest_of, done_record, encode
+from polysite.site.idempotency import (
+    Receipt,
+    Record,
+    RequestRecorded,
+    Requests,
+    carried_by,
+    decode_stamp,
+    digest_of,
+    done_record,
+    encode,
+)
 from polysite.site.keys import KeyTable
 from polysite.site.locks import Locks
 from polysite.site.peers import (
@@ -38,7 +48,7 @@ from polysite.site.peers import (
 )
 from polysite.site.processes import ProcessSlots, Registry
 from polysite.site.sessions import LiveSession, Sessions
-from polysite.stores.contract import StoredPage, TableWrites
+from polysite.stores.contract import StoredPage
 from polysite.values.keys import Reference, RowKey, parse_reference
 from polysite.values.rows import Slice, StoredRow
 
@@ -342,11 +352,17 @@ class Tenures:
             kept: list[Record] = []
             if self._context.joint:
 
-                def beside(planned: Any) -> TableWrites:
+                def beside(planned: Any) -> Receipt:
                     kept.append(record_of(planned.writes, planned.stamp, stored=True))
-                    return requests.written(key, kept[-1])
+                    return requests.receipt(key, kept[-1])
 
-                stamp, trips = await self._critical.batch(live, intents, beside)
+                try:
+                    stamp, trips = await self._critical.batch(live, intents, beside)
+                except RequestRecorded:
+                    record = await requests.find(key, digest)
+                    if record is None:
+                        raise Unavailable("the record of this idempotency key has just expired") from None
+                    return await self._recorded(key, record)
                 requests.done_later(key, kept[-1])
                 return Written(stamp, trips)
 
