@@ -58,9 +58,11 @@ def test_threads_take_turns() -> None:
         assert votes.get("ana", level="quorum") == {"name": "ana", "count": THREADS * ROUNDS}
 
 
-def test_two_programs_on_one_file(tmp_path: Path) -> None:
-    """They are two processes of one site: one waits for the other's lock, and may use its reference."""
-    path = tmp_path / "state.db"
+@pytest.mark.parametrize("depth", [0, 220], ids=["near", "deep"])
+def test_two_programs_on_one_file(tmp_path: Path, depth: int) -> None:
+    """They are two processes of one site: one waits for the other's lock, and may use its reference; also where the path is
+    longer than the name of a socket may be."""
+    path = tmp_path / ("d" * depth) / "state.db"
     with polysite.sync.open(path) as first, polysite.sync.open(path) as second:
         votes, same = make_votes(first), second.table("voting", "votes")
         with votes.section("ana", lease_s=WAIT_S) as section:

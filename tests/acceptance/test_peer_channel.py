@@ -9,6 +9,7 @@ import pytest
 
 from polysite.clock import Runtime
 from polysite.errors import BadRequest, Forbidden, LockLost, OutcomeUnknown, SiteUnreachable
+from polysite.server import socket_names
 from polysite.server.peer_listener import listen_for_peers
 from polysite.server.peers import PeerCarrier, load_secret
 
@@ -105,11 +106,54 @@ async def test_only_who_knows_the_secret_is_heard(tmp_path: Path) -> None:
     await listener.close()
 
 
-async def test_a_long_path_has_no_listener(tmp_path: Path) -> None:
-    """The operating system cannot name such a socket; the process is then reached by nobody."""
-    folder = tmp_path / ("x" * 100)
-    folder.mkdir()
+def deep(tmp_path: Path) -> Path:
+    """A folder whose path no socket's name can hold."""
+    folder = tmp_path / ("x" * 120) / ("y" * 120)
+    folder.mkdir(parents=True)
+    return folder
+
+
+@pytest.mark.skipif(
+    not os.path.isdir(socket_names.OPEN_FOLDERS), reason="needs open folders as paths, as Linux has them"
+)
+async def test_a_long_path_is_reached(tmp_path: Path) -> None:
+    """Goal: processes on a deeply nested file reach each other. Method: two sockets in a folder of over 200 bytes; the files
+    are there with their mode, messages go to the right one, a new listener takes the place over, nothing stays open."""
+    folder = deep(tmp_path)
+    open_before = len(os.listdir(socket_names.OPEN_FOLDERS))
+    listeners = [await listen_for_peers(answer, SECRET, folder / name, RUNTIME) for name in ("p1.sock", "p2.sock")]
+    carrier = PeerCarrier(SECRET)
+    for listener, name in zip(listeners, ("p1.sock", "p2.sock"), strict=True):
+        assert listener is not None
+        assert listener.address == f"unix:{folder}/{name}"
+        assert stat.S_IMODE((folder / name).stat().st_mode) == 0o600
+        assert await carrier.send(listener.address, "push", name.encode(), answer_s=10) == b"push:" + name.encode()
+    assert listeners[0] is not None
+    assert listeners[1] is not None
+    await listeners[0].close()
+    assert [member.name for member in folder.iterdir()] == ["p2.sock"]
+    with pytest.raises((SiteUnreachable, OutcomeUnknown)):
+        await carrier.send(listeners[0].address, "forward", b"", answer_s=10)
+    again = await listen_for_peers(answer, SECRET, folder / "p1.sock", RUNTIME)
+    assert again is not None
+    assert await carrier.send(again.address, "push", b"1", answer_s=10) == b"push:1"
+    for listener in (again, listeners[1]):
+        await listener.close()
+    with pytest.raises(SiteUnreachable):
+        await carrier.send(f"unix:{folder}/gone/p1.sock", "push", b"", answer_s=10)
+    await carrier.close()
+    assert len(os.listdir(socket_names.OPEN_FOLDERS)) == open_before
+
+
+async def test_a_long_path_has_no_listener_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the operating system cannot name such a socket at all, the process is reached by nobody, and reaches nobody."""
+    monkeypatch.setattr(socket_names, "OPEN_FOLDERS", str(tmp_path / "nothing"))
+    folder = deep(tmp_path)
     assert await listen_for_peers(answer, SECRET, folder / "p1.sock", RUNTIME) is None
+    carrier = PeerCarrier(SECRET)
+    with pytest.raises(SiteUnreachable):
+        await carrier.send(f"unix:{folder}/p1.sock", "push", b"", answer_s=10)
+    await carrier.close()
 
 
 def test_processes_agree_on_a_secret_that_only_their_owner_reads(tmp_path: Path) -> None:

@@ -80,6 +80,7 @@ ALLOWED: dict[str, dict[str, str]] = {
     "polysite.server.protocol": {"network": "is the carrier: bounds what a connection may do"},
     "polysite.server.run": {"network": "is the carrier: listens, serves, stops"},
     "polysite.server.settings": {"files": "reads the settings file"},
+    "polysite.server.socket_names": {"files": "opens the folder of a socket whose path is too long to be named"},
     "polysite.sync": {
         "threads": "`polysite.sync.open` runs its coordinator on a thread with a loop",
         "spawn": "hands the calls of other threads to that loop",

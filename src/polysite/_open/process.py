@@ -1,5 +1,6 @@
 """A coordinator that shares its file with other processes: it hears them on a socket beside the file, and reaches them."""
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ from polysite.server.peer_listener import PeerListener, listen_for_peers
 from polysite.server.peers import SECRET_FILE, PeerCarrier, load_secret
 from polysite.site import SiteCoordinator, SiteSettings
 from polysite.stores.contract import Store
+
+_log = logging.getLogger(__name__)
 
 
 class Process(SiteCoordinator):
@@ -41,7 +44,9 @@ class Process(SiteCoordinator):
         self.use_channel(self._carrier)
         socket = self._meeting / f"process-{self._slot.process}.sock"
         self._listener = await listen_for_peers(self.handle_peer_message, secret, socket, self._runtime)
-        if self._listener is not None:
+        if self._listener is None:
+            _log.warning("the path of the file is too long for a socket here: no other process can reach this one")
+        else:
             self.address_is(self._listener.address)
 
     async def close(self) -> None:

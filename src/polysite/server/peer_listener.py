@@ -17,18 +17,19 @@ from polysite.server.peers import UNIX, PeerHandler, peer_routes
 from polysite.server.protocol import BoundedProtocol
 from polysite.server.service import Service
 from polysite.server.settings import Settings
-
-PATH_BYTES_MAX = 100
-"""Linux takes 107 bytes for the name of a socket; longer ones cannot be listened on."""
+from polysite.server.socket_names import short_name
 
 
 class PeerListener:
     """Listens until it is closed; `address` is what other processes are told."""
 
-    def __init__(self, server: asyncio.AbstractServer, path: Path, state: ServerState) -> None:
+    def __init__(
+        self, server: asyncio.AbstractServer, path: Path, state: ServerState, named: contextlib.ExitStack
+    ) -> None:
         self._server = server
         self._path = path
         self._state = state
+        self._named = named
 
     @property
     def address(self) -> str:
@@ -42,18 +43,16 @@ class PeerListener:
         for task in list(self._state.tasks):
             task.cancel()
         await asyncio.gather(*self._state.tasks, return_exceptions=True)
-        with contextlib.suppress(FileNotFoundError):
+        with self._named, contextlib.suppress(FileNotFoundError):
             self._path.unlink()
 
 
 async def listen_for_peers(handler: PeerHandler, secret: bytes, path: Path, runtime: Runtime) -> PeerListener | None:
-    """Listen at `path`, readable by its owner alone. None: the path is too long for a socket.
+    """Listen at `path`, readable by its owner alone. None: the path is too long for a socket on this system.
 
     A socket file that a dead process left there is taken over, so the path must be this process's own (its slot's).
     """
     path = _absolute(path)
-    if len(os.fsencode(path)) > PATH_BYTES_MAX:
-        return None
     settings = Settings()
     logger = make_logger(settings.telemetry, runtime.clock)
     # The channel's route asks for nothing of the coordinator; the handler does.
@@ -64,12 +63,17 @@ async def listen_for_peers(handler: PeerHandler, secret: bytes, path: Path, runt
     )
     state = ServerState()
     loop = asyncio.get_running_loop()
-    path.unlink(missing_ok=True)
-    server = await loop.create_unix_server(
-        lambda: BoundedProtocol(config=config, server_state=state, app_state={}, _loop=loop), path=str(path)
-    )
-    path.chmod(0o600)
-    return PeerListener(server, path, state)
+    with contextlib.ExitStack() as named:
+        name = named.enter_context(short_name(path))
+        if name is None:
+            return None
+        path.unlink(missing_ok=True)
+        server = await loop.create_unix_server(
+            lambda: BoundedProtocol(config=config, server_state=state, app_state={}, _loop=loop), path=name
+        )
+        path.chmod(0o600)
+        # The name stays good as long as the listener lives: the loop may look at it again when it closes.
+        return PeerListener(server, path, state, named.pop_all())
 
 
 def _absolute(path: Path) -> Path:

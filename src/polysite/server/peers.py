@@ -23,6 +23,7 @@ from polysite.server.problems import HttpRefusal, Problem
 from polysite.server.routing import Route
 from polysite.server.service import Service
 from polysite.server.settings import Settings
+from polysite.server.socket_names import short_name
 
 PREFIX = "/internal/1/"
 MEDIA_TYPE = b"application/octet-stream"
@@ -104,6 +105,7 @@ class PeerCarrier:
     def __init__(self, secret: bytes) -> None:
         self._headers = {_HEADER.decode(): secret.decode("latin-1"), "content-type": MEDIA_TYPE.decode()}
         self._sessions: dict[str, aiohttp.ClientSession] = {}
+        self._named = contextlib.ExitStack()
 
     async def send(self, address: str, kind: str, body: bytes, *, answer_s: float) -> bytes:
         """The answer of the process at `address` to a message.
@@ -127,24 +129,34 @@ class PeerCarrier:
         raise _told(answer)
 
     def _reach(self, address: str) -> tuple[aiohttp.ClientSession, str]:
-        """The session and base URL for an address."""
+        """The session and base URL for an address; SiteUnreachable if it is a socket that cannot be named here."""
         is_unix = address.startswith(UNIX)
         place = address if is_unix else ""
         session = self._sessions.get(place)
         if session is None:
             connector = (
-                aiohttp.UnixConnector(address.removeprefix(UNIX), keepalive_timeout=30)
+                aiohttp.UnixConnector(self._name(Path(address.removeprefix(UNIX))), keepalive_timeout=30)
                 if is_unix
                 else aiohttp.TCPConnector(keepalive_timeout=30)
             )
             session = self._sessions[place] = aiohttp.ClientSession(connector=connector, auto_decompress=False)
         return session, "http://localhost" if is_unix else address.rstrip("/")
 
+    def _name(self, path: Path) -> str:
+        try:
+            name = self._named.enter_context(short_name(path))
+        except OSError:
+            name = None
+        if name is None:
+            raise SiteUnreachable("a process of ours listens where this one cannot reach it")
+        return name
+
     async def close(self) -> None:
         """Let go of every connection."""
         for session in self._sessions.values():
             await session.close()
         self._sessions.clear()
+        self._named.close()
 
 
 def _payload(body: bytes) -> bytes | io.BytesIO:
