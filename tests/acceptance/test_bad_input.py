@@ -103,6 +103,29 @@ def test_long_values_work(server: ServerProcess) -> None:
     assert server.request("GET", f"{ROWS}/long").json["row"]["note"] == note
 
 
+@pytest.mark.parametrize(
+    ("method", "target", "body"),
+    [
+        ("PUT", f"{ROWS}/twice", b'{"columns":{"count":1,"count":"hidden"}}'),
+        ("PUT", f"{ROWS}/twice", b'{"columns":{"count":1},"columns":{"count":2}}'),
+        ("POST", f"{ROWS}/put", b'{"key":{"voter":"twice","voter":"hidden"},"columns":{"count":1}}'),
+        (
+            "POST",
+            "/v3/sections",
+            b'{"key":{"keyspace":"voting","table":"votes","key":{"voter":"a"}},"steps":[{"op":"get","op":"\\u0067et"}]}',
+        ),
+        ("GET", f"{ROWS}?where=" + quote('[["voter","eq",{"a":1,"a":2}]]'), b""),
+    ],
+)
+def test_a_member_that_is_there_twice_is_refused(server: ServerProcess, method: str, target: str, body: bytes) -> None:
+    """Wherever it stands: by its name, without its value, and nothing is written."""
+    answer = server.request(method, target, raw=body or None, headers={"content-type": "application/json"})
+    problem = refused(server, answer, 400)
+    assert problem["code"] == "bad_request"
+    assert problem["attributes"]["member"] in problem["detail"]
+    assert server.request("GET", f"{ROWS}/twice").json["row"] is None
+
+
 @pytest.mark.parametrize("chunked", [False, True])
 def test_a_body_of_ten_mebibytes_is_refused(server: ServerProcess, chunked: bool) -> None:
     """With its length told, or in chunks without it. The server stays as it was."""

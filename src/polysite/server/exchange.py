@@ -6,7 +6,7 @@ A route is given an `Exchange`, asks it for the parts of the request, and return
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
 from functools import lru_cache
-from typing import Any, NamedTuple, TypeVar, get_args
+from typing import Any, NamedTuple, Protocol, TypeVar, get_args
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -15,6 +15,7 @@ from polysite import api
 from polysite.errors import BadRequest, TooLarge
 from polysite.server.auth import Principal
 from polysite.server.convert import Codec, shown
+from polysite.server.members import check_members
 from polysite.server.problems import HttpRefusal, refuse
 
 Scope = MutableMapping[str, Any]
@@ -22,7 +23,16 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Headers = tuple[tuple[bytes, bytes], ...]
-BodyType = TypeVar("BodyType")
+T = TypeVar("T")
+
+
+class CountedBody(Protocol):
+    """A body that knows how many members its JSON has at least."""
+
+    def members_min(self) -> int: ...
+
+
+BodyType = TypeVar("BodyType", bound=CountedBody)
 
 JSON = b"application/json"
 DRAINED_BYTES_MAX = 64 * 1024 * 1024
@@ -139,7 +149,8 @@ class Exchange:
         return check_level(asked)
 
     async def body(self, decoder: "msgspec.json.Decoder[BodyType]", *, optional: bool = False) -> BodyType:
-        """The body as a struct. `optional`: nothing at all counts as an empty object."""
+        """The body as a struct. `optional`: nothing at all counts as an empty object. BadRequest names what is wrong, a member
+        that is there twice too."""
         content_type = self.headers.get(b"content-type")
         if content_type is not None and content_type != JSON and not _is_json(content_type):
             raise refuse("the body is JSON: send Content-Type: application/json", status=415)
@@ -148,7 +159,9 @@ class Exchange:
             if not optional:
                 raise refuse("the request needs a body in JSON")
             raw = b"{}"
-        return decode_json(decoder, raw, "the body")
+        body = decode_json(decoder, raw, "the body")
+        check_members(raw, "the body", at_least=body.members_min())
+        return body
 
     async def raw_body(self) -> bytes:
         """All bytes of the body; TooLarge as soon as they are known to be too many."""
@@ -191,7 +204,7 @@ def check_level(asked: str) -> api.Level:
     return level
 
 
-def decode_json(decoder: "msgspec.json.Decoder[BodyType]", raw: bytes | str, what: str) -> BodyType:
+def decode_json(decoder: "msgspec.json.Decoder[T]", raw: bytes | str, what: str) -> T:
     """JSON as a struct; BadRequest says where it is wrong and never repeats a value."""
     try:
         return decoder.decode(raw)

@@ -36,6 +36,10 @@ Triple = tuple[Name, Comparison, Any]
 class Body(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """A request body."""
 
+    def members_min(self) -> int:
+        """How many members the body's JSON has at least, as far as that is seen at once."""
+        return 0
+
 
 class Empty(Body):
     """Nothing, or an empty object."""
@@ -113,6 +117,9 @@ class PutBody(Body):
 
     columns: dict[str, Any]
     expires_ms: ExpiresMs | None = None
+
+    def members_min(self) -> int:
+        return 1 + len(self.columns) + (self.expires_ms is not None)
 
 
 class RowGetBody(Body):

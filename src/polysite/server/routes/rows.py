@@ -19,6 +19,7 @@ from polysite.server.exchange import (
     query_int,
     reply_json,
 )
+from polysite.server.members import check_members
 from polysite.server.routes import _common
 from polysite.server.routes._common import one_reference, row_headers
 from polysite.server.routing import Parameter, Route
@@ -134,9 +135,15 @@ def _level_and_reference(
 async def get_rows(service: Service, exchange: Exchange) -> Reply | Stream:
     codec = await service.table_in_path(exchange)
     query = exchange.query("where", "limit", "cursor", "level")
-    where = decode_json(_where_decoder, query["where"], "where") if "where" in query else []
+    where = _where(query["where"]) if "where" in query else []
     limit = query_int(query, "limit", low=1, high=2**53 if _wants_ndjson(exchange) else wire.LIMIT_MAX)
     return await _select(service, exchange, codec, codec.conditions(where), limit=limit, cursor=query.get("cursor"))
+
+
+def _where(text: str) -> list[wire.Triple]:
+    where = decode_json(_where_decoder, text, "where")
+    check_members(text.encode(), "where")
+    return where
 
 
 async def post_rows_select(service: Service, exchange: Exchange) -> Reply | Stream:
