@@ -1,4 +1,4 @@
-"""The examples of the README and the tutorial do what the pages say.
+"""The examples of the README, the tutorial and other pages do what the pages say.
 
 Method: each page gets an empty folder and a real server on a free port of loopback, and its blocks are run there in order
 as a reader would: Python with this interpreter, shell with the command line on the path, `http://127.0.0.1:8390` standing
@@ -19,7 +19,7 @@ from tests.support.markdown import Example, agrees, examples
 from tests.support.server import started_server
 from tests.support.source import ROOT
 
-PAGES = ["README.md", "docs/tutorial.md", "docs/client.md"]
+PAGES = ["README.md", "docs/tutorial.md", "docs/client.md", "docs/suites.md"]
 WRITTEN_URL = "http://127.0.0.1:8390"
 BLOCK_S_MAX = 60
 

@@ -3,6 +3,7 @@
 Method: compare the locks and the version with pyproject.toml, and import polysite in a fresh interpreter.
 """
 
+import ast
 import re
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 import polysite
-from tests.support.source import ROOT
+from tests.support.source import ROOT, SOURCE, python_files
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 HEAVY = (
@@ -63,6 +64,24 @@ def test_every_pin_has_hashes(name: str) -> None:
     pins = re.split(r"^(?=[\w.-]+==)", text, flags=re.MULTILINE)[1:]
     assert pins
     assert all("--hash=sha256:" in pin for pin in pins)
+
+
+def test_the_extra_for_the_suites_is_what_they_import() -> None:
+    """Goal: whoever installs `polysite[testing]` can run the shipped suites. Method: every package that a module of
+    `polysite.testing` imports is one of its dependencies or of the extra, as is the plugin that runs coroutines; the extra asks for
+    no other versions than our own tests are run with."""
+    extra = PROJECT["project"]["optional-dependencies"]["testing"]
+    named = {Requirement(text).name for text in [*extra, *PROJECT["project"]["dependencies"]]}
+    imported: set[str] = set()
+    for path in python_files(SOURCE / "testing"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
+            imported |= {name.partition(".")[0] for name in names}
+    foreign = imported - sys.stdlib_module_names - {"polysite"}
+    assert {"hypothesis", "pytest"} <= foreign
+    assert foreign | {"anyio"} <= named
+    assert set(extra) <= set(PROJECT["dependency-groups"]["dev"])
 
 
 def test_one_version() -> None:
