@@ -36,6 +36,7 @@ ROUTES: list[Route] = [
 UNROUTED = "unrouted"
 _CLIENT_GONE = 499
 """What the counters call a request whose client hung up; nobody is sent it."""
+_STATUS_ATTRIBUTE = "http.response.status_code"
 
 
 class Application:
@@ -83,8 +84,8 @@ class Application:
             if self._span is None:
                 answer = await self._answer(route, exchange)
             else:
-                with self._span(route):
-                    answer = await self._answer(route, exchange)
+                with self._span(route) as span:
+                    answer = await self._answer_traced(route, exchange, span)
         except ClientGone:
             self._count(route, _CLIENT_GONE, started_s, 0)
             return
@@ -133,6 +134,22 @@ class Application:
             if route.right is not None:
                 exchange.principal.require(route.right, exchange.captured[0].decode("latin-1"))
         return await route.handler(self.service, exchange)
+
+    async def _answer_traced(self, route: Route, exchange: Exchange, span: Any) -> Reply | Stream:
+        """As `_answer`, but an error is the answer to it, and the span is told the status: no message of an exception, no
+        value and no path of this machine goes where traces go."""
+        try:
+            answer = await self._answer(route, exchange)
+        except ClientGone:
+            span.set_attribute(_STATUS_ATTRIBUTE, _CLIENT_GONE)
+            raise
+        except Exception as error:  # noqa: BLE001  # as in `_http`
+            answer = self._refuse(error, exchange, route)
+        status = answer.status if isinstance(answer, Reply) else 200
+        span.set_attribute(_STATUS_ATTRIBUTE, status)
+        if status >= 500:
+            span.set_attribute("error.type", str(status))
+        return answer
 
     def _refuse(self, error: Exception, exchange: Exchange, route: Route | None) -> Reply:
         """The error as problem details."""
@@ -234,7 +251,11 @@ def _span_maker(traces: bool) -> Callable[[Route], AbstractContextManager[Any]] 
 
     tracer = trace.get_tracer("polysite")
     return lambda route: tracer.start_as_current_span(
-        f"{route.method} {route.pattern}", kind=trace.SpanKind.SERVER, attributes={"http.route": route.pattern}
+        f"{route.method} {route.pattern}",
+        kind=trace.SpanKind.SERVER,
+        attributes={"http.request.method": route.method, "http.route": route.pattern},
+        record_exception=False,
+        set_status_on_exception=False,
     )
 
 
