@@ -118,6 +118,26 @@ async def test_a_record_answers_when_the_lock_is_gone(seed: int) -> None:
 
 
 @seeded(seeds=5)
+async def test_a_record_is_completed_by_a_process_whose_clock_is_behind(seed: int) -> None:
+    """Goal: what was found to be done stays done, though the record that says so is written by a process whose clock is behind
+    that of the one which wrote it first. Method: kill right after the commit; send again elsewhere, write, send again."""
+    async with world_of(seed, "one", "two") as world:
+        one, two = world.processes
+        row = world.row("a")
+        one.clock.step_wall_us(400_000)
+        lock = await one.coordinator.acquire([row], lease_ms=60_000)
+        options: dict[str, Any] = {"level": "critical", "reference": lock.reference, "idempotency_key": "p"}
+        one.faults.hold("write")  # so that it does not come to say itself that it is done
+        first = await one.coordinator.put(row, {"count": 1}, **options)
+        await one.kill()
+        assert (await two.coordinator.put(row, {"count": 1}, **options)).stamp == first.stamp
+        await two.coordinator.preempt(row)
+        await two.coordinator.put(row, {"count": 2}, level="atomic")
+        assert (await two.coordinator.put(row, {"count": 1}, **options)).stamp == first.stamp
+        assert (await two.coordinator.get(row, level="quorum")).row == {"id": "a", "count": 2, "note": None}
+
+
+@seeded(seeds=5)
 async def test_acquire_again_at_another_process(seed: int) -> None:
     """Goal: an acquire sent again to another process is the same entry: answered by the process that serves it, or taken over
     once that one is dead. Method: acquire at one, again at two; kill one; again at two."""

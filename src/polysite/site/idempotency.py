@@ -161,7 +161,7 @@ class Requests:
         cell = stored.cells.get("record")
         if not stored.present or cell is None:
             return None
-        # Another process, with another clock, may have written it: what is written of this request from now on must win.
+        # What replaces it must lie above it, also if the process that made it has a clock that is ahead.
         self._last_stamp = max(self._last_stamp, cell.stamp)
         record = _decoder.decode(cell.value)
         if record.digest != digest:
