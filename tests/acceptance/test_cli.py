@@ -284,6 +284,48 @@ def test_import_tells_every_flaw(shell: Shell, tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"name,colour\na,1\n", "'colour'"),
+        (b"name,count,count\na,1,2\n", "'count' twice"),
+        (b"count\n1\n", "'name'"),
+        (b"name,count\na,1\n" + b"b,2\n" * 300_000 + b"\xff,3\n", "line 300003"),
+        ("name,count\na,1\n".encode("utf-16"), "UTF-8"),
+    ],
+)
+def test_a_file_that_cannot_be_imported_is_refused_whole(
+    shell: Shell, tmp_path: Path, content: bytes, says: str
+) -> None:
+    """Goal: a wrong heading or encoding is told in one line with the exit code of a refusal, and no row was sent.
+
+    Method: a heading with a column the table lacks, one twice, one without the key, and bytes that are not UTF-8, the
+    first of them far into the file; then look for rows.
+    """
+    shell.run("table", "create", "voting/whole", "name:text", "count:int", "--key", "name")
+    file = tmp_path / "rows.csv"
+    file.write_bytes(content)
+    done = shell.run("import", str(file), "voting/whole", code=exits.REFUSED)
+    (line,) = done.stderr.splitlines()
+    assert says in line
+    assert shell.run("rows", "voting/whole", "--json").stdout == ""
+
+
+@pytest.mark.parametrize("form", ["csv", "ndjson"])
+def test_import_reads_past_the_mark_of_utf8(shell: Shell, tmp_path: Path, form: str) -> None:
+    """Goal: a file of a spreadsheet, which begins with a byte order mark, is imported; so is a field beyond Python's bound.
+
+    Method: one row after the mark, with a text of 200,000 characters.
+    """
+    shell.run("table", "create", f"voting/mark_{form}", "name:text", "note:text", "--key", "name")
+    note = "x" * 200_000
+    text = f"name,note\na,{note}\n" if form == "csv" else json.dumps({"name": "a", "note": note}) + "\n"
+    file = tmp_path / f"rows.{form}"
+    file.write_text(text, encoding="utf-8-sig")
+    assert shell.json("import", str(file), f"voting/mark_{form}")["done"]["count"] == 1
+    assert shell.json("get", f"voting/mark_{form}/a")["note"] == note
+
+
 @pytest.mark.slow
 def test_an_import_survives_the_death_of_its_server(tmp_path: Path) -> None:
     """SIGKILL in the middle of an import: it tells what is done and what is not; the same command again, against the

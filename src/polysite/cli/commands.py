@@ -8,7 +8,10 @@ from collections.abc import Sequence
 import click
 
 from polysite.cli import exits
-from polysite.errors import PolysiteError
+from polysite.errors import OutcomeUnknown, PolysiteError
+
+DEBUG_VARIABLE = "POLYSITE_DEBUG"
+"""Set to anything: a defect is told with its traceback."""
 
 COMMANDS: dict[str, str] = {
     "serve": "serving:serve",
@@ -72,13 +75,34 @@ def run(arguments: Sequence[str] | None = None) -> None:
         code = exits.USAGE
     except click.Abort:
         code = exits.SIGNALLED + 2
-    except PolysiteError as error:
-        from polysite.cli.output import tell_error
-
-        tell_error(error, as_json="--json" in (sys.argv if arguments is None else arguments))
-        code = exits.code_of(error)
     except BrokenPipeError:
         # The reader of our output has gone (`… | head`). What is still buffered must not fail once more at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = exits.SIGNALLED + 13
+    except Exception as error:  # noqa: BLE001  # whatever it is, it must not end with a code that means something else
+        code = _failed(_cause(error), as_json="--json" in (sys.argv if arguments is None else arguments))
     sys.exit(code if isinstance(code, int) else exits.DONE)
+
+
+def _failed(error: Exception, *, as_json: bool) -> int:
+    """Say in one line what ended the command; the exit code for it. What is no error of ours is a defect."""
+    from polysite.cli.output import tell_error
+
+    if isinstance(error, PolysiteError):
+        tell_error(error, as_json=as_json)
+        return exits.code_of(error)
+    if os.environ.get(DEBUG_VARIABLE):
+        import traceback
+
+        traceback.print_exception(error)
+    what = " ".join(f"{type(error).__name__}: {error}".split())
+    tell_error(OutcomeUnknown(f"the command itself failed: {what}", reason="internal"), as_json=as_json)
+    return exits.INTERNAL
+
+
+def _cause(error: Exception) -> Exception:
+    """The error that a group of tasks failed with: the first defect, without one the first error of ours."""
+    if not isinstance(error, ExceptionGroup):
+        return error
+    causes = [_cause(inner) for inner in error.exceptions]
+    return next((cause for cause in causes if not isinstance(cause, PolysiteError)), causes[0])

@@ -5,6 +5,7 @@ content and the table, so running the command again after a failure goes on wher
 """
 
 import asyncio
+import codecs
 import csv
 import hashlib
 import json
@@ -21,7 +22,7 @@ from polysite.cli import exits
 from polysite.cli.exporting import Format, form_of, format_option, null_option
 from polysite.cli.output import print_json, print_note
 from polysite.cli.session import Session, addresses, bearer, named_table, with_site
-from polysite.errors import BadRequest, PolysiteError, SiteUnreachable
+from polysite.errors import BadRequest, PolysiteError, SiteUnreachable, UnknownKey
 from polysite.values.tables import TableSpec
 
 Fate = Literal["done", "refused", "unknown"]
@@ -29,6 +30,8 @@ PASSES = 3
 """Rows that were refused for a passing reason, or whose outcome is unknown, are sent again so often at the end."""
 
 TOLD_MAX = 20
+FIELD_CHARACTERS_MAX = 64 * 1024 * 1024
+"""Python's own bound on a field of CSV is 128 KiB; a server takes longer bodies, and says itself what is too long."""
 
 
 @dataclass(frozen=True)
@@ -104,9 +107,12 @@ def import_rows(
     """
     _, spec = named_table(session, table)
     kind = form_of(form, file)
-    name = run_name or _digest_of(file, table)
+    survey = survey_of(file, table)
+    if kind == "csv":
+        check_heading(file, spec)
+    name = run_name or survey.digest
     tally = Tally()
-    with _progress(_count(file, kind), quiet=session.as_json) as advance:
+    with _progress(max(survey.lines - (kind == "csv"), 1), quiet=session.as_json) as advance:
         site_arguments = (addresses(session.url), bearer())
         asyncio.run(
             _send_all(
@@ -207,8 +213,13 @@ async def _side_by_side(
 
 def _records(file: Path, form: Format, spec: TableSpec, null: str) -> Iterator[Record]:
     """The rows of the file, read as they are needed."""
-    with file.open(encoding="utf-8", newline="") as source:
+    with _opened(file) as source:
         yield from _csv_records(source, spec, null) if form == "csv" else _json_records(source)
+
+
+def _opened(file: Path) -> IO[str]:
+    """The file as text, without the mark that some programs put at the start of UTF-8."""
+    return file.open(encoding="utf-8-sig", newline="")
 
 
 def _json_records(source: IO[str]) -> Iterator[Record]:
@@ -219,7 +230,7 @@ def _json_records(source: IO[str]) -> Iterator[Record]:
         number += 1
         try:
             columns = msgspec.json.decode(line)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, RecursionError):
             columns = None
         if isinstance(columns, dict):
             yield Record(number, columns)
@@ -232,8 +243,6 @@ def _csv_records(source: IO[str], spec: TableSpec, null: str) -> Iterator[Record
     heading = next(rows, None)
     if heading is None:
         return
-    for name in heading:
-        spec.type_of(name)
     for number, fields in enumerate(rows, start=1):
         if len(fields) != len(heading):
             yield Record(number, {}, f"the row has {len(fields)} fields and the heading {len(heading)}")
@@ -268,10 +277,10 @@ def _split(spec: TableSpec, columns: dict[str, Any]) -> tuple[dict[str, Any], di
     keys = set(spec.key_names)
     values: dict[str, Any] = {}
     for name, value in columns.items():
-        cql_type = spec.type_of(name)
         try:
+            cql_type = spec.type_of(name)
             values[name] = None if value is None else cql_type.from_json(value)
-        except BadRequest as error:
+        except (BadRequest, UnknownKey) as error:
             raise type(error)(f"{name}: {error.message}", column=name) from None
     missing = [name for name in spec.key_names if values.get(name) is None]
     if missing:
@@ -287,19 +296,51 @@ def _key_of(name: str, record: Record) -> str:
     return f"import-{record.number}-{hashlib.blake2b(content, digest_size=16).hexdigest()}"
 
 
-def _digest_of(file: Path, table: str) -> str:
+class Survey(NamedTuple):
+    """What a file is before its rows are read: what names its run, and about how many rows it has."""
+
+    digest: str
+    lines: int
+
+
+def survey_of(file: Path, table: str) -> Survey:
+    """Look through the whole file once. BadRequest: it is not UTF-8; nothing has been sent yet."""
     digest = hashlib.blake2b(table.encode(), digest_size=8)
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    lines = 0
     with file.open("rb") as source:
-        while piece := source.read(1 << 20):
+        while True:
+            piece = source.read(1 << 20)
+            try:
+                decoder.decode(piece, final=not piece)
+            except UnicodeDecodeError as error:
+                line = lines + error.object[: error.start].count(b"\n") + 1
+                raise BadRequest(f"{file} is not text in UTF-8: see line {line}", line=line) from None
+            if not piece:
+                return Survey(digest.hexdigest(), lines)
             digest.update(piece)
-    return digest.hexdigest()
+            lines += piece.count(b"\n")
 
 
-def _count(file: Path, form: Format) -> int:
-    """About how many rows the file has, for the progress bar: its lines."""
-    with file.open("rb") as source:
-        lines = sum(piece.count(b"\n") for piece in iter(lambda: source.read(1 << 20), b""))
-    return max(lines - (form == "csv"), 1)
+def check_heading(file: Path, spec: TableSpec) -> None:
+    """UnknownKey or BadRequest, naming the column, if the first line of a CSV file is no heading for the table."""
+    csv.field_size_limit(FIELD_CHARACTERS_MAX)
+    with _opened(file) as source:
+        heading = next(csv.reader(source), None)
+    if heading is None:
+        return
+    for position, name in enumerate(heading):
+        if name not in spec.types:
+            raise UnknownKey(
+                f"the heading names the column {name!r}, which {spec.keyspace}/{spec.name} does not have; it has "
+                f"{', '.join(spec.types)}",
+                column=name,
+            )
+        if name in heading[:position]:
+            raise BadRequest(f"the heading names the column {name!r} twice", column=name)
+    for name in spec.key_names:
+        if name not in heading:
+            raise BadRequest(f"the heading lacks the column {name!r} of the primary key", column=name)
 
 
 class _progress:  # noqa: N801

@@ -19,8 +19,11 @@ from polysite.errors import BadRequest
 
 PREFIX = "POLYSITE_"
 CONFIG_VARIABLE = "POLYSITE_CONFIG"
-NOT_SETTINGS = frozenset({CONFIG_VARIABLE, "POLYSITE_FENCING_TOKEN", "POLYSITE_URL", "POLYSITE_AUTHORIZATION"})
-"""Variables that others read: the file's place, what `lock hold` gives its command, where the command line connects."""
+NOT_SETTINGS = frozenset(
+    {CONFIG_VARIABLE, "POLYSITE_FENCING_TOKEN", "POLYSITE_URL", "POLYSITE_AUTHORIZATION", "POLYSITE_DEBUG"}
+)
+"""Variables that others read: the file's place, what `lock hold` gives its command, where the command line connects and
+how much it says of a defect."""
 
 Milliseconds = Annotated[int, msgspec.Meta(ge=0, le=3_600_000)]
 Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
