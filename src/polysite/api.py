@@ -164,10 +164,12 @@ class QueueEntry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class QueueAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """The queue of one key, holder first, and the highest ticket ever issued for it."""
+    """The queue of one key, holder first, and the highest ticket ever issued for it. `dropped`: the fencing tokens of the
+    entries that this call preempted."""
 
     entries: list[QueueEntry]
     issued: int
+    dropped: list[int] = []
     round_trips: float = 0
 
 
@@ -335,9 +337,14 @@ class Coordinator(Protocol):
         """The queue of a lock key as this site sees it."""
         ...
 
-    async def preempt(self, key: KeyName, *, fencing_token: int | None = None) -> QueueAnswer:
+    async def preempt(
+        self, key: KeyName, *, fencing_token: int | None = None, ordered_by: str | None = None
+    ) -> QueueAnswer:
         """Drop the holder (or the entry with that token) at once, without waiting for its lease, and raise the fence. Done
-        answers of the dropped holder given meanwhile may be belied by this; it is for administrators."""
+        answers of the dropped holder given meanwhile may be belied by this; it is for administrators.
+
+        `ordered_by`: a name for the event that tells of it; a server that asks for credentials tells their name instead.
+        The answer's `dropped` is empty if there was no holder. CompareFailed: no entry has that token."""
         ...
 
     async def section(

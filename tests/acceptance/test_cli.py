@@ -217,10 +217,12 @@ def test_hold_ends_the_group_when_the_lock_is_lost(shell: Shell) -> None:
         assert holding.stdout is not None
         members = dict(holding.stdout.readline().split() for _ in range(2))
         assert set(members) == {"child", "parent"}
-        shell.run("lock", "preempt", key, "--yes")
+        dropped = shell.run("lock", "preempt", key, "--yes").stderr
         output, errors = holding.communicate(timeout=DONE_S_MAX)
     assert (holding.returncode, output) == (exits.LOCK_LOST, "")
     assert "lock_lost" in errors
+    assert dropped.startswith("dropped: ")
+    assert shell.json("lock", "preempt", key, "--yes")["dropped"] == []
     for member in members.values():
         assert _is_gone(int(member))
 

@@ -1,10 +1,11 @@
 """Leases: zombies are fenced, dead clients and dead processes lose their locks, and nobody else does."""
 
 import asyncio
+from collections.abc import AsyncIterator
 
 import pytest
 
-from polysite.api import RowGet, RowPut
+from polysite.api import Event, RowGet, RowPut
 from polysite.errors import LockLost, OutcomeUnknown, PolysiteError, Unavailable
 from polysite.testing.loop import seeded
 from tests.support.sites import world_of
@@ -351,3 +352,31 @@ async def test_a_renewal_counts_from_its_sending(seed: int) -> None:
                 await one.coordinator.put(row, {"count": 1}, level="critical", reference=lock.reference)
             assert told.value.reason == "lock_lost"
             await two.coordinator.release(successor.reference)
+
+
+@seeded(seeds=5)
+async def test_whose_lease_ran_out_is_told(seed: int) -> None:
+    """Goal: the event of a preemption names the entry that was dropped, not the one that waited for it.
+
+    Method: cut the holder's process off; whoever listens at the waiter's process reads the events up to the grant.
+    """
+    async with world_of(seed, "one", "two") as world:
+        one, two = world.processes
+        row = world.row("a")
+        lost = await one.coordinator.acquire([row], lease_ms=LEASE_MS)
+        events = two.coordinator.events(keyspace="ks")
+        world.channel.cut.add(one.address)
+        one.faults.down = True
+        granted = await two.coordinator.acquire([row], wait_ms=60_000)
+        told = {event.kind: event async for event in take(events, 2)}
+        assert set(told) == {"preempted", "granted"}
+        assert told["preempted"].fencing_token == lost.fencing_token
+        assert told["preempted"].key == {"id": "a"}
+        assert told["granted"].fencing_token == granted.fencing_token
+        one.faults.down = False
+        await two.coordinator.release(granted.reference)
+
+
+async def take(events: AsyncIterator[Event], count: int) -> AsyncIterator[Event]:
+    for _ in range(count):
+        yield await anext(events)

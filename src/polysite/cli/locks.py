@@ -4,6 +4,7 @@ import click
 import msgspec
 
 from polysite.api import QueueAnswer
+from polysite.cli.output import print_note
 from polysite.cli.rows import key_argument
 from polysite.cli.session import NamedKey, Session, named_key, with_site
 from polysite.sync import Section
@@ -82,7 +83,10 @@ def lock_preempt(session: Session, key: str, fencing_token: int | None, yes: boo
     named = named_key(session, key)
     if not yes:
         click.confirm(f"Preempt the holder of {key}?", abort=True, err=True)
-    _show(session, named, named.table.preempt(named.key, fencing_token=fencing_token))
+    answer = named.table.preempt(named.key, fencing_token=fencing_token)
+    if not session.as_json:
+        print_note(f"dropped: {', '.join(map(str, answer.dropped))}" if answer.dropped else "nobody held the lock")
+    _show(session, named, answer)
 
 
 def _show(session: Session, _named: NamedKey, answer: QueueAnswer) -> None:

@@ -241,10 +241,12 @@ class QueueBody(Body):
 
 
 class PreemptBody(Body):
-    """A key whose holder (or whose entry with that fencing token) is dropped."""
+    """A key whose holder (or whose entry with that fencing token) is dropped. `ordered_by`: a name for the event that tells
+    of it; with bearer tokens it is that of the token."""
 
     key: KeyBody
     fencing_token: Ticket | None = None
+    ordered_by: Owner | None = None
 
 
 class SectionBody(Body):

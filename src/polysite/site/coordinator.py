@@ -418,9 +418,11 @@ class SiteCoordinator:
         self._open()
         return await self._lock_verbs.queue(key)
 
-    async def preempt(self, key: KeyName, *, fencing_token: int | None = None) -> QueueAnswer:
+    async def preempt(
+        self, key: KeyName, *, fencing_token: int | None = None, ordered_by: str | None = None
+    ) -> QueueAnswer:
         self._open()
-        return await self._lock_verbs.preempt(key, fencing_token=fencing_token)
+        return await self._lock_verbs.preempt(key, fencing_token=fencing_token, ordered_by=ordered_by)
 
     async def section(
         self,

@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 from polysite.api import Event
 from polysite.clock import Clock
+from polysite.values.keys import LockKey
+from polysite.values.tables import TableSpec
 
 
 class EventStream:
@@ -111,6 +113,21 @@ class EventHub:
             fencing_token=fencing_token,
             detail=detail,
         )
+
+    def tell_preempted(self, spec: TableSpec, key: LockKey, ticket: int, detail: str) -> None:
+        """An entry of a key's queue was dropped from outside."""
+        if not self.heard:
+            return
+        columns = zip(spec.locked_names, key.columns, strict=True)
+        event = self.make(
+            "preempted",
+            keyspace=spec.keyspace,
+            table=spec.name,
+            key={name: spec.types[name].deserialise(data) for name, data in columns},
+            fencing_token=ticket,
+            detail=detail,
+        )
+        self.tell(event)
 
     def tell(self, event: Event) -> None:
         for stream in list(self._streams):

@@ -297,25 +297,16 @@ class LockVerbs:
         finally:
             self._keys.drop(state)
 
-    async def preempt(self, name: KeyName, *, fencing_token: int | None) -> QueueAnswer:
+    async def preempt(self, name: KeyName, *, fencing_token: int | None, ordered_by: str | None) -> QueueAnswer:
         spec = await self._store.table(name.keyspace, name.table)
         check_locks(spec)
         state = self._take(spec.lock_key(name.key))
         try:
-            _, trips = await self._locks.preempt(state, ticket=fencing_token, ordered_by="administrator")
-            events = self._context.events
-            if events.heard:
-                events.tell(
-                    events.make(
-                        "preempted",
-                        keyspace=name.keyspace,
-                        table=name.table,
-                        key={column: name.key[column] for column in spec.locked_names},
-                        fencing_token=fencing_token,
-                        detail="by order",
-                    )
-                )
-            return _queue_answer(state, trips)
+            by = ordered_by or "administrator"
+            dropped, trips = await self._locks.preempt(state, ticket=fencing_token, ordered_by=by)
+            for ticket in dropped:
+                self._context.events.tell_preempted(spec, state.key, ticket, f"by order of {by}")
+            return _queue_answer(state, trips, dropped)
         finally:
             self._keys.drop(state)
 
@@ -388,7 +379,7 @@ def _held_key(item: Wanted, ticket: int, ahead: int) -> HeldKey:
     return HeldKey(keyspace=item.spec.keyspace, table=item.spec.name, key=values, fencing_token=ticket, ahead=ahead)
 
 
-def _queue_answer(state: KeyState, trips: float) -> QueueAnswer:
+def _queue_answer(state: KeyState, trips: float, dropped: Sequence[int] = ()) -> QueueAnswer:
     holding = {entry.ticket for entry in lock_cell.holders(state.cell)}
     entries = [
         QueueEntry(
@@ -402,7 +393,7 @@ def _queue_answer(state: KeyState, trips: float) -> QueueAnswer:
         )
         for entry in state.cell.queue
     ]
-    return QueueAnswer(entries=entries, issued=state.cell.issued, round_trips=trips)
+    return QueueAnswer(entries=entries, issued=state.cell.issued, dropped=list(dropped), round_trips=trips)
 
 
 __all__ = ["LockVerbs", "NotHolder"]

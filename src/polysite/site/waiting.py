@@ -125,15 +125,13 @@ class Waiting:
         dead = observation.dead(now_s, place=self._place(state), rtt_s=self._context.rtt_s)
         if not dead:
             return
-        tables = {live.reference.ticket: live for live in state.sessions.values()}
-        teller = next(iter(state.sessions.values()), None)
+        live = next(iter(state.sessions.values()), None)
+        spec = None if live is None else live.core.table
 
         def decided(answer: WishAnswer) -> None:
-            if isinstance(answer.result, Preempted) and self._context.events.heard:
+            if isinstance(answer.result, Preempted) and spec is not None:
                 for ticket in answer.result.dropped:
-                    live = tables.get(ticket, teller)
-                    if live is not None:
-                        self._sessions.tell("preempted", live, f"ticket {ticket} showed no life for its lease")
+                    self._context.events.tell_preempted(spec, state.key, ticket, "no sign of life for its lease")
 
         self._combiner.submit(state, Preempt(observed=dead), decided=decided)
 

@@ -295,12 +295,16 @@ class HttpCoordinator:
         body = {"key": await self._key_json(key)}
         return _queue_answer(await self._send(Call("POST", "/v3/locks/queue", "none", body)))
 
-    async def preempt(self, key: KeyName, *, fencing_token: int | None = None) -> QueueAnswer:
+    async def preempt(
+        self, key: KeyName, *, fencing_token: int | None = None, ordered_by: str | None = None
+    ) -> QueueAnswer:
         body: dict[str, Any] = {"key": await self._key_json(key)}
         effect: Effect = "once"
         if fencing_token is not None:
             body["fencing_token"] = fencing_token
             effect = "same"
+        if ordered_by is not None:
+            body["ordered_by"] = ordered_by
         return _queue_answer(await self._send(Call("POST", "/v3/locks/preempt", effect, body)))
 
     async def section(
@@ -458,6 +462,7 @@ def _queue_answer(response: Response) -> QueueAnswer:
     return QueueAnswer(
         entries=msgspec.convert(found["entries"], list[QueueEntry]),
         issued=found["issued"],
+        dropped=found.get("dropped", []),
         round_trips=_round_trips(response, found),
     )
 

@@ -294,12 +294,14 @@ class HttpCoordinator:
         body = {"key": self._key_json(key)}
         return _queue_answer(self._send(Call("POST", "/v3/locks/queue", "none", body)))
 
-    def preempt(self, key: KeyName, *, fencing_token: int | None = None) -> QueueAnswer:
+    def preempt(self, key: KeyName, *, fencing_token: int | None = None, ordered_by: str | None = None) -> QueueAnswer:
         body: dict[str, Any] = {"key": self._key_json(key)}
         effect: Effect = "once"
         if fencing_token is not None:
             body["fencing_token"] = fencing_token
             effect = "same"
+        if ordered_by is not None:
+            body["ordered_by"] = ordered_by
         return _queue_answer(self._send(Call("POST", "/v3/locks/preempt", effect, body)))
 
     def section(
@@ -457,6 +459,7 @@ def _queue_answer(response: Response) -> QueueAnswer:
     return QueueAnswer(
         entries=msgspec.convert(found["entries"], list[QueueEntry]),
         issued=found["issued"],
+        dropped=found.get("dropped", []),
         round_trips=_round_trips(response, found),
     )
 

@@ -161,9 +161,12 @@ class Coordinator(Protocol):
         """The queue of a lock key as this site sees it."""
         ...
 
-    def preempt(self, key: KeyName, *, fencing_token: int | None = None) -> QueueAnswer:
+    def preempt(self, key: KeyName, *, fencing_token: int | None = None, ordered_by: str | None = None) -> QueueAnswer:
         """Drop the holder (or the entry with that token) at once, without waiting for its lease, and raise the fence. Done
-        answers of the dropped holder given meanwhile may be belied by this; it is for administrators."""
+        answers of the dropped holder given meanwhile may be belied by this; it is for administrators.
+
+        `ordered_by`: a name for the event that tells of it; a server that asks for credentials tells their name instead.
+        The answer's `dropped` is empty if there was no holder. CompareFailed: no entry has that token."""
         ...
 
     def section(

@@ -137,7 +137,8 @@ async def delete_holder(service: Service, exchange: Exchange) -> Reply:
     query = exchange.query("key", "fencing_token")
     ticket = query_int(query, "fencing_token", low=1, high=wire.TICKET_MAX)
     key = await _key_in_query(service, exchange, query, right="admin")
-    return _queue_reply(await service.coordinator.preempt(key, fencing_token=ticket))
+    ordered_by = _ordered_by(service, exchange, None)
+    return _queue_reply(await service.coordinator.preempt(key, fencing_token=ticket, ordered_by=ordered_by))
 
 
 async def post_preempt(service: Service, exchange: Exchange) -> Reply:
@@ -145,7 +146,13 @@ async def post_preempt(service: Service, exchange: Exchange) -> Reply:
     body = await exchange.body(_preempt_decoder)
     exchange.principal.require("admin", body.key.keyspace)
     key = await key_name(service, exchange, body.key)
-    return _queue_reply(await service.coordinator.preempt(key, fencing_token=body.fencing_token))
+    ordered_by = _ordered_by(service, exchange, body.ordered_by)
+    return _queue_reply(await service.coordinator.preempt(key, fencing_token=body.fencing_token, ordered_by=ordered_by))
+
+
+def _ordered_by(service: Service, exchange: Exchange, said: str | None) -> str | None:
+    """Who gives an order: whoever the credentials name; without any, who they say they are."""
+    return exchange.principal.name if service.access.needs_token else said
 
 
 async def key_name(service: Service, exchange: Exchange, name: wire.KeyBody) -> api.KeyName:

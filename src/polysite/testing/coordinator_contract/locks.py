@@ -231,3 +231,32 @@ class LockSuite(CoordinatorSuite):
         assert granted.key == {"id": "a"}
         assert granted.fencing_token == released.fencing_token == lock.fencing_token
         await events.aclose()  # type: ignore[attr-defined]
+
+    async def test_preemptions_are_told(self, coordinator: Coordinator, place: Place) -> None:
+        """Goal: a preemption is told with the fencing token it dropped, and none where nobody was dropped. Method: preempt a
+        free key, the holder, and a waiter of another; read events up to the grant of a last key."""
+        events = coordinator.events(keyspace=place.keyspace)
+        first = asyncio.ensure_future(anext(events))
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert (await coordinator.preempt(place.row("a"))).dropped == []
+        locks = [await coordinator.acquire([place.row("a")], wait_ms=0) for _ in range(3)]
+        holder, waiter = locks[0].fencing_token, locks[2].fencing_token
+        assert (await coordinator.preempt(place.row("a"), ordered_by="ana")).dropped == [holder]
+        assert (await coordinator.preempt(place.row("a"), fencing_token=waiter)).dropped == [waiter]
+        with pytest.raises(CompareFailed):
+            await coordinator.preempt(place.row("a"), fencing_token=waiter)
+        assert (await coordinator.queue(place.row("a"))).dropped == []
+        last = await coordinator.acquire([place.row("z")])
+        told = [await within(first)]
+        while told[-1].key != {"id": "z"}:
+            told.append(await within(anext(events)))
+        preempted = [event for event in told if event.kind == "preempted"]
+        assert [(event.key, event.fencing_token) for event in preempted] == [
+            ({"id": "a"}, holder),
+            ({"id": "a"}, waiter),
+        ]
+        assert [event.detail for event in preempted] == ["by order of ana", "by order of administrator"]
+        for lock in (locks[1], last):
+            await coordinator.release(lock.reference)
+        await events.aclose()  # type: ignore[attr-defined]
