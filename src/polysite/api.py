@@ -330,7 +330,10 @@ class Coordinator(Protocol):
 
     async def release(self, reference: str, *, validate: bool = True) -> ReleaseAnswer:
         """Release a held reference or give up a waiting one. `validate` waits until it is applied; LockLost if it was not,
-        which leaves writes acknowledged before unproven. Without it the release is carried out in the background."""
+        which leaves writes acknowledged before unproven. Without it the release is carried out in the background.
+
+        Of a set, every lock is tried. OutcomeUnknown with reason `partly_released` and `released` (keys and fencing tokens):
+        some are released and another may be held; release again."""
         ...
 
     async def queue(self, key: KeyName) -> QueueAnswer:

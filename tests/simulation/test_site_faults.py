@@ -84,6 +84,33 @@ async def test_engine_down(seed: int) -> None:
         assert (await site.queue(row)).entries == []
 
 
+@seeded(seeds=5)
+async def test_a_set_is_released_as_far_as_it_can_be(seed: int) -> None:
+    """Goal: one lock of a set that cannot be released keeps none of the others, and the error says what was released.
+
+    Method: refuse the engine's answer for the second of three, look at the queues; then for all of them.
+    """
+    async with world_of(seed) as world:
+        one = world.processes[0]
+        site, rows = one.coordinator, [world.row(key) for key in "abc"]
+        lock = await site.acquire(rows, lease_ms=60_000)
+        one.faults.refuse_after("compare_and_set", 1)
+        with pytest.raises(OutcomeUnknown) as told:
+            await site.release(lock.reference)
+        assert told.value.reason == "partly_released"
+        tokens = {held.key["id"]: held.fencing_token for held in lock.keys}
+        assert told.value.released == [
+            {"keyspace": "ks", "table": "votes", "key": {"id": key}, "fencing_token": tokens[key]} for key in "ac"
+        ]
+        assert [len((await site.queue(row)).entries) for row in rows] == [0, 1, 0]
+        await asyncio.sleep(2.0)
+        lock = await site.acquire(rows, lease_ms=60_000)
+        one.faults.down = True
+        with pytest.raises(Unavailable):
+            await site.release(lock.reference)
+        one.faults.down = False
+
+
 @seeded(seeds=10)
 async def test_dirty_release(seed: int) -> None:
     """Goal: a write without an answer is settled for the next holder, whatever became of it. Method: lose a put for good in

@@ -1,6 +1,7 @@
 """The lock verbs of the coordinator: one key or a lock set, from names and texts to sessions and back."""
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -258,20 +259,47 @@ class LockVerbs:
         return await self._lock_answer(text, references, [status], status.round_trips)
 
     async def release(self, text: str, *, validate: bool) -> ReleaseAnswer:
-        """Release every lock of the reference; the first that was lost is told after the others are released."""
+        """Release every lock of the reference, whatever becomes of one of them.
+
+        What failed is told afterwards: what may still be held before what was lost. A refusal says that nothing happened,
+        so it is OutcomeUnknown (`released` names those) once another lock of the set was released.
+        """
         own = self._sessions.by_text(text)
         references = _references(text) if own is None else (own.reference,)
         trips = 0.0
-        error: PolysiteError | None = None
+        released: list[Reference] = []
+        failures: list[PolysiteError] = []
         for reference in reversed(references):
             try:
-                released = await self._tenures.release(reference, validate=validate)
-                trips = max(trips, released.round_trips)
-            except (LockLost, OutcomeUnknown) as lost:
-                error = error or lost
-        if error is not None:
-            raise error
-        return ReleaseAnswer(validated=validate, round_trips=trips)
+                answer = await self._tenures.release(reference, validate=validate)
+            except PolysiteError as error:
+                failures.append(error)
+            else:
+                released.append(reference)
+                trips = max(trips, answer.round_trips)
+        if not failures:
+            return ReleaseAnswer(validated=validate, round_trips=trips)
+        failure = next((error for error in failures if not isinstance(error, LockLost)), failures[0])
+        if not released or isinstance(failure, LockLost) or failure.outcome == "unknown":
+            raise failure
+        raise OutcomeUnknown(
+            f"{len(released)} locks of the set were released and {len(failures)} were not: {failure.message}",
+            reason="partly_released",
+            released=[await self._told(reference) for reference in reversed(released)],
+        ) from failure
+
+    async def _told(self, reference: Reference) -> dict[str, Any]:
+        """The key of a reference and its fencing token in JSON form, for the attributes of an error."""
+        key = reference.key
+        told: dict[str, Any] = {"keyspace": key.keyspace, "table": key.table, "fencing_token": reference.ticket}
+        with contextlib.suppress(PolysiteError):  # the table may be gone by now; that is not what is to be told
+            spec = await self._store.table(key.keyspace, key.table)
+            types = [(name, spec.types[name]) for name in spec.locked_names]
+            told["key"] = {
+                name: cql_type.to_json(cql_type.deserialise(data))
+                for (name, cql_type), data in zip(types, key.columns, strict=True)
+            }
+        return told
 
     async def covering(self, text: str | None, key: LockKey) -> Reference:
         """The reference (of a set: its member) that covers a lock key. BadRequest if it covers another."""
