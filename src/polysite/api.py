@@ -295,7 +295,8 @@ class Coordinator(Protocol):
         idempotency_key: str | None = None,
     ) -> WriteAnswer:
         """Writes to one partition, all or none, with consecutive stamps. `expect` only on `conditional` tables (CompareFailed
-        if one does not hold, with the attribute `rows`), and those tables take no other write."""
+        if one does not hold, with the attribute `rows`), and those tables take no other write. With `expect` there may be no
+        write: it is done if everything holds."""
         ...
 
     async def acquire(

@@ -194,9 +194,10 @@ class Expectation(Body):
 
 
 class BatchBody(Body):
-    """Writes to one partition, all or none. `expect` is for tables with `writes` = conditional."""
+    """Writes to one partition, all or none. `expect` is for tables with `writes` = conditional; with it there may be no
+    write, which only looks whether it holds."""
 
-    writes: Annotated[list[PutWrite | DeleteWrite | RangeWrite], msgspec.Meta(min_length=1, max_length=1_000)]
+    writes: Annotated[list[PutWrite | DeleteWrite | RangeWrite], msgspec.Meta(max_length=1_000)] = []
     level: api.Level | None = None
     lock: Reference | None = None
     expect: Annotated[list[Expectation], msgspec.Meta(max_length=1_000)] = []

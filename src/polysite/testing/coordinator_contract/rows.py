@@ -89,6 +89,23 @@ class RowSuite(CoordinatorSuite):
         await coordinator.batch(place.keyspace, "cas", [update], expect=[held])
         assert await place.count("a", "quorum", "cas") == 2
 
+    async def test_expectations_alone(self, coordinator: Coordinator, place: Place) -> None:
+        """Goal: a batch of a conditional table may only look; one that neither looks nor writes is refused. Method: what
+        holds, what does not, and nothing, also on a table without conditions."""
+        absent = RowExpectation(key={"id": "a"}, exists=False)
+        await coordinator.batch(place.keyspace, "cas", [], expect=[absent])
+        await coordinator.batch(place.keyspace, "cas", [RowPut(key={"id": "a"}, columns={"count": 1})])
+        await coordinator.batch(
+            place.keyspace, "cas", [], expect=[RowExpectation(key={"id": "a"}, equals={"count": 1})]
+        )
+        with pytest.raises(CompareFailed) as refused:
+            await coordinator.batch(place.keyspace, "cas", [], expect=[absent])
+        assert refused.value.rows[0]["count"] == 1
+        with pytest.raises(BadRequest):
+            await coordinator.batch(place.keyspace, "cas", [])
+        with pytest.raises(BadRequest):
+            await coordinator.batch(place.keyspace, "plain", [], expect=[absent])
+
     async def test_critical_batch_and_select(self, coordinator: Coordinator, place: Place) -> None:
         """Goal: a holder writes and reads a whole partition. Method: batch, range delete, pages under the lock."""
         key = KeyName(keyspace=place.keyspace, table="lines", key={"id": "a"})
