@@ -124,6 +124,34 @@ def test_tables(shell: Shell) -> None:
     assert [spec["name"] for spec in shell.json("keyspace", "ls")] == ["voting"]
 
 
+def test_indexes(shell: Shell) -> None:
+    """Goal: a table gets and loses an index without being made anew. Method: add, add again, find by it, drop, drop again."""
+    shell.run("table", "create", "voting/indexed", "name:text", "city:text", "--key", "name")
+    shell.run("put", "voting/indexed/a", "city=Rome")
+    by_city = ("rows", "voting/indexed", "--where", "city=Rome")
+    shell.run(*by_city, code=exits.REFUSED)
+    assert shell.json("index", "create", "voting/indexed", "by_city=city") == {"created": True}
+    assert shell.json("index", "create", "voting/indexed", "by_city=city") == {"created": False}
+    assert "index by_city" in shell.run("table", "show", "voting/indexed").stdout
+    assert shell.json(*by_city)["name"] == "a"
+    assert shell.json("index", "drop", "voting/indexed", "by_city") == {"dropped": True}
+    assert shell.json("index", "drop", "voting/indexed", "by_city") == {"dropped": False}
+    shell.run("index", "create", "voting/indexed", "by_city", code=exits.USAGE)
+
+
+@pytest.mark.parametrize("as_json", [(), ("--json",)])
+@pytest.mark.parametrize(
+    "command",
+    [("lock", "preempt", "voting/votes/asked"), ("table", "drop", "voting/votes"), ("keyspace", "drop", "voting")],
+)
+def test_programs_are_not_asked(shell: Shell, command: tuple[str, ...], as_json: tuple[str, ...]) -> None:
+    """Goal: without a terminal, or with --json, what wants a confirmation is refused before anything is sent, and says
+    what to add. Method: run each such command with standard input from nowhere."""
+    done = shell.run(*command, *as_json, code=exits.USAGE, process=True)
+    assert "--yes" in done.stderr
+    assert (done.stdout, shell.run("table", "show", "voting/votes").code) == ("", exits.DONE)
+
+
 @pytest.mark.parametrize("key", ["ana", "a%2Fb", "%C3%BC%20x", "..", "50%25"])
 def test_rows(shell: Shell, key: str) -> None:
     """Put, get and delete, whatever the key looks like."""
@@ -235,6 +263,20 @@ def _is_gone(process: int) -> bool:
         return True
 
 
+def test_hold_tells_a_loss_to_programs(shell: Shell) -> None:
+    """Goal: with --json the loss of the lock is told as JSON, as every other error is. Method: preempt while the command runs."""
+    key = "voting/votes/lost for programs"
+    with shell.started(
+        "lock", "hold", key, "--json", "--lease-s", "0.6", "--", "sh", "-c", "echo; sleep 1000"
+    ) as holding:
+        assert holding.stdout is not None
+        holding.stdout.readline()
+        shell.run("lock", "preempt", key, "--yes")
+        _, errors = holding.communicate(timeout=DONE_S_MAX)
+    assert holding.returncode == exits.LOCK_LOST
+    assert json.loads(errors)["code"] == "lock_lost"
+
+
 def test_hold_passes_signals_on(shell: Shell) -> None:
     """SIGTERM to `lock hold` reaches the command, whose code is then told; the lock is released."""
     key = "voting/votes/signals"
@@ -326,6 +368,23 @@ def test_import_reads_past_the_mark_of_utf8(shell: Shell, tmp_path: Path, form: 
     file.write_text(text, encoding="utf-8-sig")
     assert shell.json("import", str(file), f"voting/mark_{form}")["done"]["count"] == 1
     assert shell.json("get", f"voting/mark_{form}/a")["note"] == note
+
+
+def test_import_from_standard_input(shell: Shell) -> None:
+    """Goal: rows come through a pipe as from a file, and the same again has no second effect. Method: CSV and the default
+    format; text that is not UTF-8 is told as that of standard input."""
+    shell.run("table", "create", "voting/piped", "name:text", "count:int", "--key", "name")
+
+    def piped(content: bytes, *more: str, code: int = exits.DONE) -> Done:
+        with patch("sys.stdin", io.TextIOWrapper(io.BytesIO(content))):
+            return shell.run("import", "-", "voting/piped", "--json", *more, code=code)
+
+    for _ in range(2):
+        assert json.loads(piped(b"name,count\na,1\nb,2\n", "--format", "csv").stdout)["done"]["count"] == 2
+    assert json.loads(piped(b'{"name": "c", "count": 3}\n').stdout)["done"]["count"] == 1
+    found = {row["name"]: row["count"] for row in _lines(shell.run("rows", "voting/piped", "--json").stdout)}
+    assert found == {"a": 1, "b": 2, "c": 3}
+    assert "standard input" in piped(b"\xff", code=exits.REFUSED).stderr
 
 
 @pytest.mark.slow

@@ -18,6 +18,7 @@ COMMANDS: dict[str, str] = {
     "doctor": "doctor:doctor",
     "keyspace": "schema:keyspace",
     "table": "schema:table",
+    "index": "schema:index",
     "put": "rows:put",
     "get": "rows:get",
     "rows": "rows:rows",

@@ -21,9 +21,10 @@ PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signa
 class Holding:
     """One command in a process group of its own, so that what it starts ends with it when the lock is lost."""
 
-    def __init__(self, command: list[str], *, grace_s: float) -> None:
-        """`grace_s`: between SIGTERM and SIGKILL when the lock is lost."""
+    def __init__(self, command: list[str], *, grace_s: float, as_json: bool = False) -> None:
+        """`grace_s`: between SIGTERM and SIGKILL when the lock is lost. `as_json`: how that is told."""
         self._command = command
+        self._as_json = as_json
         self._grace_s = grace_s
         self._process: subprocess.Popen[bytes] | None = None
         self._started = threading.Lock()
@@ -42,7 +43,7 @@ class Holding:
                     self._end_rest()
         except LockLost as error:
             self._end_rest()
-            tell_error(error, as_json=False)
+            tell_error(error, as_json=self._as_json)
             return exits.LOCK_LOST
         return code
 

@@ -6,9 +6,13 @@ content and the table, so running the command again after a failure goes on wher
 
 import asyncio
 import codecs
+import contextlib
 import csv
 import hashlib
 import json
+import shutil
+import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +34,7 @@ PASSES = 3
 """Rows that were refused for a passing reason, or whose outcome is unknown, are sent again so often at the end."""
 
 TOLD_MAX = 20
+STANDARD_INPUT = Path("-")
 FIELD_CHARACTERS_MAX = 64 * 1024 * 1024
 """Python's own bound on a field of CSV is 128 KiB; a server takes longer bodies, and says itself what is too long."""
 
@@ -76,7 +81,7 @@ class Tally:
 
 
 @click.command("import")
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path))
 @click.argument("table", metavar="KEYSPACE/TABLE")
 @format_option
 @null_option
@@ -100,25 +105,26 @@ def import_rows(
     report: Path | None,
     workers: int,
 ) -> int:
-    """Put every row of FILE into a table.
+    """Put every row of FILE into a table; - is standard input.
 
     CSV has a heading with the column names. At the end it tells which rows are done, refused and unknown. The same
     command again has no second effect: rows already done stay done (for a day), the others are tried again.
     """
     _, spec = named_table(session, table)
     kind = form_of(form, file)
-    survey = survey_of(file, table)
-    if kind == "csv":
-        check_heading(file, spec)
-    name = run_name or survey.digest
     tally = Tally()
-    with _progress(max(survey.lines - (kind == "csv"), 1), quiet=session.as_json) as advance:
-        site_arguments = (addresses(session.url), bearer())
-        asyncio.run(
-            _send_all(
-                site_arguments, spec, lambda: _records(file, kind, spec, null), name, level, workers, tally, advance
+    with _kept(file) as path:
+        survey = survey_of(path, table, shown="standard input" if file == STANDARD_INPUT else str(file))
+        if kind == "csv":
+            check_heading(path, spec)
+        name = run_name or survey.digest
+        with _progress(max(survey.lines - (kind == "csv"), 1), quiet=session.as_json) as advance:
+            site_arguments = (addresses(session.url), bearer())
+            asyncio.run(
+                _send_all(
+                    site_arguments, spec, lambda: _records(path, kind, spec, null), name, level, workers, tally, advance
+                )
             )
-        )
     if report is not None:
         with report.open("w", encoding="utf-8") as sink:
             for number, failure in sorted(tally.failures.items()):
@@ -126,6 +132,18 @@ def import_rows(
                 sink.write(json.dumps(told) + "\n")
     _tell(session, tally, name)
     return tally.code
+
+
+@contextlib.contextmanager
+def _kept(file: Path) -> Iterator[Path]:
+    """Where the rows can be read several times: the file itself, or a copy of standard input while it is needed."""
+    if file != STANDARD_INPUT:
+        yield file
+        return
+    with tempfile.NamedTemporaryFile(prefix="polysite-import-") as copy:
+        shutil.copyfileobj(sys.stdin.buffer, copy)
+        copy.flush()
+        yield Path(copy.name)
 
 
 async def _send_all(
@@ -303,7 +321,7 @@ class Survey(NamedTuple):
     lines: int
 
 
-def survey_of(file: Path, table: str) -> Survey:
+def survey_of(file: Path, table: str, *, shown: str) -> Survey:
     """Look through the whole file once. BadRequest: it is not UTF-8; nothing has been sent yet."""
     digest = hashlib.blake2b(table.encode(), digest_size=8)
     decoder = codecs.getincrementaldecoder("utf-8")()
@@ -315,7 +333,7 @@ def survey_of(file: Path, table: str) -> Survey:
                 decoder.decode(piece, final=not piece)
             except UnicodeDecodeError as error:
                 line = lines + error.object[: error.start].count(b"\n") + 1
-                raise BadRequest(f"{file} is not text in UTF-8: see line {line}", line=line) from None
+                raise BadRequest(f"{shown} is not text in UTF-8: see line {line}", line=line) from None
             if not piece:
                 return Survey(digest.hexdigest(), lines)
             digest.update(piece)
@@ -353,8 +371,6 @@ class _progress:  # noqa: N801
         self._job: Any = None
 
     def __enter__(self) -> Callable[[], None]:
-        import sys
-
         if self._quiet or not sys.stderr.isatty():
             return lambda: None
         from rich.console import Console

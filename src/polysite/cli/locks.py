@@ -6,7 +6,7 @@ import msgspec
 from polysite.api import QueueAnswer
 from polysite.cli.output import print_note
 from polysite.cli.rows import key_argument
-from polysite.cli.session import NamedKey, Session, named_key, with_site
+from polysite.cli.session import NamedKey, Session, confirm, named_key, with_site, yes_option
 from polysite.sync import Section
 
 
@@ -47,7 +47,7 @@ def hold(
     from polysite.cli.holding import Holding
 
     named = named_key(session, key)
-    holding = Holding(list(command), grace_s=grace_s)
+    holding = Holding(list(command), grace_s=grace_s, as_json=session.as_json)
     section: Section = named.table.section(
         named.key,
         lease_s=lease_s,
@@ -73,16 +73,15 @@ def lock_ls(session: Session, key: str) -> None:
 @lock.command("preempt")
 @key_argument
 @click.option("--fencing-token", type=int, help="The entry to drop; default the holder.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@yes_option
 @with_site
 def lock_preempt(session: Session, key: str, fencing_token: int | None, yes: bool) -> None:
     """Drop the holder of a key at once, without waiting for its lease. For administrators.
 
     What the holder still writes has no effect on later holders, but it may be told `done` of it meanwhile.
     """
+    confirm(f"Preempt the holder of {key}?", yes=yes)
     named = named_key(session, key)
-    if not yes:
-        click.confirm(f"Preempt the holder of {key}?", abort=True, err=True)
     answer = named.table.preempt(named.key, fencing_token=fencing_token)
     if not session.as_json:
         print_note(f"dropped: {', '.join(map(str, answer.dropped))}" if answer.dropped else "nobody held the lock")

@@ -5,7 +5,7 @@ from typing import Any
 import click
 import msgspec
 
-from polysite.cli.session import Session, named_table, split_key, with_site
+from polysite.cli.session import Session, confirm, named_table, split_key, with_site, yes_option
 from polysite.sync import table_spec
 from polysite.values.tables import TableSpec, Writes
 
@@ -45,12 +45,11 @@ def keyspace_ls(session: Session) -> None:
 
 @keyspace.command("drop")
 @click.argument("name")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@yes_option
 @with_site
 def keyspace_drop(session: Session, name: str, yes: bool) -> None:
     """Drop a keyspace with its tables and rows."""
-    if not yes:
-        click.confirm(f"Drop {name} with all its tables and rows?", abort=True, err=True)
+    confirm(f"Drop {name} with all its tables and rows?", yes=yes)
     dropped = session.site.drop_keyspace(name)
     session.tell({"dropped": dropped}, f"{name} dropped" if dropped else f"there was no {name}")
 
@@ -139,15 +138,42 @@ def table_show(session: Session, name: str) -> None:
 
 @table.command("drop")
 @click.argument("name", metavar="KEYSPACE/TABLE")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@yes_option
 @with_site
 def table_drop(session: Session, name: str, yes: bool) -> None:
     """Drop a table with its rows."""
     keyspace_name, table_name = _two(name)
-    if not yes:
-        click.confirm(f"Drop {name} with all its rows?", abort=True, err=True)
+    confirm(f"Drop {name} with all its rows?", yes=yes)
     dropped = session.site.drop_table(keyspace_name, table_name)
     session.tell({"dropped": dropped}, f"{name} dropped" if dropped else f"there was no {name}")
+
+
+@click.group()
+def index() -> None:
+    """Add and drop indexes of a table; `table show` lists them."""
+
+
+@index.command("create")
+@click.argument("name", metavar="KEYSPACE/TABLE")
+@click.argument("definition", metavar="NAME=COLUMN")
+@with_site
+def index_create(session: Session, name: str, definition: str) -> None:
+    """Add an index to a table; rows already there are found through it at once. The same again is fine."""
+    keyspace_name, table_name = _two(name)
+    index_name, column = _pair(definition, "=", "NAME=COLUMN")
+    made = session.site.table(keyspace_name, table_name).create_index(index_name, column)
+    session.tell({"created": made}, f"{index_name} made" if made else f"{index_name} was there already")
+
+
+@index.command("drop")
+@click.argument("name", metavar="KEYSPACE/TABLE")
+@click.argument("index_name", metavar="NAME")
+@with_site
+def index_drop(session: Session, name: str, index_name: str) -> None:
+    """Drop an index of a table; its rows stay."""
+    keyspace_name, table_name = _two(name)
+    dropped = session.site.table(keyspace_name, table_name).drop_index(index_name)
+    session.tell({"dropped": dropped}, f"{index_name} dropped" if dropped else f"there was no {index_name}")
 
 
 def _two(name: str) -> tuple[str, str]:

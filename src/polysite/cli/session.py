@@ -2,6 +2,7 @@
 
 import functools
 import os
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Concatenate, ParamSpec, TypeVar
@@ -68,6 +69,24 @@ def bearer() -> str | None:
     """The credentials of the environment, None if there are none."""
     text = os.environ.get(BEARER_VARIABLE, "").strip()
     return text.removeprefix("Bearer ").strip() or None
+
+
+yes_option = click.option(
+    "--yes", is_flag=True, help="Do not ask. Needed with --json, and where standard input is no terminal."
+)
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Return if `yes` was said or is said now; a usage error, before anything is sent, where nobody can be asked.
+
+    Programs are never asked: not with --json, and not where standard input is no terminal.
+    """
+    if yes:
+        return
+    context = click.get_current_context()
+    if context.params.get("as_json") or not sys.stdin.isatty():
+        raise click.UsageError(f"nobody can be asked here: say --yes for {context.info_name}")
+    click.confirm(question, abort=True, err=True)
 
 
 def with_site(command: Callable[Concatenate[Session, P], R]) -> Callable[P, R]:
