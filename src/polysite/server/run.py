@@ -32,6 +32,8 @@ EXIT_OK = 0
 EXIT_FAILED = 1
 BACKLOG = 2_048
 _DRAIN_STEP_S = 0.05
+_LOOK_STEP_S = 1.0
+"""Between two looks whether references that nobody released are lost: each reads a lock cell per reference."""
 _TELL_S = 0.2
 _COLLECT_AFTER = 10_000
 """Objects made and not freed before cycles among them are looked for."""
@@ -172,9 +174,19 @@ class StoppableServer(uvicorn.Server):
         clock = self._service.runtime.clock
         # Who is between two requests of a kept connection is told by an answer, not by a connection that breaks.
         await clock.sleep_s(_TELL_S)
-        until_s = clock.monotonic_s() + self._service.settings.server.stop_ms / 1000
-        while self._service.tenures.count() and clock.monotonic_s() < until_s and not self.should_exit:
+        tenures = self._service.tenures
+        now_s = look_at_s = clock.monotonic_s()
+        until_s = now_s + self._service.settings.server.stop_ms / 1000
+        while tenures.count() and now_s < until_s and not self.should_exit:
+            if now_s >= look_at_s:
+                look_at_s = now_s + _LOOK_STEP_S
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(until_s - now_s):  # an engine that hangs must not keep us
+                        await tenures.look(self._service.coordinator)
+                if not tenures.count():
+                    break
             await clock.sleep_s(_DRAIN_STEP_S)
+            now_s = clock.monotonic_s()
         self.should_exit = True
 
 

@@ -1,17 +1,19 @@
 """What every route works with: the coordinator and what the server keeps beside it."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
-from polysite.api import Coordinator
+from polysite.api import Coordinator, KeyName
 from polysite.clock import Runtime
-from polysite.errors import Unavailable
+from polysite.errors import PolysiteError, Unavailable
 from polysite.server.auth import Access
 from polysite.server.convert import Codec, Codecs, decode_segment
 from polysite.server.exchange import ClientGone, Exchange
 from polysite.server.metrics import Metrics
 from polysite.server.settings import Settings
+from polysite.values.keys import Reference, ReferenceSet, parse_reference
 
 T = TypeVar("T")
 
@@ -57,7 +59,8 @@ class Stopping:
 class Tenures:
     """References granted through this server that may still be in use: what a graceful stop waits for.
 
-    A reference counts until it is released or lost, or until its client was silent for its lease.
+    A reference counts until it is released or lost, or until its client was silent for its lease. A loss that no call was
+    told of is found by `look`.
     """
 
     def __init__(self, runtime: Runtime) -> None:
@@ -87,10 +90,29 @@ class Tenures:
         self._prune()
         return len(self._until_s)
 
+    async def look(self, coordinator: Coordinator) -> None:
+        """Forget the references that stand in no queue any more. No sign of life is given for those that do."""
+        for text in list(self._until_s):
+            parsed = parse_reference(text)
+            members = parsed.references if isinstance(parsed, ReferenceSet) else (parsed,)
+            with contextlib.suppress(PolysiteError):  # what cannot be looked up now may still be in use
+                if not any([await _stands(coordinator, member) for member in members]):
+                    self.gone(text)
+
     def _prune(self) -> None:
         now_s = self._clock.monotonic_s()
         self._until_s = {reference: times for reference, times in self._until_s.items() if times[0] > now_s}
         self._prune_at = max(REFERENCES_KEPT_MIN, 2 * len(self._until_s))
+
+
+async def _stands(coordinator: Coordinator, reference: Reference) -> bool:
+    """Whether the reference has an entry in the queue of its key."""
+    key = reference.key
+    spec = await coordinator.table(key.keyspace, key.table)
+    columns = zip(spec.locked_names, key.columns, strict=True)
+    values = {name: spec.types[name].deserialise(data) for name, data in columns}
+    queue = await coordinator.queue(KeyName(keyspace=key.keyspace, table=key.table, key=values))
+    return any(entry.fencing_token == reference.ticket for entry in queue.entries)
 
 
 class Service:
