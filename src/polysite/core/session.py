@@ -157,14 +157,22 @@ class Session(RangeGets):
         if operation is not None and operation.kind in {"read", "range", "settle"}:
             self._end(operation)
 
-    def speculative(self, key: RowKey, row: StoredRow) -> Answer | Restamp | None:
-        """The row that was read beside an enqueue which applied on the version read before, on an empty queue.
+    def speculative(self, key: RowKey, row: StoredRow, version: int) -> Answer | Restamp | None:
+        """The row that was read beside an enqueue, after the view of `version` had shown an empty queue.
 
-        To be offered before anything else is asked of the session. None: it does not serve, get in the ordinary way.
+        It serves only if the session became first in the very change that stood on that version: one of several entries
+        of a change holds later, after others that wrote. To be offered before anything else is asked of the session. None:
+        it does not serve, get in the ordinary way.
         """
         self._check_holds()
         part = self._ledger.part(key.partition)
-        if not self._is_first or key in part.rows or part.last_sent or part.exclusive_op:
+        if (
+            not self._is_first
+            or self.first_version != version + 1
+            or key in part.rows
+            or part.last_sent
+            or part.exclusive_op
+        ):
             return None
         if self._doubts(row) and (self._mixed or not self._has_stamps(2 + len(self._columns))):
             # A plain write may have come between that read and the grant: on mixed tables it must be read again.

@@ -121,9 +121,9 @@ class Critical:
             trips += await self.ask_first(live, read.key)
         return None, trips
 
-    def take_speculative(self, live: LiveSession, key: RowKey, row: StoredRow) -> Answer | Restamp | None:
-        """Offer a row that was read beside the enqueue."""
-        return live.core.speculative(key, row)
+    def take_speculative(self, live: LiveSession, key: RowKey, row: StoredRow, version: int) -> Answer | Restamp | None:
+        """Offer a row that was read beside the enqueue, after the view of `version` had shown an empty queue."""
+        return live.core.speculative(key, row, version)
 
     async def finish_speculative(self, live: LiveSession, answer: Answer | Restamp) -> tuple[StoredRow, float]:
         """What is left to do before a row read beside the enqueue may be answered."""

@@ -117,9 +117,9 @@ class Locks:
             assert live is not None
             self.waiting.watch_if_waiting(live)
             beside: Answer | Restamp | None = None
-            if row is not None and answer.expected_version == stood_on and live.holds and not asking.repeated:
+            if row is not None and live.holds and not asking.repeated:
                 assert read is not None
-                beside = self._critical.take_speculative(live, read, row)
+                beside = self._critical.take_speculative(live, read, row, stood_on)
             return Acquired(live, trips + cost, beside)
         finally:
             self._keys.drop(state)

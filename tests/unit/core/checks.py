@@ -250,9 +250,25 @@ def speculation_obeys_the_fence() -> None:
     row that must be re-stamped is read again."""
     idle = make(fenced("exclusive"), ReleaseClean(2, nonce(2), None))
     cell = make(idle, enqueue(3))
-    assert isinstance(session_of(cell, 3).speculative(ROW, row(10, a=b"1")), Restamp)
-    assert isinstance(session_of(cell, 3).speculative(ROW, row(10, row_stamp=cell.fence, a=b"1")), Answer)
-    assert session_of(cell, 3, table=MIXED).speculative(ROW, row(10, a=b"1")) is None
+    assert isinstance(session_of(cell, 3).speculative(ROW, row(10, a=b"1"), 0), Restamp)
+    assert isinstance(session_of(cell, 3).speculative(ROW, row(10, row_stamp=cell.fence, a=b"1"), 0), Answer)
+    assert session_of(cell, 3, table=MIXED).speculative(ROW, row(10, a=b"1"), 0) is None
+
+
+def speculation_is_for_who_was_first_at_once() -> None:
+    """Two entries come with one change on an empty queue; the first writes and lets go before the second is looked after. What the
+    second has read beside that change is from before the write."""
+    idle = make(queue_of("exclusive"), ReleaseClean(1, nonce(1), None))
+    both = make(make(idle, enqueue(2)), enqueue(3))
+    first, second = session_of(both, 2, version=5), session_of(both, 3, version=5)
+    assert isinstance(first.speculative(ROW, row(10, a=b"1"), 4), Answer)
+    written = put(first, a=b"2", b=b"2")
+    first.answered(written.op)
+    end = first.plan_release()
+    assert isinstance(end, ReleaseClean)
+    second.observe(6, make(both, end))
+    assert second.standing == "exclusive"
+    assert second.speculative(ROW, row(10, a=b"1"), 4) is None
 
 
 def lost_range_write_is_released_dirty() -> None:

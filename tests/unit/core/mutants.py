@@ -261,12 +261,16 @@ def highest_cell_stamp(row: Any, *, fence: int, mixed: bool, unsettled: bool = F
     return unsettled or highest < fence
 
 
-def speculative_without_fence(self: Session, key: Any, row: Any) -> Any:
+def speculative_without_fence(self: Session, key: Any, row: Any, version: int) -> Any:
     fence, self.fence = self.fence, 0
     try:
-        return SPECULATIVE(self, key, row)
+        return SPECULATIVE(self, key, row, version)
     finally:
         self.fence = fence
+
+
+def speculative_whenever_it_holds(self: Session, key: Any, row: Any, _version: int) -> Any:
+    return SPECULATIVE(self, key, row, self.first_version - 1)
 
 
 SPECULATIVE = Session.speculative
@@ -565,6 +569,11 @@ MUTANTS: tuple[Mutant, ...] = (
         "speculative read: fence ignored",
         attribute(Session, "speculative", speculative_without_fence),
         checks.speculation_obeys_the_fence,
+    ),
+    Mutant(
+        "speculative read of an entry that was not first at once",
+        attribute(Session, "speculative", speculative_whenever_it_holds),
+        checks.speculation_is_for_who_was_first_at_once,
     ),
     Mutant(
         "waiter uses the fence seen at enqueue (I6)",

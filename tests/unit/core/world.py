@@ -460,10 +460,10 @@ class Client:
         self.session = session
         world.sessions[Identity(session.ticket, session.nonce)] = session
         if merged is not None and may_speculate(version, cell, seen, after) and not result.repeated:
-            yield from self.speculate(session, key, merged.row(key))
+            yield from self.speculate(session, key, merged.row(key), seen - 1)
 
-    def speculate(self, session: Session, key: RowKey, row: StoredRow) -> Task:
-        got = session.speculative(key, row)
+    def speculate(self, session: Session, key: RowKey, row: StoredRow, version: int) -> Task:
+        got = session.speculative(key, row, version)
         if isinstance(got, Answer) or (isinstance(got, Restamp) and (yield from self.finish(session, got.planned, []))):
             self.world.got(session, key, got.row)
 
