@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import polysite.sync
+from polysite.clock import Runtime, SystemClock
 from polysite.errors import AcquireTimeout, BadRequest, LockLost, UnknownKey
 
 WAIT_S = 30
@@ -72,6 +73,34 @@ def test_two_programs_on_one_file(tmp_path: Path, depth: int) -> None:
             assert same.get("ana", level="critical", reference=section.reference) == {"name": "ana", "count": 1}
         with same.section("ana", wait_s=WAIT_S) as section:
             assert section.get() == {"name": "ana", "count": 1}
+
+
+class ClockAhead(SystemClock):
+    """The machine's clock, two seconds ahead."""
+
+    def wall_us(self) -> int:
+        return super().wall_us() + 2_000_000
+
+
+def test_a_program_whose_clock_is_off_says_so(tmp_path: Path) -> None:
+    """Goal: over the socket beside the file, too, a process measures how far its clock is off the others'. Method: a second program
+    with a clock of its own; both are asked until they say that they are not ready."""
+    path = tmp_path / "state.db"
+    runtime = Runtime(clock=ClockAhead())
+    with polysite.sync.open(path, hello_s=0.1) as first:
+        assert first.health().ready
+        with polysite.sync.open(path, runtime=runtime) as second:
+            for site in (second, first):
+                for _ in range(WAIT_S * 20):
+                    if not site.health().ready:
+                        break
+                    threading.Event().wait(0.05)
+                assert "clock" in site.health().reasons[0]
+        for _ in range(WAIT_S * 20):
+            if first.health().ready:
+                break
+            threading.Event().wait(0.05)
+        assert first.health().ready
 
 
 def test_a_blocking_body_is_told_of_the_loss() -> None:

@@ -35,6 +35,7 @@ from polysite.core import lock_cell
 from polysite.core.lock_cell import Author
 from polysite.errors import BadRequest, PolysiteError, Unavailable
 from polysite.site import peers
+from polysite.site.clock_watch import ClockWatch
 from polysite.site.context import SiteContext
 from polysite.site.critical import Critical
 from polysite.site.idempotency import RECORDS, Requests
@@ -106,6 +107,7 @@ class SiteCoordinator:
         )
         self._schema = Schema(self._context, self._sessions, self._locks)
         self._registry: Registry | None = None
+        self._clocks: ClockWatch | None = None
         self._sessions.combiner.changed = self._head_changed
         self._started: list[Store | Cells] = []
         self._stopping = False
@@ -128,6 +130,14 @@ class SiteCoordinator:
         self._tenures.registry = self._registry
         await self._registry.beat()
         Janitor(self._context, self._keys, self._sessions, self._registry).start()
+        self._clocks = ClockWatch(
+            self._context,
+            self._registry,
+            self._slots,
+            channel=lambda: self._tenures.channel,
+            tell=self.note_clock_difference,
+        )
+        self._clocks.start()
 
     async def close(self) -> None:
         """Release what is held, wait a while for what is under way, say farewell and let go of the engines."""
@@ -193,6 +203,8 @@ class SiteCoordinator:
     def use_channel(self, channel: PeerChannel) -> None:
         """Reach other processes over `channel` from now on."""
         self._tenures.channel = channel
+        if self._clocks is not None:
+            self._clocks.ask()
 
     def _open(self) -> None:
         if self._stopping or self._context.closing or self._slot is None:
@@ -221,16 +233,16 @@ class SiteCoordinator:
                 return b""
             if kind == "hello":
                 hello = msgspec.msgpack.decode(body, type=Hello)
+                if self._clocks is not None:
+                    self._clocks.heard(hello)
                 author = self._context.author
-                wall_us = self._context.clock.wall_us()
-                self.note_clock_difference((wall_us - hello.wall_us) / 1000)
-                return peers.encode(Hello(author.site, author.process, wall_us))
+                return peers.encode(Hello(author.site, author.process, self._context.clock.wall_us()))
         except msgspec.DecodeError:
             raise BadRequest("a message that this version does not understand") from None
         raise BadRequest(f"there is no peer message of kind {kind[:32]!r}")
 
     def note_clock_difference(self, difference_ms: float) -> None:
-        """What was measured on the peer channel; beyond `skew_ms_max` eventual writes are refused."""
+        """What was measured on the peer channel; beyond `skew_ms_max` eventual writes are refused. Above 0 this clock is ahead."""
         self._plain.skew_ms = difference_ms
 
     def _take_wish(self, message: WishMessage) -> None:

@@ -3,7 +3,8 @@
 forward   a call with a reference whose session lives in the process asked; at most one hop
 push      a decided cell, for the process of its new head: a fact, so a lost or late one costs time only
 wish      a wish for a key that the process asked is steward of; answered at once, decided later
-hello     the sender's wall clock, to measure how far apart clocks are
+hello     the sender's name and wall clock; answered with those of the process asked, so that either can measure how
+          far apart the clocks are
 """
 
 from typing import Any, Protocol, TypeAlias

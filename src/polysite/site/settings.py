@@ -23,6 +23,8 @@ class SiteSettings:
     wait_ms_max: int = WAIT_MS_MAX
     joint: bool = True
     skew_ms_max: int = 500
+    """How far this process's clock may be off those of the site's other processes, as it measures every `hello_s`."""
+    hello_s: float = 30.0
     settle_rows_max: int = 10_000
     settle_bytes_max: int = 8 * 1024 * 1024
     views_max: int = 1_024

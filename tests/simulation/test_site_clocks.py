@@ -1,0 +1,182 @@
+"""Clocks of several processes that differ: noticed by themselves, told, and forgotten when they agree again."""
+
+import asyncio
+
+import pytest
+
+from polysite.errors import Unavailable
+from polysite.site.clock_watch import ROUNDS_KEPT
+from polysite.testing.loop import seeded
+from polysite.testing.processes import MemoryChannel
+from tests.support.sites import Process, World, world_of
+
+HELLO_S = 30.0
+"""The default, which these tests wait for."""
+ROUND_S = HELLO_S + 1.0
+
+
+class SlowChannel(MemoryChannel):
+    """A channel whose messages and answers take their time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.there_s = 0.0
+        self.back_s = 0.0
+
+    async def send(self, address: str, kind: str, body: bytes, *, answer_s: float) -> bytes:
+        await asyncio.sleep(self.there_s)
+        answer = await super().send(address, kind, body, answer_s=answer_s)
+        await asyncio.sleep(self.back_s)
+        return answer
+
+
+def slow(world: World) -> SlowChannel:
+    """Replace the channel of every process of the world."""
+    channel = SlowChannel()
+    for process in world.processes:
+        channel.join(process.address, process.coordinator.handle_peer_message)
+        process.coordinator.use_channel(channel)
+    return channel
+
+
+async def ready(process: Process) -> bool:
+    """Whether it takes writes without a lock; its health says the same, and writes under a lock go on in any case."""
+    site, row = process.coordinator, process.world.row("a", "mixed")
+    await site.put(process.world.row("b"), {"count": 1}, level="atomic")
+    found = (await site.health()).ready
+    if found:
+        await site.put(row, {"count": 1})
+    else:
+        with pytest.raises(Unavailable):
+            await site.put(row, {"count": 1})
+    return found
+
+
+@seeded(seeds=3)
+async def test_clocks_that_drift_apart_and_agree_again(seed: int) -> None:
+    """Goal: processes whose clocks differ by more than the bound say so within a round and refuse writes without a lock;
+    the difference is cleared when they agree. Method: move one wall clock forward and back, more and less than the bound."""
+    async with world_of(seed, "one", "two") as world:
+        one, two = world.processes
+        for moved_ms, agree in ((0, True), (450, True), (100, False), (-1_200, False), (650, True)):
+            two.clock.step_wall_us(moved_ms * 1000)
+            await asyncio.sleep(ROUND_S)
+            assert [await ready(one), await ready(two)] == [agree, agree], moved_ms
+
+
+@seeded(seeds=3)
+async def test_a_process_that_starts_with_a_clock_that_is_off(seed: int) -> None:
+    """Goal: it knows as soon as it serves, and so do the others. Method: set its clock before it starts."""
+    async with world_of(seed, "one") as world:
+        (one,) = world.processes
+        two = Process(world, "two")
+        two.clock.step_wall_us(-700_000)
+        await two.start()
+        world.processes.append(two)
+        await asyncio.sleep(0.01)
+        assert not await ready(two)
+        assert not await ready(one)
+
+
+@seeded(seeds=3)
+async def test_an_engine_that_does_not_answer_ends_no_acquaintance(seed: int) -> None:
+    """Goal: processes go on to ask each other when their engine is back. Method: take it away while a process starts, and for
+    a while later on; then let the clocks differ."""
+    async with world_of(seed, "one") as world:
+        (one,) = world.processes
+        two = Process(world, "two")
+        await two.start()
+        world.processes.append(two)
+        for down in ([two], [one, two]):
+            for process in down:
+                process.faults.down = True
+            await asyncio.sleep(0.01 if down == [two] else ROUND_S)
+            for process in down:
+                process.faults.down = False
+            two.clock.step_wall_us(700_000)
+            await asyncio.sleep(ROUND_S)
+            assert [await ready(one), await ready(two)] == [False, False]
+            two.clock.step_wall_us(-700_000)
+            await asyncio.sleep(ROUND_S)
+            assert [await ready(one), await ready(two)] == [True, True]
+
+
+@seeded(seeds=3)
+async def test_the_way_is_taken_off(seed: int) -> None:
+    """Goal: half of the round trip is no difference of clocks. Method: 80 ms of way, a bound of 100 ms, clocks that differ by
+    less and by more than that, either way."""
+    async with world_of(seed, "one", "two", skew_ms_max=100) as world:
+        one, two = world.processes
+        channel = slow(world)
+        channel.there_s = channel.back_s = 0.04
+        for moved_ms, agree in ((70, True), (-140, True), (-60, False), (260, False)):
+            two.clock.step_wall_us(moved_ms * 1000)
+            await asyncio.sleep(ROUND_S)
+            assert [await ready(one), await ready(two)] == [agree, agree], moved_ms
+
+
+@seeded(seeds=3)
+async def test_a_channel_that_comes_later_is_used_at_once(seed: int) -> None:
+    """Goal: a process that gets its channel after it started asks then, and not half a minute later. Method: move a clock, give
+    both processes another channel, wait a moment."""
+    async with world_of(seed, "one", "two") as world:
+        one, two = world.processes
+        await asyncio.sleep(1.0)
+        two.clock.step_wall_us(700_000)
+        assert await ready(one)
+        slow(world)
+        await asyncio.sleep(0.1)
+        assert [await ready(one), await ready(two)] == [False, False]
+
+
+@seeded(seeds=3)
+async def test_an_answer_that_took_long_says_nothing(seed: int) -> None:
+    """Goal: a stall is not taken for a clock that is off. Method: answers that wait for 0.9 s on one way, which alone would
+    make 450 ms of difference, with clocks that differ by 100 ms."""
+    async with world_of(seed, "one", "two") as world:
+        one, two = world.processes
+        channel = slow(world)
+        two.clock.step_wall_us(100_000)
+        for channel.there_s, channel.back_s in ((0.9, 0.0), (0.0, 0.9)):
+            await asyncio.sleep(ROUND_S)
+            assert await ready(one)
+            assert await ready(two)
+
+
+@seeded(seeds=3)
+async def test_who_is_gone_is_forgotten(seed: int) -> None:
+    """Goal: the difference to a process that died is dropped with the next round; that to one that merely does not answer
+    stays for a few. Method: kill the one whose clock is off; in another run, cut it off."""
+    async with world_of(seed, "one", "two") as world:
+        one, two = world.processes
+        two.clock.step_wall_us(2_000_000)
+        await asyncio.sleep(ROUND_S)
+        assert not await ready(one)
+        await two.kill()
+        world.processes.remove(two)
+        await asyncio.sleep(ROUND_S)
+        assert await ready(one)
+    async with world_of(seed, "one", "two") as world:
+        one, two = world.processes
+        two.clock.step_wall_us(2_000_000)
+        await asyncio.sleep(ROUND_S)
+        assert not await ready(one)
+        world.channel.cut.add(two.address)
+        await asyncio.sleep(ROUND_S)
+        assert not await ready(one)
+        await asyncio.sleep(ROUNDS_KEPT * HELLO_S)
+        assert await ready(one)
+
+
+@seeded(seeds=3)
+async def test_the_largest_difference_of_several(seed: int) -> None:
+    """Goal: a peer that agrees does not hide one that does not, whoever answers last. Method: three processes, one off."""
+    async with world_of(seed, "one", "two", "three") as world:
+        for process in world.processes:
+            process.clock.step_wall_us(800_000)
+            await asyncio.sleep(ROUND_S)
+            assert not any([await ready(other) for other in world.processes])
+            process.clock.step_wall_us(-800_000)
+            await asyncio.sleep(ROUND_S)
+            assert all([await ready(other) for other in world.processes])
+        assert {kind for _, kind in world.channel.sent} >= {"hello"}
