@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 
 CellCapability = Literal[
     "joint",  # a store of the same engine can change a cell and rows in one atomic step
-    "watch",  # `watch` tells of changes
+    "watch",  # `watch` tells of changes made through these cells, and perhaps of others
     "local_view",  # `read_local` waits for no wide-area round trip
     "durable",  # what was applied survives a kill of every process
 ]
@@ -92,5 +92,10 @@ class Cells(ABC):
 
     def watch(self, key: bytes, changed: Callable[[], None]) -> Callable[[], None]:
         """Call `changed` soon after the cell changes, at least once per burst of changes, until the returned function
-        is called. Only with the capability `watch`; a lost notice costs time only."""
+        is called. Only with the capability `watch`.
+
+        It is advice. It tells of changes that were made through these very cells, or in a joint step of their store, and were
+        answered; of those of other processes it may tell late or never. So whoever waits for a change also looks at the cell
+        now and then, and whoever is told looks before he believes it: a lost notice costs time only.
+        """
         raise NotImplementedError(f"{self.name} lacks the capability watch")

@@ -69,7 +69,8 @@ class EmbeddedCells(Cells):
             return [row[0] for row in self._engine.reader.all(_KEYS, (after, limit))]
 
     def watch(self, key: bytes, changed: Callable[[], None]) -> Callable[[], None]:
-        """Tells of changes made through this process's engine; those of other processes are theirs to push."""
+        """Tells of changes made through this process's engine, never of those of other processes on the file: SQLite has no
+        notice of them but a counter to be asked. They are theirs to push, and `read` shows them at once."""
         return self._engine.watch(key, changed)
 
 

@@ -34,6 +34,30 @@ from polysite.values.rows import WHOLE_PARTITION, Bound, DeleteRange, DeleteRow,
 PARTITION = (text("a"),)
 
 
+async def test_what_watching_tells_of(tmp_path: Path) -> None:
+    """Goal: a watch tells of the changes of its own process, joint steps too, and not of those of another one on the file, which
+    reads show all the same. Method: two engines on one file, each cell watched on both; a change that is refused tells nothing."""
+    stores = [EmbeddedStore(SqliteEngine(tmp_path / "polysite.db")) for _ in range(2)]
+    both = [EmbeddedCells(store._engine) for store in stores]
+    for store in stores:
+        await store.start()
+    await made(stores[0], FLAT)
+    told: list[str] = []
+    for name, cells in zip("ab", both, strict=True):
+        cells.watch(b"cell", lambda name=name: told.append(name))  # type: ignore[misc]
+    assert (await both[0].compare_and_set(b"cell", 0, b"1")).applied
+    assert (await stores[1].joint(CellChange(b"cell", 1, b"2"), []))[0].applied
+    assert not (await both[0].compare_and_set(b"cell", 0, b"3")).applied
+    absent = [(FLAT, flat("a"))]
+    await stores[0].write(FLAT, [put(flat("a"), 5, size=1)], "majority")
+    assert not (await stores[0].joint(CellChange(b"cell", 2, b"3"), [], absent=absent))[0].applied
+    await asyncio.sleep(0)
+    assert told == ["a", "b"]
+    assert [await cells.read_local(b"cell") for cells in both] == [(2, b"2")] * 2
+    for store in stores:
+        await store.close()
+
+
 @pytest.fixture
 def clock() -> SteppedClock:
     return SteppedClock()
