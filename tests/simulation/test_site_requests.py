@@ -7,7 +7,17 @@ from typing import Any
 
 import pytest
 
-from polysite.api import Coordinator, KeyName, RowExpectation, RowGet, RowPut, Step, WriteAnswer
+from polysite.api import (
+    Condition,
+    Coordinator,
+    KeyName,
+    RangeDelete,
+    RowExpectation,
+    RowGet,
+    RowPut,
+    Step,
+    WriteAnswer,
+)
 from polysite.errors import (
     AcquireTimeout,
     CompareFailed,
@@ -18,7 +28,7 @@ from polysite.errors import (
 )
 from polysite.testing.faults import FaultRates
 from polysite.testing.loop import seeded
-from polysite.values.tables import ColumnSpec, TableSpec
+from polysite.values.tables import ClusteringColumn, ColumnSpec, TableSpec
 from tests.support.sites import World, table_of, until, world_of
 
 Ask = Callable[[Coordinator], Awaitable[Any]]
@@ -400,3 +410,47 @@ async def test_a_conditional_batch_at_two_processes_at_once(seed: int) -> None:
         assert any(isinstance(answer, WriteAnswer) for answer in answers)
         assert not any(isinstance(answer, CompareFailed) for answer in answers)
         assert isinstance(await ask(two.coordinator), WriteAnswer)
+
+
+@seeded(seeds=3)
+async def test_a_put_is_the_same_request_on_either_road(seed: int) -> None:
+    """Goal: a put without a lock that is sent again once its key was locked is answered, not refused as another request: on a
+    `mixed` table it goes as a section then. Method: send it before and after a lock, at either process; the same with a batch
+    that deletes a range; the other way round where two processes are asked while the first lock is made."""
+    async with world_of(seed, "one", "two") as world:
+        one, two = (process.coordinator for process in world.processes)
+        columns = (ColumnSpec("id", "text"), ColumnSpec("at", "int"), ColumnSpec("count", "int"))
+        await one.create_table(
+            TableSpec(
+                keyspace="ks", name="logs", columns=columns, partition_key=("id",), clustering_key=(ClusteringColumn("at"),), writes="mixed"
+            )
+        )  # fmt: skip
+        row, entry = world.row("a", "mixed"), KeyName(keyspace="ks", table="logs", key={"id": "a"})
+        range_ = [RangeDelete(where=[Condition(column="id", comparison="eq", value="a")])]
+
+        async def put(site: Coordinator) -> WriteAnswer:
+            return await site.put(row, {"count": 1}, idempotency_key="p")
+
+        async def trim(site: Coordinator) -> WriteAnswer:
+            return await site.batch("ks", "logs", range_, idempotency_key="t")
+
+        for ask, name in ((put, row), (trim, entry)):
+            first = await ask(one)
+            await one.release((await one.acquire([name])).reference)
+            assert [(await ask(site)).stamp for site in (one, two)] == [first.stamp] * 2
+        with pytest.raises(IdempotencyMismatch):
+            await one.put(row, {"count": 3}, idempotency_key="p")
+
+        other = world.row("b", "mixed")
+
+        async def ask_other(site: Coordinator) -> WriteAnswer:
+            return await site.put(other, {"count": 1}, idempotency_key="o")
+
+        gate = world.processes[0].faults.hold("joint")
+        calls = world.processes[0].faults.calls["joint"]
+        plain = asyncio.ensure_future(ask_other(one))
+        await until(lambda: world.processes[0].faults.calls["joint"] > calls)
+        await two.release((await two.acquire([other])).reference)
+        section = await ask_other(two)
+        gate.set_result(None)
+        assert (await plain).stamp == section.stamp

@@ -23,6 +23,8 @@ from polysite.values.keys import LockKey
 from polysite.values.rows import Write
 from polysite.values.tables import TableSpec
 
+_answers: msgspec.msgpack.Decoder[SectionDone | int] = msgspec.msgpack.Decoder(SectionDone | int)
+
 
 class SectionsOnce:
     """Runs sections and keeps their records."""
@@ -38,13 +40,16 @@ class SectionsOnce:
         key: LockKey,
         steps: Sequence[SectionStep],
         idempotency_key: str | None,
+        *,
+        digest: bytes | None = None,
         **options: Any,
     ) -> SectionDone:
-        """Carry out a section (`options` as `Sections.run`); with an idempotency key at most once."""
+        """Carry out a section (`options` as `Sections.run`); with an idempotency key at most once. `digest`: what the request is
+        told from others by, if it is not the section itself that was asked for."""
         if idempotency_key is None:
             return await self._sections.run(spec, key, steps, **options)
         encoded = key.encode()
-        digest = digest_of("section", encoded, [_step_parts(step) for step in steps])
+        digest = digest or digest_of("section", encoded, [_step_parts(step) for step in steps])
         requests, joint = self._requests, self._context.joint
         async with requests.alone(idempotency_key):
             known = await self._recorded(idempotency_key, digest)
@@ -84,7 +89,13 @@ class SectionsOnce:
 
     async def _recorded(self, idempotency_key: str, digest: bytes) -> SectionDone | None:
         answer = await self._requests.answer_of(idempotency_key, digest)
-        return None if answer is None else msgspec.msgpack.decode(answer, type=SectionDone)
+        return None if answer is None else done_of(answer)
+
+
+def done_of(answer: bytes) -> SectionDone:
+    """The recorded answer of a section, or of a write that went as one or without a lock, whichever road it took."""
+    done = _answers.decode(answer)
+    return SectionDone((), 0, done, False, 0.0) if isinstance(done, int) else done
 
 
 class _Receipt:

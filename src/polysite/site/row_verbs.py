@@ -41,7 +41,7 @@ from polysite.site.idempotency import (
 from polysite.site.keys import KeyTable
 from polysite.site.lock_verbs import LockVerbs
 from polysite.site.locks import Locks
-from polysite.site.once import SectionsOnce
+from polysite.site.once import SectionsOnce, done_of
 from polysite.site.peers import to_wire
 from polysite.site.plain import PlainWrites, check_locks, check_plain
 from polysite.site.rows import cells_of, check_life, row_of, stamps_of
@@ -323,7 +323,7 @@ class RowVerbs:
             if spec.writes == "mixed":
                 key = spec.lock_key_of(RowKey(_partition_of(intents[0])))
                 if await self._ever_locked(key):
-                    return await self._write_atomic(spec, intents, idempotency_key)
+                    return await self._write_atomic(spec, intents, idempotency_key, _plain_digest(spec, intents))
             return await self._write_plain(spec, intents, quorum=level == "quorum", idempotency_key=idempotency_key)
         check_locks(spec)
         if level == "critical":
@@ -343,11 +343,11 @@ class RowVerbs:
             stamp, trips = await self._plain.write(spec, intents, quorum=quorum)
             return WriteAnswer(stamp=stamp, round_trips=trips)
         requests = self._requests
-        digest = digest_of("plain", spec.keyspace, spec.name, to_wire(intents))
+        digest = _plain_digest(spec, intents)
         async with requests.alone(idempotency_key):
             known = await requests.answer_of(idempotency_key, digest)
             if known is not None:
-                return WriteAnswer(stamp=decode_stamp(known))
+                return WriteAnswer(stamp=done_of(known).stamp)
             writes, stamp = self._plain.stamped(intents)
             asked = Record(digest, None, spec.keyspace, spec.name, carried_by(writes), stamp, encode(stamp))
             done = done_record(asked)
@@ -361,21 +361,23 @@ class RowVerbs:
                 known = await requests.answer_of(idempotency_key, digest)
                 if known is None:
                     raise Unavailable("the record of this idempotency key has just expired")
-                return WriteAnswer(stamp=decode_stamp(known), round_trips=trips)
+                return WriteAnswer(stamp=done_of(known).stamp, round_trips=trips)
             await requests.write(idempotency_key, asked)
             async with requests.pending(idempotency_key):
                 await self._store.write(spec, writes, "majority" if quorum else "local")
             await requests.write(idempotency_key, done)
             return WriteAnswer(stamp=stamp, round_trips=3 * self._store.costs.write_majority)
 
-    async def _write_atomic(self, spec: TableSpec, intents: list[Intent], idempotency_key: str | None) -> WriteAnswer:
-        """A section of its own around the writes."""
+    async def _write_atomic(
+        self, spec: TableSpec, intents: list[Intent], idempotency_key: str | None, digest: bytes | None = None
+    ) -> WriteAnswer:
+        """A section of its own around the writes; `digest`: of the write without a lock that was asked for."""
         key = spec.lock_key_of(RowKey(_partition_of(intents[0])))
         steps = [intent for intent in intents if not isinstance(intent, RangeIntent)]
         if len(steps) == len(intents):
-            done = await self._run_once(spec, key, steps, idempotency_key)
+            done = await self._run_once(spec, key, steps, idempotency_key, digest)
             return WriteAnswer(stamp=done.stamp, round_trips=done.round_trips)
-        digest = digest_of("atomic", key.encode(), to_wire(intents))
+        digest = digest or digest_of("atomic", key.encode(), to_wire(intents))
         if idempotency_key is not None:
             record = await self._requests.find(idempotency_key, digest)
             if record is not None and record.answer is not None:
@@ -444,10 +446,17 @@ class RowVerbs:
         return await self._sections.run(spec, key, steps, wait_s=wait_s, lease_ms=LEASE_MS_DEFAULT)
 
     async def _run_once(
-        self, spec: TableSpec, key: LockKey, steps: Sequence[SectionStep], idempotency_key: str | None
+        self,
+        spec: TableSpec,
+        key: LockKey,
+        steps: Sequence[SectionStep],
+        idempotency_key: str | None,
+        digest: bytes | None,
     ) -> SectionDone:
         wait_s = self._context.settings.section_wait_ms / 1000
-        return await self._once.run(spec, key, steps, idempotency_key, wait_s=wait_s, lease_ms=LEASE_MS_DEFAULT)
+        return await self._once.run(
+            spec, key, steps, idempotency_key, digest=digest, wait_s=wait_s, lease_ms=LEASE_MS_DEFAULT
+        )
 
     # parts
 
@@ -506,6 +515,11 @@ def _no_reference(reference: str | None, level: str) -> None:
 
 def _partition_of(intent: Intent) -> tuple[bytes, ...]:
     return intent.partition if isinstance(intent, RangeIntent) else intent.key.partition
+
+
+def _plain_digest(spec: TableSpec, intents: list[Intent]) -> bytes:
+    """Of a write without a lock. On a `mixed` table it goes as a section once its key was ever locked, and is the same request."""
+    return digest_of("plain", spec.keyspace, spec.name, to_wire(intents))
 
 
 def _shown(spec: TableSpec, rows: Sequence[StoredRow]) -> list[dict[str, Any]]:
