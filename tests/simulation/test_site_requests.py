@@ -454,3 +454,57 @@ async def test_a_put_is_the_same_request_on_either_road(seed: int) -> None:
         section = await ask_other(two)
         gate.set_result(None)
         assert (await plain).stamp == section.stamp
+
+
+@pytest.mark.parametrize("joint", [True, False])
+@seeded(seeds=3)
+async def test_a_refused_request_sent_again_where_the_clock_is_behind(seed: int, joint: bool) -> None:
+    """Goal: a request that was refused may be sent again, and is carried out once. Method: a conditional batch refused at a
+    process whose clock is ahead, which withdraws its record; then it holds, at the other process, and is sent once more after
+    somebody else has written."""
+    async with world_of(seed, "one", "two", joint=joint) as world:
+        one, two = (process.coordinator for process in world.processes)
+        world.processes[0].clock.step_wall_us(400_000)
+        await one.create_table(table_of("once", "conditional"))
+        row = world.row("a", "once")
+
+        async def write(site: Coordinator, count: int, **options: Any) -> WriteAnswer:
+            return await site.batch("ks", "once", [RowPut(key=row.key, columns={"count": count})], **options)
+
+        options: dict[str, Any] = {"expect": [RowExpectation(key=row.key, exists=True)], "idempotency_key": "c"}
+        for _ in range(2):
+            with pytest.raises(CompareFailed):
+                await write(one, 2, **options)
+        await write(one, 1)
+        await write(two, 2, **options)
+        await write(one, 3)
+        for site in (two, one):
+            await write(site, 2, **options)
+        assert (await two.get(row, level="quorum")).row == {"id": "a", "count": 3, "note": None}
+
+
+@seeded(seeds=3)
+async def test_a_record_withdrawn_while_another_process_makes_it(seed: int) -> None:
+    """Goal: a record that is made while another process, whose clock is ahead, withdraws its own is there. Method: hold back
+    the making of the one until the other was refused; then somebody else writes, and the request is sent again."""
+    async with world_of(seed, "one", "two") as world:
+        one, two = world.processes
+        one.clock.step_wall_us(400_000)
+        await one.coordinator.create_table(table_of("once", "conditional"))
+        row = world.row("a", "once")
+
+        async def write(site: Coordinator, count: int, **options: Any) -> WriteAnswer:
+            return await site.batch("ks", "once", [RowPut(key=row.key, columns={"count": count})], **options)
+
+        options: dict[str, Any] = {"expect": [RowExpectation(key=row.key, exists=True)], "idempotency_key": "c"}
+        gate = two.faults.hold("joint")
+        asked = asyncio.ensure_future(write(two.coordinator, 2, **options))
+        await until(lambda: two.faults.calls.get("joint", 0) > 0)
+        with pytest.raises(CompareFailed):
+            await write(one.coordinator, 2, **options)
+        await write(one.coordinator, 1)
+        gate.set_result(None)
+        await asked
+        await write(one.coordinator, 3)
+        await write(two.coordinator, 2, **options)
+        assert (await two.coordinator.get(row, level="quorum")).row == {"id": "a", "count": 3, "note": None}

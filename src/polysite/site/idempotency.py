@@ -19,11 +19,11 @@ import msgspec
 
 from polysite.core import lock_cell
 from polysite.core.requests import proves_done
-from polysite.errors import BadRequest, IdempotencyMismatch, OutcomeUnknown, PolysiteError
+from polysite.errors import BadRequest, IdempotencyMismatch, OutcomeUnknown, PolysiteError, Unavailable
 from polysite.site.context import SiteContext
 from polysite.stores.contract import TableWrites
 from polysite.values.keys import RowKey
-from polysite.values.rows import DeleteRow, Put, StoredRow, Write
+from polysite.values.rows import Put, StoredRow, Write
 from polysite.values.tables import RESERVED_KEYSPACE, ColumnSpec, TableSpec
 
 T = TypeVar("T")
@@ -41,6 +41,7 @@ RECORDS = TableSpec(
     writes="eventual",
 )
 KEY_BYTES_MAX = 256
+CLAIMS_MAX = 3
 
 
 class Carried(msgspec.Struct, frozen=True, array_like=True):
@@ -159,30 +160,34 @@ class Requests:
         """The record of this request. IdempotencyMismatch if the key was used for another one."""
         stored = await self._store.read(RECORDS, self._key(key), "majority")
         cell = stored.cells.get("record")
+        # What replaces it must lie above it, also if the process that made it, or withdrew it, has a clock that is ahead.
+        self._last_stamp = max(self._last_stamp, stored.row_stamp, 0 if cell is None else cell.stamp)
         if not stored.present or cell is None:
             return None
-        # What replaces it must lie above it, also if the process that made it has a clock that is ahead.
-        self._last_stamp = max(self._last_stamp, cell.stamp)
         record = _decoder.decode(cell.value)
         if record.digest != digest:
             raise IdempotencyMismatch
         return record
 
     def next_stamp(self) -> int:
-        """A stamp above those of all records written here before."""
+        """A stamp above those of all records written here or seen before."""
         self._last_stamp = stamp = max(self._context.clock.wall_us(), self._last_stamp + 1)
         return stamp
 
     def written(self, key: str, record: Record, stamp: int | None = None) -> TableWrites:
         """The write that makes a record; `stamp` if it was drawn before."""
-        wall_us = self._context.clock.wall_us()
-        stamp = self.next_stamp() if stamp is None else stamp
         cells: dict[str, bytes | None] = {
             "record": _encoder.encode(record),
-            "made_us": RECORDS.types["made_us"].serialise(wall_us),
+            "made_us": RECORDS.types["made_us"].serialise(self._context.clock.wall_us()),
         }
-        life_ms = int(self._context.settings.idempotency_life_s * 1000) if self._context.expiry else None
-        return TableWrites(RECORDS, [Put(key=self._key(key), cells=cells, stamp=stamp, life_ms=life_ms)])
+        stamp = self.next_stamp() if stamp is None else stamp
+        return TableWrites(
+            RECORDS, [Put(key=self._key(key), cells=cells, stamp=stamp, absent=False, life_ms=self._life_ms)]
+        )
+
+    @property
+    def _life_ms(self) -> int | None:
+        return int(self._context.settings.idempotency_life_s * 1000) if self._context.expiry else None
 
     def receipt(self, key: str, record: Record, *, first: bool = True, stamp: int | None = None) -> Receipt:
         """A record for one commit with the effect; `first`: it counts only if no record of the key is there. `stamp` if it was
@@ -198,9 +203,16 @@ class Requests:
         if not self._context.joint:
             await self.write(key, record)
             return True
-        item, absent = self.receipt(key, record)
-        joint, _ = await self._store.joint(None, [item], absent=absent)
-        return joint.applied
+        for _ in range(CLAIMS_MAX):
+            item, absent = self.receipt(key, record)
+            joint, (before,) = await self._store.joint(None, [item], absent, absent=absent)
+            if not joint.applied:
+                return False
+            if before.row_stamp < item.writes[0].stamp:
+                return True
+            # One was withdrawn meanwhile, by a process whose clock is ahead: this one lies below that, and nobody sees it.
+            self._last_stamp = max(self._last_stamp, before.row_stamp)
+        raise Unavailable("the record of this idempotency key is made and withdrawn again and again")
 
     async def answer_of(self, key: str, digest: bytes) -> bytes | None:
         """The answer of a request that was carried out before, None if it has no record. Else as `find` and `resolve`."""
@@ -220,12 +232,26 @@ class Requests:
 
     @contextlib.asynccontextmanager
     async def pending(self, key: str) -> AsyncIterator[None]:
-        """A pending record is forgotten if its request turns out to be refused: it may be sent again, and be carried out."""
+        """A pending record is withdrawn if its request turns out to be refused: it may be sent again, and be carried out.
+
+        The row is marked absent, with a row stamp, which tells those who make it anew what they have to lie above; a deletion
+        would hide their record from everybody, if their clock is behind.
+        """
         try:
             yield
         except PolysiteError as error:
             if error.outcome == "refused":
-                await self._store.write(RECORDS, [DeleteRow(key=self._key(key), stamp=self.next_stamp())], "majority")
+                stamp = self.next_stamp()
+                withdrawn = Put(
+                    key=self._key(key),
+                    cells=dict.fromkeys(("record", "made_us")),
+                    stamp=stamp,
+                    marker=False,
+                    row_stamp=stamp,
+                    absent=True,
+                    life_ms=self._life_ms,
+                )
+                await self._store.write(RECORDS, [withdrawn], "majority")
             raise
 
     async def resolve(self, key: str, record: Record) -> bytes:
