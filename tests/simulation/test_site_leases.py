@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from polysite.api import Event, RowGet, RowPut
+from polysite.api import Condition, Event, RowGet, RowPut
 from polysite.errors import LockLost, OutcomeUnknown, PolysiteError, Unavailable
 from polysite.testing.loop import seeded
 from tests.support.sites import world_of
@@ -380,3 +380,34 @@ async def test_whose_lease_ran_out_is_told(seed: int) -> None:
 async def take(events: AsyncIterator[Event], count: int) -> AsyncIterator[Event]:
     for _ in range(count):
         yield await anext(events)
+
+
+@seeded(seeds=10)
+async def test_a_get_after_the_lease_is_not_answered_from_the_store(seed: int) -> None:
+    """Goal: a holder that slept past its lease is told that it lost the lock, and not what its successor wrote.
+
+    Method: stop a process past the lease; let another client get the lock through another process, and write; wake the first and
+    get a row, and a range, that its session has no copy of, before it has looked at the cell.
+    """
+    async with world_of(seed, "one", "two") as world:
+        one, two = world.processes
+        row = world.row("a")
+        lock = await one.coordinator.acquire([row], lease_ms=LEASE_MS)
+        one.clock.set_rate(0.0)
+        successor = await two.coordinator.acquire([row], lease_ms=60_000, wait_ms=60_000)
+        await two.coordinator.put(row, {"count": 1}, level="critical", reference=successor.reference)
+        gate = one.faults.hold("compare_and_set")
+        one.clock.set_rate(1.0)
+        one.clock.step_monotonic_s(3.0)
+        where = [Condition(column="id", comparison="eq", value="a")]
+        asked = [
+            asyncio.ensure_future(one.coordinator.get(row, level="critical", reference=lock.reference)),
+            asyncio.ensure_future(
+                one.coordinator.select("ks", "votes", where=where, level="critical", reference=lock.reference)
+            ),
+        ]
+        await asyncio.sleep(0.1)
+        gate.set_result(None)
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+        assert [type(answer) for answer in answers] == [LockLost, LockLost], answers
+        await two.coordinator.release(successor.reference)

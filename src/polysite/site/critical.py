@@ -71,10 +71,10 @@ class Critical:
                 found, cost = await self._read(live, plan)
                 trips += cost
                 if found is not None:
-                    return found, trips
+                    return found, trips + await self._assure_held(live)
             elif isinstance(plan, Restamp):
                 trips += await self._send(live, plan.planned)
-                return plan.row, trips
+                return plan.row, trips + await self._assure_held(live)
             elif isinstance(plan, Wait):
                 await live.wait_ops(plan.ops)
             else:
@@ -120,6 +120,13 @@ class Critical:
         if asked_first:
             trips += await self.ask_first(live, read.key)
         return None, trips
+
+    async def _assure_held(self, live: LiveSession) -> float:
+        """What was read is the holder's to know inside its lease; later the entry is renewed first, as for writes (I15): else a
+        holder that slept is told what its successor wrote, and not that it lost the lock. LockLost if it did."""
+        if live.core.may_answer_done(self._clock.monotonic_s()):
+            return 0.0
+        return (await self._sessions.renew_now(live)).round_trips
 
     def take_speculative(self, live: LiveSession, key: RowKey, row: StoredRow, version: int) -> Answer | Restamp | None:
         """Offer a row that was read beside the enqueue, after the view of `version` had shown an empty queue."""
@@ -266,7 +273,7 @@ class Critical:
                 page, cost = await self._read_range(live, plan, limit, cursor)
                 trips += cost
                 if page is not None:
-                    return page, trips
+                    return page, trips + await self._assure_held(live)
             elif isinstance(plan, SettleFirst):
                 trips += await self._settle(live, plan)
             elif isinstance(plan, Settle):
