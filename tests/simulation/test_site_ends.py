@@ -5,20 +5,10 @@ from typing import Any
 
 import pytest
 
-from polysite.cells.embedded import EmbeddedCells
-from polysite.core import lock_cell
-from polysite.core.lock_cell import LockCell
 from polysite.errors import OutcomeUnknown, Unavailable
 from polysite.testing.faults import FaultRates
 from polysite.testing.loop import seeded
-from polysite.values.keys import LockKey
-from tests.support.sites import World, world_of
-
-
-async def cell_of(world: World, key: str) -> LockCell:
-    """The cell of a key of `votes` as it is now, read past every fault."""
-    view = await EmbeddedCells(world.engine).read(LockKey("ks", "votes", (key.encode(),)).encode())
-    return lock_cell.decode(view.content)
+from tests.support.sites import world_of
 
 
 @seeded(seeds=5)
@@ -34,11 +24,11 @@ async def test_close_waits_for_a_write_under_way(seed: int) -> None:
         await asyncio.sleep(0.1)
         closing = asyncio.ensure_future(one.close())
         await asyncio.sleep(0.5)
-        assert [entry.ticket for entry in (await cell_of(world, "a")).queue] == [1]
+        assert [entry.ticket for entry in (await world.cell("a")).queue] == [1]
         gate.set_result(None)
         assert (await put).stamp is not None
         await closing
-        cell = await cell_of(world, "a")
+        cell = await world.cell("a")
         assert (cell.queue, cell.fence) == ((), 0)
         assert (await two.coordinator.get(row, level="quorum")).row == {"id": "a", "count": 1, "note": None}
 
@@ -59,7 +49,7 @@ async def test_close_does_not_wait_for_ever(seed: int) -> None:
         closing = asyncio.ensure_future(one.close())
         assert (await waiting).rows == [None]
         assert 3.0 <= asyncio.get_running_loop().time() - started_s <= 3.5
-        assert (await cell_of(world, "a")).fence > 0
+        assert (await world.cell("a")).fence > 0
         gate.set_result(None)
         await closing
         with pytest.raises(OutcomeUnknown) as told:
@@ -120,7 +110,7 @@ async def test_an_enqueue_without_an_answer_is_cancelled(seed: int) -> None:
             await asyncio.sleep(5.0)
             one.faults.down = False
             await asyncio.sleep(70.0 if late else 6.0)
-            cell = await cell_of(world, "a")
+            cell = await world.cell("a")
             assert (cell.issued, cell.queue) == (1, ())
             assert (await two.coordinator.acquire([row], wait_ms=0)).held
 
@@ -155,5 +145,5 @@ async def test_a_release_without_an_answer_is_carried_out(seed: int) -> None:
                     assert isinstance(told, OutcomeUnknown if trouble == "forgotten" else Unavailable)
                 one.faults.down = False
                 await asyncio.sleep(6.0)
-                assert (await cell_of(world, "a")).queue == ()
+                assert (await world.cell("a")).queue == ()
                 assert one.coordinator._sessions.count == 0

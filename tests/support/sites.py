@@ -9,6 +9,8 @@ from polysite.api import KeyName
 from polysite.cells.contract import Cells
 from polysite.cells.embedded import EmbeddedCells
 from polysite.clock import Runtime
+from polysite.core import lock_cell
+from polysite.core.lock_cell import LockCell
 from polysite.engines.sqlite import SqliteEngine
 from polysite.site import SiteCoordinator, SiteSettings
 from polysite.stores.contract import Store
@@ -16,6 +18,7 @@ from polysite.stores.embedded import EmbeddedStore
 from polysite.testing.faults import Faults, FaultyCells, FaultyStore
 from polysite.testing.loop import SimulatedClock, simulated_runtime
 from polysite.testing.processes import MemoryChannel, MemorySlots
+from polysite.values.keys import LockKey
 from polysite.values.tables import ColumnSpec, KeyspaceSpec, TableSpec, Writes
 
 
@@ -72,6 +75,11 @@ class World:
 
     def row(self, key: str, table: str = "votes") -> KeyName:
         return KeyName(keyspace="ks", table=table, key={"id": key})
+
+    async def cell(self, key: str, table: str = "votes") -> LockCell:
+        """The cell of a key as it is now, read past every fault."""
+        view = await EmbeddedCells(self.engine).read(LockKey("ks", table, (key.encode(),)).encode())
+        return lock_cell.decode(view.content)
 
 
 def table_of(name: str, writes: Writes) -> TableSpec:

@@ -227,6 +227,8 @@ class Critical:
                     if not unanswered:
                         core.not_sent(planned.op)
                         raise
+                    # An earlier sending was not answered: the session must know that this one is over too.
+                    core.unanswered(planned.op)
                 else:
                     core.answered(planned.op)
                     return trips
@@ -237,8 +239,7 @@ class Critical:
                     sending = again
             raise OutcomeUnknown("the write was sent and not answered", stamp=planned.stamp)
         except asyncio.CancelledError:
-            if not unanswered:
-                core.unanswered(planned.op)
+            core.unanswered(planned.op)
             raise
         finally:
             live.op_ended(planned.op)

@@ -1,0 +1,154 @@
+"""Writes and gets under a lock of which one went wrong: what the others are told, and how the lock may be let go."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from polysite.errors import OutcomeUnknown, Unavailable
+from polysite.testing.loop import seeded
+from tests.support.sites import world_of
+
+
+@seeded(seeds=5)
+async def test_what_was_not_sent_leaves_the_lock_clean(seed: int) -> None:
+    """Goal: a put that was refused before it was sent stands in nobody's way, and its lock is released clean. Method: refuse a put;
+    refuse the record of one with an idempotency key; read, write and release after that; release
+    right after another."""
+    async with world_of(seed, joint=False) as world:
+        one = world.processes[0]
+        site, row = one.coordinator, world.row("a")
+        lock = await site.acquire([row], lease_ms=60_000)
+        options: dict[str, Any] = {"level": "critical", "reference": lock.reference}
+        for number, idempotency_key in enumerate((None, "k")):
+            one.faults.refuse_next("write")
+            with pytest.raises(Unavailable):
+                await site.put(row, {"count": 9}, idempotency_key=idempotency_key, **options)
+            assert (await site.get(row, **options)).row == ({"id": "a", "count": 0, "note": None} if number else None)
+            await site.put(row, {"count": number}, idempotency_key=idempotency_key and "l", **options)
+        await site.release(lock.reference)
+        assert (await world.cell("a")).fence == 0
+        lock = await site.acquire([row], lease_ms=60_000)
+        one.faults.refuse_next("write")
+        with pytest.raises(Unavailable):
+            await site.put(row, {"count": 9}, level="critical", reference=lock.reference)
+        await site.release(lock.reference)
+        assert (await world.cell("a")).fence == 0
+
+
+@seeded(seeds=5)
+async def test_a_get_that_failed_stands_in_nobodys_way(seed: int) -> None:
+    """Goal: after a get that was not answered, or whose caller went, the row can be written and got. Method: refuse one, cancel one,
+    cancel one while it writes the row again (the fence is raised before, so that it must)."""
+    async with world_of(seed) as world:
+        one = world.processes[0]
+        site, row = one.coordinator, world.row("a")
+        for trouble in ("refused", "cancelled", "cancelled later"):
+            await site.acquire([row])
+            await site.preempt(row)
+            lock = await site.acquire([row], lease_ms=60_000)
+            options: dict[str, Any] = {"level": "critical", "reference": lock.reference}
+            if trouble == "refused":
+                one.faults.refuse_next("read")
+                with pytest.raises(Unavailable):
+                    await site.get(row, **options)
+            else:
+                gate = one.faults.hold("read" if trouble == "cancelled" else "write")
+                asked = asyncio.ensure_future(site.get(row, **options))
+                waiting = asyncio.ensure_future(site.get(row, **options))
+                await asyncio.sleep(0.1)
+                asked.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await asked
+                gate.set_result(None)
+                await waiting
+            await site.put(row, {"count": 1}, **options)
+            assert (await site.get(row, **options)).row == {"id": "a", "count": 1, "note": None}
+            await site.release(lock.reference)
+
+
+@seeded(seeds=5)
+async def test_a_put_whose_caller_went_is_settled(seed: int) -> None:
+    """Goal: a put whose caller went away while it was under way may be stored: the session reads again and settles it, and a lock
+    that is released before that is released dirty. Method: cancel puts that are held back at their first and at their second
+    sending; get; cancel one more; release."""
+    async with world_of(seed) as world:
+        one = world.processes[0]
+        site, row = one.coordinator, world.row("a")
+        lock = await site.acquire([row], lease_ms=60_000)
+        options: dict[str, Any] = {"level": "critical", "reference": lock.reference}
+        await site.put(row, {"count": 0, "note": "n"}, **options)
+        for sent_before, last in ((False, False), (True, False), (False, True)):
+            gate = one.faults.hold("write")
+            put = asyncio.ensure_future(site.put(row, {"count": 1}, **options))
+            await asyncio.sleep(0.1)
+            if sent_before:
+                one.faults.lose_next("write", after_effect=False)
+                gate.set_result(None)
+                gate = one.faults.hold("write")
+                await asyncio.sleep(0.1)
+            put.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await put
+            gate.set_result(None)
+            if not last:
+                assert (await site.get(row, **options)).row == {"id": "a", "count": 0, "note": "n"}
+        await site.release(lock.reference)
+        assert (await world.cell("a")).fence > 0
+        after = await site.acquire([row], read=True)
+        assert after.rows == [{"id": "a", "count": 0, "note": "n"}]
+        await site.release(after.reference)
+
+
+@seeded(seeds=5)
+async def test_a_refusal_after_a_lost_answer_refuses_nothing(seed: int) -> None:
+    """Goal: a put that was sent, not answered and could not be sent again is unknown, never refused, and stands in nobody's way.
+    Method: lose its answer after its effect and take the engine away; bring it back; get and put under the same lock, or release
+    it: the next holder finds the put."""
+    for goes_on in (True, False):
+        async with world_of(seed) as world:
+            one = world.processes[0]
+            site, row = one.coordinator, world.row("a")
+            lock = await site.acquire([row], lease_ms=60_000)
+            options: dict[str, Any] = {"level": "critical", "reference": lock.reference}
+            one.faults.lose_next("write", after_effect=True)
+            one.faults.down = True
+            with pytest.raises(OutcomeUnknown):
+                await site.put(row, {"count": 1}, **options)
+            one.faults.down = False
+            if goes_on:
+                seen = await asyncio.wait_for(site.get(row, **options), 5.0)
+                assert seen.row == {"id": "a", "count": 1, "note": None}
+                await site.put(row, {"count": 2}, **options)
+            await site.release(lock.reference)
+            after = await site.acquire([row], read=True)
+            assert after.rows == [{"id": "a", "count": 2 if goes_on else 1, "note": None}]
+            await site.release(after.reference)
+            assert ((await world.cell("a")).fence > 0) != goes_on
+
+
+@seeded(seeds=5)
+async def test_a_superseded_put_is_not_sent_again(seed: int) -> None:
+    """Goal: a put without an answer is not sent again once a later one of its row was sent (I11). Method: send a second while the
+    first is under way, lose the first before its effect, and count what is sent."""
+    async with world_of(seed) as world:
+        one = world.processes[0]
+        site, row = one.coordinator, world.row("a")
+        lock = await site.acquire([row], lease_ms=60_000)
+        options: dict[str, Any] = {"level": "critical", "reference": lock.reference}
+        gates = [one.faults.hold("write")]
+        first = asyncio.ensure_future(site.put(row, {"count": 1}, **options))
+        await asyncio.sleep(0.1)
+        gates.append(one.faults.hold("write"))
+        second = asyncio.ensure_future(site.put(row, {"note": "later"}, **options))
+        await asyncio.sleep(0.1)
+        writes = one.faults.calls["write"]
+        one.faults.lose_next("write", after_effect=False)
+        gates[0].set_result(None)
+        with pytest.raises(OutcomeUnknown):
+            await asyncio.wait_for(first, 5.0)
+        assert one.faults.calls["write"] == writes
+        gates[1].set_result(None)
+        await second
+        assert (await site.get(row, **options)).row == {"id": "a", "count": None, "note": "later"}
+        await site.release(lock.reference)
