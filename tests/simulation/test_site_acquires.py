@@ -6,8 +6,15 @@ from typing import Any
 import pytest
 
 from polysite.api import LockAnswer, RowPut
+from polysite.cells.embedded import EmbeddedCells
+from polysite.core.combine import AskedWish
+from polysite.core.lock_cell import find_wish
+from polysite.core.wishes import Renew, Renewed
 from polysite.errors import AcquireTimeout, IdempotencyMismatch, LockLost, Overloaded, Unavailable
+from polysite.site import peers
+from polysite.site.peers import WishMessage
 from polysite.testing.loop import seeded
+from polysite.values.keys import LockKey
 from tests.support.sites import Process, World, until, world_of
 
 
@@ -185,3 +192,24 @@ async def test_a_set_that_lost_a_key_is_not_held(seed: int) -> None:
                 with pytest.raises(LockLost):
                     await one.coordinator.release(lock.reference, validate=validate)
                 await nothing_left(one, world, "a", "b")
+
+
+@seeded(seeds=5)
+async def test_a_wish_may_go_by_another_process(seed: int) -> None:
+    """Goal: a wish that another process carries is decided once, and its author finds the result in the cell. Method: send a
+    renewal to another process, twice; the beat moves once."""
+    async with world_of(seed, "one", "two") as world:
+        one, two = world.processes
+        lock = await one.coordinator.acquire([world.row("a")], lease_ms=60_000)
+        before = await world.cell("a")
+        (entry,) = before.queue
+        key = LockKey("ks", "votes", (b"a",)).encode()
+        view = await EmbeddedCells(world.engine).read(key)
+        asked = AskedWish(b"w" * 16, view.version, Renew((entry.identity,)))
+        for _ in range(2):
+            await two.coordinator.handle_peer_message("wish", peers.encode(WishMessage(key, asked)))
+            await asyncio.sleep(0.1)
+        after = await world.cell("a")
+        assert after.queue[0].beat == entry.beat + 1
+        assert find_wish(after, asked.wish_id) == Renewed((entry.ticket,))
+        await one.coordinator.release(lock.reference)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from polysite.errors import OutcomeUnknown, Unavailable
+from polysite.errors import LockLost, OutcomeUnknown, Unavailable
 from polysite.testing.faults import FaultRates
 from polysite.testing.loop import seeded
 from tests.support.sites import world_of
@@ -55,6 +55,56 @@ async def test_close_does_not_wait_for_ever(seed: int) -> None:
         with pytest.raises(OutcomeUnknown) as told:
             await put
         assert told.value.reason == "lock_lost"
+
+
+@seeded(seeds=5)
+async def test_close_lets_go_at_once_of_what_nobody_uses(seed: int) -> None:
+    """Goal: a process that stops while a write is under way does not keep its other locks until that ends. Method: hold back a put;
+    close; a lock without a call and a place in a queue are free at once, the lock of the put when it is answered."""
+    async with world_of(seed, "one", "two") as world:
+        one, two = world.processes
+        busy, idle, queued = (world.row(key) for key in "abc")
+        lock = await one.coordinator.acquire([busy], lease_ms=60_000)
+        await one.coordinator.acquire([idle], lease_ms=60_000)
+        other = await two.coordinator.acquire([queued], lease_ms=60_000)
+        waiting = asyncio.ensure_future(one.coordinator.acquire([queued], lease_ms=60_000, wait_ms=60_000))
+        await asyncio.sleep(0.1)
+        gate = one.faults.hold("write")
+        put = asyncio.ensure_future(one.coordinator.put(busy, {"count": 1}, level="critical", reference=lock.reference))
+        await asyncio.sleep(0.1)
+        closing = asyncio.ensure_future(one.close())
+        await asyncio.sleep(0.1)
+        assert len((await world.cell("a")).queue) == 1
+        assert (await world.cell("b")).queue == ()
+        assert [entry.ticket for entry in (await world.cell("c")).queue] == [other.fencing_token]
+        with pytest.raises(LockLost):
+            await waiting
+        gate.set_result(None)
+        await put
+        await closing
+        assert (await world.cell("a")).queue == ()
+        await two.coordinator.release(other.reference)
+
+
+@seeded(seeds=5)
+async def test_nobody_waits_for_a_process_that_was_killed(seed: int) -> None:
+    """Goal: callers inside a process that ends at once are told that the outcome is unknown. Method: hold back a change, with one
+    more behind it; kill."""
+    async with world_of(seed, "one", "two") as world:
+        one, two = world.processes
+        row = world.row("a")
+        await asyncio.sleep(0.1)
+        gate = one.faults.hold("compare_and_set")
+        calls = [asyncio.ensure_future(one.coordinator.acquire([row], lease_ms=1_000))]
+        await asyncio.sleep(0.1)
+        calls.append(asyncio.ensure_future(one.coordinator.acquire([row], lease_ms=1_000)))
+        await asyncio.sleep(0.1)
+        await one.kill()
+        for call in calls:
+            with pytest.raises(OutcomeUnknown):
+                await asyncio.wait_for(call, 5.0)
+        gate.set_result(None)
+        assert (await two.coordinator.acquire([row], wait_ms=10_000)).held
 
 
 @seeded(seeds=5)
@@ -119,7 +169,7 @@ async def test_an_enqueue_without_an_answer_is_cancelled(seed: int) -> None:
 async def test_a_release_without_an_answer_is_carried_out(seed: int) -> None:
     """Goal: a release that could not be carried out at once is carried out later, whoever was told what. Method: the engine is
     away; or so much happens on the key while the release is on its way that the cell no longer remembers; or the caller goes."""
-    for trouble in ("away", "forgotten", "caller gone"):
+    for trouble in ("away", "forgotten", "forgotten, done", "caller gone"):
         for validate in (True, False):
             async with world_of(seed, "one", "two") as world:
                 one, two = world.processes
@@ -129,20 +179,22 @@ async def test_a_release_without_an_answer_is_carried_out(seed: int) -> None:
                 gate, changes = one.faults.hold("read"), one.faults.hold("compare_and_set")
                 release = asyncio.ensure_future(one.coordinator.release(lock.reference, validate=validate))
                 await asyncio.sleep(0.1)
-                if trouble == "forgotten":
-                    one.faults.lose_next("compare_and_set", after_effect=False)
+                forgotten = trouble.startswith("forgotten")
+                if forgotten:
+                    one.faults.lose_next("compare_and_set", after_effect=trouble.endswith("done"))
                 else:
                     one.faults.down = True
                 if trouble == "caller gone":
                     release.cancel()
                 changes.set_result(None)
-                for _ in range(10 if trouble == "forgotten" else 0):
+                await asyncio.sleep(0.01)
+                for _ in range(10 if forgotten else 0):
                     other = await two.coordinator.acquire([row], wait_ms=0)
                     await two.coordinator.release(other.reference)
                 gate.set_result(None)
                 (told,) = await asyncio.gather(release, return_exceptions=True)
                 if validate and trouble != "caller gone":
-                    assert isinstance(told, OutcomeUnknown if trouble == "forgotten" else Unavailable)
+                    assert isinstance(told, OutcomeUnknown if forgotten else Unavailable)
                 one.faults.down = False
                 await asyncio.sleep(6.0)
                 assert (await world.cell("a")).queue == ()
