@@ -202,6 +202,21 @@ async def test_restarted_process(seed: int) -> None:
 
 
 @seeded(seeds=5)
+async def test_restarted_process_with_an_earlier_clock(seed: int) -> None:
+    """Goal: a process is reached though the one that had its slot before had a wall clock that was ahead. Method: let the first
+    run on, kill it; the next begins with the clock the first began with; call it by way of another."""
+    async with world_of(seed, "one", "two") as world:
+        one, two = world.processes
+        await asyncio.sleep(100.0)
+        await one.kill()
+        again = await world.process("one")
+        assert again.clock.wall_us() < two.clock.wall_us()
+        lock = await again.coordinator.acquire([world.row("a")], lease_ms=60_000)
+        assert (await two.coordinator.renew(lock.reference)).held
+        await again.coordinator.release(lock.reference)
+
+
+@seeded(seeds=5)
 async def test_hand_over_to_another_process(seed: int) -> None:
     """Goal: the process of the next holder is told at once, not at its next look. Method: release, measure virtual time."""
     async with world_of(seed, "one", "two") as world:

@@ -108,6 +108,10 @@ class Registry:
         """Write this process's row anew."""
         types = PROCESSES.types
         wall_us = self._clock.wall_us()
+        if not self._last_stamp:
+            # The process that had the slot before may have had a clock that was ahead of this one.
+            stored = await self._store.read(PROCESSES, self._key(self._slot.process), "local")
+            self._last_stamp = max((cell.stamp for cell in stored.cells.values()), default=0)
         self._last_stamp = stamp = max(wall_us, self._last_stamp + 1)
         cells: dict[str, bytes | None] = {
             "incarnation": types["incarnation"].serialise(self._slot.incarnation),
