@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
+from polysite.api import LockAnswer
 from polysite.core.lock_cell import Entry
-from polysite.errors import Forbidden, LockLost
+from polysite.errors import Forbidden, LockLost, SiteUnreachable
 from polysite.testing.faults import FaultRates
 from polysite.testing.loop import seeded
 from polysite.values.keys import Reference, parse_reference
@@ -170,3 +171,31 @@ async def test_who_is_dead(seed: int) -> None:
         assert not await tenures.is_dead(entry("p3", "2"))
         tenures.slots = slots
         assert await tenures.is_dead(entry("p3", "2"))
+
+
+@seeded(seeds=5)
+async def test_a_process_that_dies_during_a_call(seed: int) -> None:
+    """Goal: a call that was on its way to a process when that died is served by a take-over at once; of several who take over, one
+    does and the others find it there. Method: kill the process when the message is sent; call from two others side by side."""
+    async with world_of(seed, "one", "two", "three") as world:
+        one, two, three = world.processes
+        row = world.row("a")
+        lock = await one.coordinator.acquire([row], lease_ms=60_000)
+        send = world.channel.send
+
+        async def killing(address: str, kind: str, body: bytes, *, answer_s: float) -> bytes:
+            if world.channel.send is not send:
+                world.channel.send = send  # type: ignore[method-assign]
+                await one.kill()
+            return await send(address, kind, body, answer_s=answer_s)
+
+        world.channel.send = killing  # type: ignore[method-assign]
+        assert (await two.coordinator.renew(lock.reference)).held
+        await two.kill()
+        calls = [process.coordinator.renew(lock.reference) for process in (three, await world.process("four"))]
+        answers = await asyncio.gather(*calls, return_exceptions=True)
+        assert all(isinstance(answer, LockAnswer | SiteUnreachable) for answer in answers), answers
+        assert any(isinstance(answer, LockAnswer) for answer in answers)
+        for process in (three, world.processes[-1]):
+            assert (await process.coordinator.renew(lock.reference)).held
+        assert (await three.coordinator.release(lock.reference)).validated

@@ -157,6 +157,7 @@ async def test_acquire_again_at_another_process(seed: int) -> None:
         lock = await one.coordinator.acquire([row], idempotency_key="l", lease_ms=60_000)
         again = await two.coordinator.acquire([row], idempotency_key="l", lease_ms=60_000)
         assert (again.reference, again.held) == (lock.reference, True)
+        assert [entry.process for entry in (await two.coordinator.queue(row)).entries] == ["p1"]
         await one.kill()
         third = await two.coordinator.acquire([row], idempotency_key="l", lease_ms=60_000)
         assert (third.reference, third.held) == (lock.reference, True)

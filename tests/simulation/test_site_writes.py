@@ -5,8 +5,10 @@ from typing import Any
 
 import pytest
 
+from polysite.api import Condition, KeyName
 from polysite.errors import OutcomeUnknown, Unavailable
 from polysite.testing.loop import seeded
+from polysite.values.tables import ClusteringColumn, ColumnSpec, TableSpec
 from tests.support.sites import world_of
 
 
@@ -152,3 +154,46 @@ async def test_a_superseded_put_is_not_sent_again(seed: int) -> None:
         await second
         assert (await site.get(row, **options)).row == {"id": "a", "count": None, "note": "later"}
         await site.release(lock.reference)
+
+
+@seeded(seeds=5)
+async def test_a_partition_that_could_not_be_settled(seed: int) -> None:
+    """Goal: a range get that could not settle its partition is refused, to be tried again, and stands in nobody's way (I13). Method:
+    raise the fence of a partition with rows; refuse the read, then each write, that settling takes; lose one; select again."""
+    async with world_of(seed) as world:
+        one = world.processes[0]
+        site = one.coordinator
+        columns = (ColumnSpec("id", "text"), ColumnSpec("n", "int"), ColumnSpec("count", "int"))
+        await site.create_table(
+            TableSpec(
+                keyspace="ks",
+                name="lines",
+                columns=columns,
+                partition_key=("id",),
+                clustering_key=(ClusteringColumn("n"),),
+            )
+        )
+        await asyncio.sleep(0.1)
+        partition = KeyName(keyspace="ks", table="lines", key={"id": "a"})
+        rows = [KeyName(keyspace="ks", table="lines", key={"id": "a", "n": number}) for number in range(3)]
+        where = [Condition(column="id", comparison="eq", value="a")]
+        for trouble in ("read", "write", "lost"):
+            lock = await site.acquire([partition], lease_ms=60_000)
+            options: dict[str, Any] = {"level": "critical", "reference": lock.reference}
+            for row in rows:
+                await site.put(row, {"count": 1}, **options)
+            await site.preempt(partition)
+            lock = await site.acquire([partition], lease_ms=60_000)
+            options["reference"] = lock.reference
+            if trouble == "read":
+                one.faults.refuse_after("read", 1)
+            elif trouble == "write":
+                one.faults.refuse_next("write")
+            else:
+                one.faults.lose_next("write", after_effect=False)
+            with pytest.raises(Unavailable):
+                await site.select("ks", "lines", where=where, **options)
+            page = await asyncio.wait_for(site.select("ks", "lines", where=where, **options), 5.0)
+            assert [row["n"] for row in page.rows] == [0, 1, 2]
+            await asyncio.wait_for(site.put(rows[0], {"count": 2}, **options), 5.0)
+            await site.release(lock.reference)
