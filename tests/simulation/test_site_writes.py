@@ -159,7 +159,8 @@ async def test_a_superseded_put_is_not_sent_again(seed: int) -> None:
 @seeded(seeds=5)
 async def test_a_partition_that_could_not_be_settled(seed: int) -> None:
     """Goal: a range get that could not settle its partition is refused, to be tried again, and stands in nobody's way (I13). Method:
-    raise the fence of a partition with rows; refuse the read, then each write, that settling takes; lose one; select again."""
+    raise the fence of a partition with rows; refuse the read, then the write, that settling takes; lose one; cancel it there; select
+    again."""
     async with world_of(seed) as world:
         one = world.processes[0]
         site = one.coordinator
@@ -177,7 +178,7 @@ async def test_a_partition_that_could_not_be_settled(seed: int) -> None:
         partition = KeyName(keyspace="ks", table="lines", key={"id": "a"})
         rows = [KeyName(keyspace="ks", table="lines", key={"id": "a", "n": number}) for number in range(3)]
         where = [Condition(column="id", comparison="eq", value="a")]
-        for trouble in ("read", "write", "lost"):
+        for trouble in ("read", "write", "lost", "caller gone"):
             lock = await site.acquire([partition], lease_ms=60_000)
             options: dict[str, Any] = {"level": "critical", "reference": lock.reference}
             for row in rows:
@@ -189,10 +190,19 @@ async def test_a_partition_that_could_not_be_settled(seed: int) -> None:
                 one.faults.refuse_after("read", 1)
             elif trouble == "write":
                 one.faults.refuse_next("write")
-            else:
+            elif trouble == "lost":
                 one.faults.lose_next("write", after_effect=False)
-            with pytest.raises(Unavailable):
-                await site.select("ks", "lines", where=where, **options)
+            asked = asyncio.ensure_future(site.select("ks", "lines", where=where, **options))
+            if trouble == "caller gone":
+                gate = one.faults.hold("write")
+                await asyncio.sleep(0.1)
+                asked.cancel()
+                gate.set_result(None)
+                with pytest.raises(asyncio.CancelledError):
+                    await asked
+            else:
+                with pytest.raises(Unavailable):
+                    await asked
             page = await asyncio.wait_for(site.select("ks", "lines", where=where, **options), 5.0)
             assert [row["n"] for row in page.rows] == [0, 1, 2]
             await asyncio.wait_for(site.put(rows[0], {"count": 2}, **options), 5.0)

@@ -378,6 +378,11 @@ class Critical:
                         continue
                     continue
                 break
+        except BaseException:
+            live.core.give_up_settle(plan)
+            for batch in plan.batches:
+                live.op_ended(batch.op)
+            raise
         finally:
             live.op_ended(plan.op)
         if isinstance(ended, NotSettled):
