@@ -1,11 +1,12 @@
 """Writes and gets under a lock of which one went wrong: what the others are told, and how the lock may be let go."""
 
 import asyncio
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
 
-from polysite.api import Condition, KeyName
+from polysite.api import Condition, KeyName, RangeDelete, RowPut
 from polysite.errors import OutcomeUnknown, Unavailable
 from polysite.testing.loop import seeded
 from polysite.values.tables import ClusteringColumn, ColumnSpec, TableSpec
@@ -207,3 +208,57 @@ async def test_a_partition_that_could_not_be_settled(seed: int) -> None:
             assert [row["n"] for row in page.rows] == [0, 1, 2]
             await asyncio.wait_for(site.put(rows[0], {"count": 2}, **options), 5.0)
             await site.release(lock.reference)
+
+
+@seeded(seeds=3, limit_steps=5_000_000)
+async def test_a_call_may_be_given_up_at_any_moment(seed: int) -> None:
+    """Goal: whatever call under a lock is given up, whenever, the lock can be used, and be let go. Method: cancel each kind of call
+    after each number of steps, on rows and a partition that must be settled first; then get, put, select and release."""
+    async with world_of(seed, joint=seed % 2 == 0) as world:
+        site = world.processes[0].coordinator
+        columns = (ColumnSpec("id", "text"), ColumnSpec("n", "int"), ColumnSpec("count", "int"))
+        await site.create_table(
+            TableSpec(
+                keyspace="ks",
+                name="lines",
+                columns=columns,
+                partition_key=("id",),
+                clustering_key=(ClusteringColumn("n"),),
+            )
+        )
+        partition = KeyName(keyspace="ks", table="lines", key={"id": "a"})
+        row = KeyName(keyspace="ks", table="lines", key={"id": "a", "n": 1})
+        where = [Condition(column="id", comparison="eq", value="a")]
+        await asyncio.sleep(0.1)
+        await site.section(partition, [RowPut(key=row.key, columns={"count": 0})])
+
+        def call(number: int, steps: int, options: dict[str, Any]) -> Coroutine[Any, Any, Any]:
+            kinds: list[Callable[[], Coroutine[Any, Any, Any]]] = [
+                lambda: site.get(row, **options),
+                lambda: site.select("ks", "lines", where=where, **options),
+                lambda: site.put(row, {"count": 1}, **options),
+                lambda: site.put(row, {"count": 1}, idempotency_key=f"k{steps}", **options),
+                lambda: site.delete(row, **options),
+                lambda: site.batch("ks", "lines", [RangeDelete(where=where)], **options),
+                lambda: site.renew(options["reference"]),
+            ]
+            return kinds[number]()
+
+        for steps in range(30):
+            for number in range(7):
+                await site.acquire([partition], lease_ms=60_000)
+                await site.preempt(partition)
+                lock = await site.acquire([partition], lease_ms=60_000)
+                options: dict[str, Any] = {"level": "critical", "reference": lock.reference}
+                task = asyncio.ensure_future(call(number, steps, options))
+                for _ in range(steps):
+                    await asyncio.sleep(0)
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+                await asyncio.wait_for(site.get(row, **options), 5.0)
+                await asyncio.wait_for(site.put(row, {"count": steps}, **options), 5.0)
+                page = await asyncio.wait_for(site.select("ks", "lines", where=where, **options), 5.0)
+                assert [found["count"] for found in page.rows] == [steps]
+                assert (await site.release(lock.reference)).validated
+        await asyncio.sleep(0.5)
+        assert site._sessions.count == 0
