@@ -80,6 +80,17 @@ class Combiner:
         """Called when a key's driver starts and has ended: the driver counts as a user of the key."""
         self.changed: Callable[[KeyState], None] = lambda _state: None
         """Called when a change of this process gave a key another head."""
+        self._begun: set[KeyState] = set()
+        """Keys with a change under way that no task waits for."""
+
+    def close(self) -> None:
+        """Whoever waits for a change that no task carries is told that its outcome is unknown; answers that come later are for
+        nobody."""
+        begun, self._begun = self._begun, set()
+        for state in begun:
+            self._fail(state, list(state.pending), OutcomeUnknown("the process is closing"))
+            state.leave()
+            self._ended(state)
 
     async def ask(
         self, state: KeyState, wish: Wish, *, decided: Callable[[WishAnswer], None] | None = None
@@ -139,9 +150,11 @@ class Combiner:
             self._refresh(state, wishes)
             change = self._build(state, wishes)
             if change.effective:
+                self._begun.add(state)
                 answered = partial(self._answered, state, wishes, change)
                 self._cells.begin(state.encoded, change.expected_version, change.content, answered)
         except BaseException as error:  # noqa: BLE001 - whoever waits is told
+            self._begun.discard(state)
             state.leave()
             self._give_up(state, wishes, error)
             return
@@ -154,6 +167,9 @@ class Combiner:
     def _answered(
         self, state: KeyState, wishes: list[PendingWish], change: Change, answer: CellAnswer | BaseException
     ) -> None:
+        if state not in self._begun:
+            return  # the process has closed meanwhile
+        self._begun.discard(state)
         if not isinstance(answer, CellAnswer) or not answer.applied:
             self._context.background(self._drive(state, (wishes, change, answer)), name="site-change")
             return

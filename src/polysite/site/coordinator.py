@@ -154,6 +154,7 @@ class SiteCoordinator:
         self._context.closing = True
         await self._context.timers.close()
         await self._context.end_background()
+        self._sessions.combiner.close()
         self._context.events.close()
         if self._registry is not None:
             with contextlib.suppress(PolysiteError):
@@ -187,6 +188,7 @@ class SiteCoordinator:
         self._context.closing = True
         await self._context.timers.close()
         await self._context.end_background()
+        self._sessions.combiner.close()
         self._context.events.close()
         if self._slot is not None:
             self._slot.release()
