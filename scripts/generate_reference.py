@@ -21,7 +21,8 @@ def routes() -> str:
     lines = ["| verb | path | right | what it does |", "|---|---|---|---|"]
     for route in ROUTES:
         if not route.internal:
-            right = "none" if route.open_to_all else route.right or "see below"
+            rights = ", ".join([*filter(None, [route.right]), *route.asks])
+            right = "none" if route.open_to_all else "; ".join(filter(None, [rights, route.asks_also]))
             lines.append(f"| {route.method} | `{route.pattern}` | {right} | {_cell(route.about)} |")
     return "\n".join(lines)
 

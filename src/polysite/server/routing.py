@@ -39,8 +39,9 @@ class Parameter:
 class Route:
     """One verb on one path, and everything the description of the interface says about it.
 
-    `right` is needed on the keyspace that the first captured segment names; None: the handler asks itself, or nobody
-    needs to be known (`open_to_all`). `begins` marks the start of something new, which a stopping server refuses; `waits` what may take long by its nature.
+    `right` is needed on the keyspace that the first captured segment names. `asks`: what the handler itself asks for, on the
+    keyspace of each key that the request names; `asks_also`: a sentence on what more it asks for, and when. Without any of
+    them whoever is known may, or anybody (`open_to_all`). `begins` marks the start of something new, which a stopping server refuses; `waits` what may take long by its nature.
     `answers` maps a status to the type of its body (None: not JSON). `errors` are codes.
     """
 
@@ -50,6 +51,8 @@ class Route:
     about: str
     handler: Handler
     right: Right | None = None
+    asks: tuple[Right, ...] = ()
+    asks_also: str = ""
     open_to_all: bool = False
     begins: bool = False
     changes: bool = False

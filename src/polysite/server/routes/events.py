@@ -89,7 +89,7 @@ async def _lines(service: Service, exchange: Exchange, event: api.Event) -> byte
 
 ROUTES = [
     Route(
-        method="GET", pattern="/v3/events", name="events", handler=get_events, begins=True,
+        method="GET", pattern="/v3/events", name="events", asks=("read",), asks_also="on all keyspaces if none is named", handler=get_events, begins=True,
         about="Events from now on as a text/event-stream; a comment every so often shows that the stream lives.",
         parameters=(
             Parameter(name="keyspace", schema={"type": "string"}, about="Only events of this keyspace."),

@@ -60,7 +60,7 @@ ROUTES = [
         about="Readiness: 200 if the process can serve, 503 with the reasons if not.", answers={200: api.Health, 503: api.Health},
     ),
     Route(
-        method="GET", pattern="/metrics", name="metrics", handler=get_metrics,
+        method="GET", pattern="/metrics", name="metrics", asks_also="any token", handler=get_metrics,
         about="Counters for Prometheus.", answers={200: None}, media_types=("text/plain",),
     ),
 ]  # fmt: skip

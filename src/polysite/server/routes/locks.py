@@ -261,58 +261,58 @@ _HEADERS = (_common.LOCK_HEADER,)
 
 ROUTES = [
     Route(
-        method="POST", pattern="/v3/locks", name="acquire_lock", handler=post_lock, waits=True, begins=True, changes=True,
+        method="POST", pattern="/v3/locks", name="acquire_lock", asks=("lock",), asks_also="read for the rows", handler=post_lock, waits=True, begins=True, changes=True,
         about="Wish for a lock on 1 to 64 keys and wait for it. 200: held. 202: waiting; wait for it or release it.",
         body=wire.AcquireBody, body_example={"keys": [_KEY_EXAMPLE], "lease_ms": 1000, "wait_ms": 0},
         parameters=(_common.IDEMPOTENCY_HEADER,), answers={200: api.LockAnswer, 202: api.LockAnswer},
         errors=(*_ERRORS, *_common.OF_KEY, "acquire_timeout", "lock_lost"),
     ),
     Route(
-        method="GET", pattern="/v3/locks", name="get_queue", handler=get_queue,
+        method="GET", pattern="/v3/locks", name="get_queue", asks=("read",), handler=get_queue,
         about="The queue of a key, holder first, without anybody's secret.",
         parameters=(_KEY,), answers={200: api.QueueAnswer}, errors=_ERRORS,
     ),
     Route(
-        method="POST", pattern="/v3/locks/queue", name="get_queue_by_body", handler=post_queue,
+        method="POST", pattern="/v3/locks/queue", name="get_queue_by_body", asks=("read",), handler=post_queue,
         about="As GET of a queue, for keys that a query cannot carry.",
         body=wire.QueueBody, body_example={"key": _KEY_EXAMPLE}, answers={200: api.QueueAnswer}, errors=_ERRORS,
     ),
     Route(
-        method="DELETE", pattern="/v3/locks/holder", name="preempt_holder", handler=delete_holder, changes=True,
+        method="DELETE", pattern="/v3/locks/holder", name="preempt_holder", asks=("admin",), handler=delete_holder, changes=True,
         about="Drop the holder of a key at once, without waiting for its lease, and raise the fence. For administrators: "
         "what the holder was told meanwhile may be belied by it.",
         parameters=(_KEY, _TICKET), answers={200: api.QueueAnswer}, errors=(*_ERRORS, "compare_failed"),
     ),
     Route(
-        method="POST", pattern="/v3/locks/preempt", name="preempt_holder_by_body", handler=post_preempt, changes=True,
+        method="POST", pattern="/v3/locks/preempt", name="preempt_holder_by_body", asks=("admin",), handler=post_preempt, changes=True,
         about="As DELETE of a holder, for keys that a query cannot carry.",
         body=wire.PreemptBody, body_example={"key": _KEY_EXAMPLE}, answers={200: api.QueueAnswer}, errors=(*_ERRORS, "compare_failed"),
     ),
     Route(
-        method="GET", pattern=_LOCK, name="get_lock", handler=get_lock, parameters=_HEADERS,
+        method="GET", pattern=_LOCK, name="get_lock", asks=("lock",), handler=get_lock, parameters=_HEADERS,
         about="The state of a lock reference. A sign of life. A reference `-` is in the header Polysite-Lock.",
         answers={200: api.LockAnswer, 202: api.LockAnswer}, errors=_REFERENCE_ERRORS,
     ),
     Route(
-        method="POST", pattern=_LOCK + "/wait", name="wait_for_lock", handler=post_wait, waits=True, parameters=_HEADERS,
+        method="POST", pattern=_LOCK + "/wait", name="wait_for_lock", asks=("lock",), asks_also="read for the rows", handler=post_wait, waits=True, parameters=_HEADERS,
         about="Wait until the reference holds. 200: it holds. 202: it still waits.",
         body=wire.WaitBody, body_optional=True, body_example={"wait_ms": 0},
         answers={200: api.LockAnswer, 202: api.LockAnswer}, errors=_REFERENCE_ERRORS,
     ),
     Route(
-        method="POST", pattern=_LOCK + "/renew", name="renew_lock", handler=post_renew, parameters=_HEADERS,
+        method="POST", pattern=_LOCK + "/renew", name="renew_lock", asks=("lock",), handler=post_renew, parameters=_HEADERS,
         about="A sign of life.", body=wire.Empty, body_optional=True, body_example={},
         answers={200: api.LockAnswer, 202: api.LockAnswer}, errors=_REFERENCE_ERRORS,
     ),
     Route(
-        method="POST", pattern=_LOCK + "/promote", name="promote_lock", handler=post_promote, waits=True, parameters=_HEADERS, changes=True,
+        method="POST", pattern=_LOCK + "/promote", name="promote_lock", asks=("lock",), handler=post_promote, waits=True, parameters=_HEADERS, changes=True,
         about="Make a shared holder exclusive once the others of its run have left.",
         body=wire.PromoteBody, body_optional=True, body_example={"wait_ms": 0},
         answers={200: api.LockAnswer, 202: api.LockAnswer},
         errors=(*_REFERENCE_ERRORS, "compare_failed", "acquire_timeout"),
     ),
     Route(
-        method="DELETE", pattern=_LOCK, name="release_lock", handler=delete_lock, changes=True,
+        method="DELETE", pattern=_LOCK, name="release_lock", asks=("lock",), handler=delete_lock, changes=True,
         about="Release a lock or give up a wish. 200: applied, which proves every write acknowledged under the reference. "
         "202 (with wait=0): it is carried out in the background.",
         parameters=(_WAIT, _common.LOCK_HEADER), answers={200: api.ReleaseAnswer, 202: api.ReleaseAnswer},

@@ -205,6 +205,9 @@ def _wants_ndjson(exchange: Exchange) -> bool:
 async def post_batch(service: Service, exchange: Exchange) -> Reply:
     body = await exchange.body(_batch_decoder)
     codec = await service.table_in_path(exchange)
+    if body.expect:
+        # An expectation that does not hold is answered with the row found.
+        exchange.principal.require("read", codec.spec.keyspace)
     query = exchange.query("level")
     asked = check_level(query["level"]) if "level" in query else None
     if body.level is not None and asked is not None and asked != body.level:
@@ -315,7 +318,7 @@ ROUTES = [
         path_examples=_common.PATH_EXAMPLES,
     ),
     Route(
-        method="POST", pattern="/v3/keyspaces/{keyspace}/tables/{table}/batch", name="batch", right="write", handler=post_batch,
+        method="POST", pattern="/v3/keyspaces/{keyspace}/tables/{table}/batch", name="batch", right="write", asks_also="read for expect", handler=post_batch,
         changes=True, about="Writes to one partition: all of them or none, with consecutive stamps.",
         body=wire.BatchBody,
         body_example={"level": "atomic", "writes": [{"op": "put", "key": {"voter": "ana"}, "columns": _EXAMPLE_ROW}]},

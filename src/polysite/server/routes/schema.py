@@ -112,7 +112,7 @@ _EXAMPLES = {**_common.PATH_EXAMPLES, "index": "by_count"}
 
 ROUTES = [
     Route(
-        method="GET", pattern="/v3/keyspaces", name="list_keyspaces", handler=get_keyspaces,
+        method="GET", pattern="/v3/keyspaces", name="list_keyspaces", asks_also="any token", handler=get_keyspaces,
         about="All keyspaces the caller may read.", answers={200: wire.Keyspaces}, errors=_READ,
     ),
     Route(

@@ -69,7 +69,7 @@ def _step(codec: Codec, step: wire.GetStep | wire.PutWrite | wire.DeleteWrite | 
 
 ROUTES = [
     Route(
-        method="POST", pattern="/v3/sections", name="run_section", handler=post_section, waits=True, begins=True, changes=True,
+        method="POST", pattern="/v3/sections", name="run_section", asks=("lock",), asks_also="read for get and expect, write for put and delete", handler=post_section, waits=True, begins=True, changes=True,
         about="Lock a key, carry out the steps in order, release. A step sees what earlier ones wrote; if an expectation "
         "does not hold, nothing is written.",
         body=wire.SectionBody,
