@@ -199,6 +199,21 @@ def test_a_section_in_one_command(shell: Shell) -> None:
     assert shell.json("get", key)["count"] == 2
 
 
+def test_a_section_refused_by_its_expectation_shows_what_was_found(shell: Shell) -> None:
+    """Goal: whoever expected something else sees the row, people and programs alike. Method: one that is there, with values
+    that JSON writes in its own way, and one that is not."""
+    shell.run("table", "create", "voting/found", "name:text", "total:decimal", "note:text", "--key", "name")
+    shell.run("section", "voting/found/a", "--put", "total=1.50")
+    expecting = ("section", "voting/found/a", "--expect", "total=2", "--put", "total=3")
+    found = {"name": "a", "total": "1.50", "note": None}
+    (line,) = shell.run(*expecting, code=exits.REFUSED).stderr.splitlines()
+    assert json.loads(line.partition("Found: ")[2]) == found
+    told = json.loads(shell.run(*expecting, "--json", code=exits.REFUSED).stderr)
+    assert told["attributes"]["rows"] == [found]
+    absent = shell.run("section", "voting/found/b", "--expect", "total=2", "--delete", code=exits.REFUSED)
+    assert "Found: no such row" in absent.stderr
+
+
 def test_a_put_with_a_name_happens_once(shell: Shell) -> None:
     """The same command again answers the same and has no second effect; the name stands for that one request."""
     key = "voting/votes/once"

@@ -1,11 +1,15 @@
 """A whole critical section in one command."""
 
+import json
+
 import click
 
 from polysite.api import RowDelete, RowExpectation, RowGet, RowPut, Step
 from polysite.cli.output import print_json, row_to_json
 from polysite.cli.rows import key_argument, once_option
 from polysite.cli.session import Session, assignments, named_key, with_site
+from polysite.errors import CompareFailed
+from polysite.values.tables import TableSpec
 
 
 @click.command()
@@ -58,15 +62,18 @@ def section(
         steps.append(RowDelete())
     if not steps:
         raise click.UsageError("a section needs at least one of --expect, --expect-absent, --get, --put, --delete")
-    answer = named.table.run(
-        named.key,
-        steps,
-        wait_s=wait_s,
-        lease_s=lease_s,
-        validate=validate,
-        owner=owner,
-        idempotency_key=idempotency_key,
-    )
+    try:
+        answer = named.table.run(
+            named.key,
+            steps,
+            wait_s=wait_s,
+            lease_s=lease_s,
+            validate=validate,
+            owner=owner,
+            idempotency_key=idempotency_key,
+        )
+    except CompareFailed as error:
+        raise _with_what_was_found(named.spec, error) from None
     found = next((row for step, row in zip(steps, answer.results, strict=True) if isinstance(step, RowGet)), None)
     row = None if found is None else row_to_json(named.spec, found)
     if session.as_json:
@@ -81,3 +88,12 @@ def section(
         session.answer(row, columns=["column", "value"], rows=[[name, value] for name, value in row.items()])
     else:
         click.echo("there was no such row" if read else f"done, fencing token {answer.fencing_token}")
+
+
+def _with_what_was_found(spec: TableSpec, error: CompareFailed) -> CompareFailed:
+    """The refusal with the row found in its message, and in JSON form among its attributes."""
+    rows = [None if row is None else row_to_json(spec, row) for row in error.attributes.get("rows", [])]
+    if not rows:
+        return error
+    found = ", ".join("no such row" if row is None else json.dumps(row, ensure_ascii=False) for row in rows)
+    return CompareFailed(f"{error.message} Found: {found}", **{**error.attributes, "rows": rows})
