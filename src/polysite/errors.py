@@ -7,7 +7,7 @@
     │   ├── UnknownKey            keyspace, table, index, column, queue or key that does not exist
     │   ├── AlreadyExists         it exists and differs from what was asked for
     │   ├── NotHolder             the reference is known, but it waits: it is not (yet) the holder
-    │   ├── LockLost              the reference no longer holds; nothing of this call was sent
+    │   ├── LockLost              the reference no longer holds its lock: released, lease over, or preempted
     │   ├── StaleToken            the fencing token is lower than one seen before
     │   ├── CompareFailed         a condition did not hold; carries what was found
     │   ├── NotOwner              somebody else owns the partition
@@ -101,7 +101,7 @@ class NotHolder(Refused):
 
 
 class LockLost(Refused):
-    """The reference no longer holds its lock; nothing of this call was sent."""
+    """The reference no longer holds its lock."""
 
     code = "lock_lost"
 

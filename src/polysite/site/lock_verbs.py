@@ -30,6 +30,7 @@ from polysite.values.keys import LockKey, Reference, ReferenceSet, RowKey, parse
 from polysite.values.tables import TableSpec
 
 OWNER_BYTES_MAX = 1_024
+_RELEASED_OR_LOST = "The reference no longer holds its lock: an earlier release has ended it, also one that was not answered, or it was lost."
 
 
 class Wanted(NamedTuple):
@@ -280,7 +281,9 @@ class LockVerbs:
         if not failures:
             return ReleaseAnswer(validated=validate, round_trips=trips)
         failure = next((error for error in failures if not isinstance(error, LockLost)), failures[0])
-        if not released or isinstance(failure, LockLost) or failure.outcome == "unknown":
+        if isinstance(failure, LockLost):
+            raise LockLost(_RELEASED_OR_LOST, **failure.attributes) from failure
+        if not released or failure.outcome == "unknown":
             raise failure
         raise OutcomeUnknown(
             f"{len(released)} locks of the set were released and {len(failures)} were not: {failure.message}",

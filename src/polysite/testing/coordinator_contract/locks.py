@@ -80,8 +80,12 @@ class LockSuite(CoordinatorSuite):
             coordinator.wait(lock.reference, wait_ms=0),
             coordinator.release(lock.reference),
         ):
-            with pytest.raises(LockLost):
+            with pytest.raises(LockLost) as told:
                 await call
+            # A renewal is sent, and so is a release.
+            assert "sent" not in told.value.message
+        with pytest.raises(LockLost, match="an earlier release"):
+            await coordinator.release(lock.reference)
         assert await place.count("a") is None
 
     async def test_reference_of_another_key(self, coordinator: Coordinator, place: Place) -> None:
