@@ -166,8 +166,8 @@ class Application:
                 "request failed", request=exchange.request_id.decode("latin-1"),
                 route=UNROUTED if route is None else route.name, **describe(error),
             )  # fmt: skip
-        if isinstance(told, LockLost):
-            self.service.metrics.lock_losses.inc()
+        if isinstance(told, LockLost) or told.attributes.get("reason") == "lock_lost":
+            self._count_loss(exchange)
         if status in (503, 507):
             headers = (*headers, (b"retry-after", str(problems.RETRY_AFTER_S).encode()))
             if self.service.stopping.begun:
@@ -178,6 +178,11 @@ class Application:
             problem = msgspec.structs.replace(problem, attributes={**told.attributes, "rows": found})
         round_trips = told.attributes.get("round_trips", 0)
         return Reply(status, problems.encode(problem), round_trips, headers, problems.MEDIA_TYPE)
+
+    def _count_loss(self, exchange: Exchange) -> None:
+        """A lock is told to be lost, which calls under it may be again and again, also after its release: count losses once."""
+        if exchange.lock is None or self.service.tenures.lost(exchange.lock):
+            self.service.metrics.lock_losses.inc()
 
     async def _send_stream(self, stream: Stream, exchange: Exchange, send: Send) -> None:
         """Send piece by piece. A failure midway cuts the connection; the client hanging up ends the iterator."""

@@ -77,10 +77,13 @@ def reply_json(answer: Any, *, status: int = 200, round_trips: float = 0, header
 
 
 class Exchange:
-    """One request. `captured` are the variable segments of the path, `rest` the key segments of a row's path, all raw."""
+    """One request. `captured` are the variable segments of the path, `rest` the key segments of a row's path, all raw.
+
+    `codec` and `lock`: the table and the lock reference that the call turned out to be about.
+    """
 
     __slots__ = (
-        "_query", "_receive", "body_bytes_max", "captured", "codec", "headers", "method", "principal",
+        "_query", "_receive", "body_bytes_max", "captured", "codec", "headers", "lock", "method", "principal",
         "request_id", "rest", "scope",
     )  # fmt: skip
 
@@ -94,6 +97,7 @@ class Exchange:
         self.request_id = b""
         self.principal: Principal
         self.codec: Codec | None = None
+        self.lock: str | None = None
         self._receive = receive
         self._query: Mapping[str, str] | None = None
 

@@ -75,7 +75,9 @@ class Metrics:
         self.lock_wait_seconds = self._histogram(
             "polysite_lock_wait_seconds", "From the wish to the grant", _SECONDS, []
         )
-        self.lock_losses = self._counter("polysite_lock_losses", "Calls that were told that their lock is lost", [])
+        self.lock_losses = self._counter(
+            "polysite_lock_losses", "Locks that a call was told to be lost, and that were not released here", []
+        )
         self.failures = self._counter("polysite_internal_failures", "Exceptions nobody foresaw", [])
 
     def meter(self, route: str) -> RouteMeter:

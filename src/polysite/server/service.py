@@ -20,6 +20,7 @@ T = TypeVar("T")
 WATCH_AFTER_S = 0.02
 """A wait that is over sooner costs no watcher for a client that hangs up."""
 REFERENCES_KEPT_MIN = 1_024
+REFERENCES_ENDED_MAX = 4_096
 
 
 class Stopping:
@@ -66,6 +67,8 @@ class Tenures:
     def __init__(self, runtime: Runtime) -> None:
         self._clock = runtime.clock
         self._until_s: dict[str, tuple[float, float]] = {}
+        self._ended: dict[str, None] = {}
+        """Those that were released or told to be lost last, oldest first."""
         self._prune_at = REFERENCES_KEPT_MIN
 
     def seen(self, reference: str, lease_ms: int) -> None:
@@ -82,8 +85,18 @@ class Tenures:
             self._until_s[reference] = (self._clock.monotonic_s() + known[1], known[1])
 
     def gone(self, reference: str) -> None:
-        """It was released, or lost."""
+        """It was released, or its loss was told."""
         self._until_s.pop(reference, None)
+        self._ended[reference] = None
+        if len(self._ended) > REFERENCES_ENDED_MAX:
+            del self._ended[next(iter(self._ended))]
+
+    def lost(self, reference: str) -> bool:
+        """A call is told that the reference is lost. False: that is no news, or it was released here."""
+        if reference in self._ended:
+            return False
+        self.gone(reference)
+        return True
 
     def count(self) -> int:
         """References that may still be in use."""
@@ -97,7 +110,7 @@ class Tenures:
             members = parsed.references if isinstance(parsed, ReferenceSet) else (parsed,)
             with contextlib.suppress(PolysiteError):  # what cannot be looked up now may still be in use
                 if not any([await _stands(coordinator, member) for member in members]):
-                    self.gone(text)
+                    self._until_s.pop(text, None)
 
     def _prune(self) -> None:
         now_s = self._clock.monotonic_s()

@@ -3,20 +3,24 @@
 import asyncio
 import io
 import json
-from collections.abc import AsyncIterator, Callable
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, cast
 
 import pytest
 
-from polysite.api import Coordinator
+from polysite.api import Coordinator, LockAnswer
+from polysite.client import HttpCoordinator, connect
+from polysite.client.asgi_transport import AsgiTransport
 from polysite.errors import LockLost, QuorumUnavailable, Unavailable
-from polysite.server.app import Application, StreamCut
+from polysite.server.app import Application, StreamCut, build_app
 from polysite.server.exchange import Exchange, Reply, Stream, reply_json
 from polysite.server.logs import make_logger
 from polysite.server.routing import Handler, Route
 from polysite.server.service import Service
 from polysite.server.settings import Settings, load_settings
 from polysite.testing.loop import seeded, simulated_runtime
+from tests.support.sites import world_of
 
 
 class Caller:
@@ -292,6 +296,44 @@ async def test_tenures_count_until_released_lost_or_silent() -> None:
         tenures.seen(str(number), 1)
         await asyncio.sleep(0.01)
     assert len(tenures._until_s) < 2_000
+
+
+@seeded(seeds=3)
+async def test_only_losses_are_counted_as_losses(seed: int) -> None:
+    """Goal: the counter of lost locks counts each lock once that was lost, and none that was released. Method: one is
+    released and asked about again, one is preempted and asked about by several verbs; a section that is told so has a lock
+    of its own."""
+    async with world_of(seed) as world:
+        (process,) = world.processes
+        app = build_app(process.coordinator, Settings(), runtime=process.runtime)
+
+        def losses() -> str:
+            found = re.search(r"^polysite_lock_losses_total (\S+)", app.service.metrics.render().decode(), re.MULTILINE)
+            assert found is not None
+            return found[1]
+
+        async with connect("", transport=AsgiTransport(app)) as site:
+            coordinator, row = site.coordinator, world.row("a")
+            assert isinstance(coordinator, HttpCoordinator)
+            released = await coordinator.acquire([row])
+            await coordinator.release(released.reference)
+            calls: tuple[Callable[[LockAnswer], Awaitable[object]], ...] = (
+                lambda lock: coordinator.renew(lock.reference),
+                lambda lock: coordinator.get(row, level="critical", reference=lock.reference),
+                lambda lock: coordinator.release(lock.reference),
+            )
+            for call in calls:
+                with pytest.raises(LockLost):
+                    await call(released)
+            assert losses() == "0.0"
+            for count, first in enumerate(calls, start=1):
+                preempted = await coordinator.acquire([row])
+                await coordinator.preempt(row)
+                for call in (first, *calls):
+                    with pytest.raises(LockLost):
+                        await call(preempted)
+                assert losses() == f"{count}.0"
+                assert app.service.tenures.count() == 0
 
 
 @seeded

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 
 from polysite import api
-from polysite.errors import BadRequest, LockLost, TooLarge
+from polysite.errors import BadRequest, TooLarge
 from polysite.server import wire
 from polysite.server.convert import decode_segment
 from polysite.server.exchange import Exchange, Reply, query_flag, query_int, reply_json
@@ -75,9 +75,7 @@ async def _check_set(service: Service, exchange: Exchange, keys: list[api.KeyNam
 async def get_lock(service: Service, exchange: Exchange) -> Reply:
     exchange.query()
     reference = _reference(service, exchange)
-    return await _lock_reply(
-        service, exchange, await _watched(service, reference, service.coordinator.wait(reference, wait_ms=0))
-    )
+    return await _lock_reply(service, exchange, await service.coordinator.wait(reference, wait_ms=0))
 
 
 async def post_wait(service: Service, exchange: Exchange) -> Reply:
@@ -91,16 +89,14 @@ async def post_wait(service: Service, exchange: Exchange) -> Reply:
         service.coordinator.wait(reference, wait_ms=body.wait_ms, read=body.read),
         watch_client=body.wait_ms > 0,
     )
-    return await _lock_reply(service, exchange, await _watched(service, reference, waiting))
+    return await _lock_reply(service, exchange, await waiting)
 
 
 async def post_renew(service: Service, exchange: Exchange) -> Reply:
     exchange.query()
     await exchange.body(_empty_decoder, optional=True)
     reference = _reference(service, exchange)
-    return await _lock_reply(
-        service, exchange, await _watched(service, reference, service.coordinator.renew(reference))
-    )
+    return await _lock_reply(service, exchange, await service.coordinator.renew(reference))
 
 
 async def post_promote(service: Service, exchange: Exchange) -> Reply:
@@ -110,13 +106,13 @@ async def post_promote(service: Service, exchange: Exchange) -> Reply:
     promoting = service.wait_for(
         exchange, service.coordinator.promote(reference, wait_ms=body.wait_ms), watch_client=body.wait_ms > 0
     )
-    return await _lock_reply(service, exchange, await _watched(service, reference, promoting))
+    return await _lock_reply(service, exchange, await promoting)
 
 
 async def delete_lock(service: Service, exchange: Exchange) -> Reply:
     validate = query_flag(exchange.query("wait"), "wait", default=True)
     reference = _reference(service, exchange)
-    answer = await _watched(service, reference, service.coordinator.release(reference, validate=validate))
+    answer = await service.coordinator.release(reference, validate=validate)
     service.tenures.gone(reference)
     return reply_json(answer, status=200 if validate else 202, round_trips=answer.round_trips)
 
@@ -185,6 +181,7 @@ def _reference(service: Service, exchange: Exchange) -> str:
     else:
         reference = decode_segment(segment)
     _require(exchange, reference, "lock")
+    exchange.lock = reference
     service.tenures.used(reference)
     return reference
 
@@ -193,15 +190,6 @@ def _require(exchange: Exchange, reference: str, right: Any) -> None:
     parsed = parse_reference(reference)
     for member in (parsed,) if isinstance(parsed, Reference) else parsed.references:
         exchange.principal.require(right, member.key.keyspace)
-
-
-async def _watched(service: Service, reference: str, call: Any) -> Any:
-    """Await a call under a reference; forget the reference if it turns out to be lost."""
-    try:
-        return await call
-    except LockLost:
-        service.tenures.gone(reference)
-        raise
 
 
 async def _lock_reply(service: Service, exchange: Exchange, answer: api.LockAnswer) -> Reply:

@@ -128,6 +128,7 @@ def _level_and_reference(
         if level == "critical":
             raise BadRequest("the level critical needs a lock reference in the header Polysite-Lock")
     else:
+        exchange.lock = reference
         service.tenures.used(reference)
     return level, reference
 
