@@ -11,7 +11,14 @@ ROOT = Path(__file__).resolve().parent.parent
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
 FENCE = re.compile(r"^```[^\n]*\n.*?^```\s*$", re.DOTALL | re.MULTILINE)
 HEADING = re.compile(r"^#+\s+(.*)$", re.MULTILINE)
-PAGES_THAT_RUN = {"README.md", "docs/tutorial.md", "docs/client.md", "docs/suites.md"}
+PAGES_THAT_RUN = {
+    "README.md",
+    "docs/tutorial.md",
+    "docs/client.md",
+    "docs/cli.md",
+    "docs/http.md",
+    "docs/suites.md",
+}
 RUNNABLE = re.compile(r"^```(python|sh|bash|shell|console)\b", re.MULTILINE)
 REASON = re.compile(r"<!-- not run: \S.* -->\s*\n\Z")
 

@@ -19,7 +19,7 @@ from tests.support.markdown import Example, agrees, examples
 from tests.support.server import started_server
 from tests.support.source import ROOT
 
-PAGES = ["README.md", "docs/tutorial.md", "docs/client.md", "docs/suites.md"]
+PAGES = ["README.md", "docs/tutorial.md", "docs/client.md", "docs/cli.md", "docs/http.md", "docs/suites.md"]
 WRITTEN_URL = "http://127.0.0.1:8390"
 BLOCK_S_MAX = 60
 

@@ -266,6 +266,9 @@ _LIMIT = Parameter(
 )
 _CURSOR = Parameter(name="cursor", schema={"type": "string"}, about="The cursor that the page before answered.")
 
+_LEVEL_OF_WRITES = (
+    "A table whose `writes` were left at `sections` takes `?level=atomic` or a lock, and not the default level."
+)
 _EXAMPLE_ROW = {"count": 3}
 
 ROUTES = [
@@ -276,13 +279,13 @@ ROUTES = [
     ),
     Route(
         method="PUT", pattern=_ROWS + "/{key...}", name="put_row", right="write", handler=put_row, changes=True,
-        about="Write the named columns of a row; the others stay, and the row exists afterwards.",
+        about="Write the named columns of a row; the others stay, and the row exists afterwards. " + _LEVEL_OF_WRITES,
         body=wire.PutBody, body_example={"columns": _EXAMPLE_ROW},
         parameters=_WRITE, answers={200: api.WriteAnswer}, errors=_WRITE_ERRORS, path_examples=_common.PATH_EXAMPLES,
     ),
     Route(
         method="DELETE", pattern=_ROWS + "/{key...}", name="delete_row", right="write", handler=delete_row, changes=True,
-        about="Delete a row; one that is not there is deleted all the same.",
+        about="Delete a row; one that is not there is deleted all the same. " + _LEVEL_OF_WRITES,
         parameters=_WRITE, answers={200: api.WriteAnswer}, errors=_WRITE_ERRORS, path_examples=_common.PATH_EXAMPLES,
     ),
     Route(
