@@ -4,6 +4,8 @@ import contextlib
 import http.client
 import json
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -324,6 +326,28 @@ def test_tokens_carry_rights(tmp_path: Path) -> None:
         assert [keyspace["name"] for keyspace in listed] == ["voting"]
         assert server.request("GET", "/metrics").status == 401
         assert server.request("GET", "/v3/health/ready").status == 200
+
+
+STARTED = """
+import os, signal, sys
+from polysite.cli import commands, serving
+
+def ready(url):
+    print(sorted(name for name in {heavy} if name in sys.modules), flush=True)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+serving._tell = ready
+commands.run(["serve", "--port", "0", "--data", sys.argv[1]])
+"""
+HEAVY = ("aiohttp", "rich", "pygments", "starlette", "polysite.client._sync.site")
+
+
+def test_a_start_loads_nothing_that_a_server_alone_does_not_need(tmp_path: Path) -> None:
+    """Goal: a server is ready soon. Method: look which libraries a process has loaded at the moment it is."""
+    program = STARTED.replace("{heavy}", repr(HEAVY))
+    command = [sys.executable, "-c", program, str(tmp_path / "data")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (0, "[]\n"), done.stderr
 
 
 def test_an_open_address_is_refused_without_tokens(tmp_path: Path) -> None:

@@ -75,6 +75,7 @@ ALLOWED: dict[str, dict[str, str]] = {
     },
     "polysite.server.peers": {
         "network": "is the carrier of the peer channel",
+        "threads": "imports its library beside the loop, when a peer is first spoken to",
         "files": "keeps the peer channel's secret",
     },
     "polysite.server.protocol": {"network": "is the carrier: bounds what a connection may do"},

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 import click
 import msgspec
 
-from polysite.cli import exits
+from polysite.cli import URL_DEFAULT, exits
 from polysite.cli.output import print_json, print_table
-from polysite.cli.session import URL_DEFAULT, addresses, bearer
+from polysite.cli.session import addresses, bearer
 from polysite.errors import PolysiteError
 
 FREE_BYTES_MIN = 256 * 1024 * 1024

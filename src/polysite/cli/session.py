@@ -10,12 +10,12 @@ from urllib.parse import unquote
 
 import click
 
+from polysite.cli import URL_DEFAULT
 from polysite.cli.output import print_json, print_note, print_table
 from polysite.errors import BadRequest
 from polysite.sync import Site, Table, connect
 from polysite.values.tables import TableSpec
 
-URL_DEFAULT = "http://127.0.0.1:8390"
 BEARER_VARIABLE = "POLYSITE_AUTHORIZATION"
 
 P = ParamSpec("P")

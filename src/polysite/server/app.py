@@ -9,11 +9,9 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager, aclosing
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
-from starlette.applications import Starlette
-from starlette.routing import BaseRoute
 
 from polysite.api import Coordinator
 from polysite.clock import Runtime
@@ -27,6 +25,9 @@ from polysite.server.routes import events, health, locks, rows, schema, sections
 from polysite.server.routing import Route, Router
 from polysite.server.service import Service
 from polysite.server.settings import Settings
+
+if TYPE_CHECKING:
+    from starlette.routing import BaseRoute
 
 AsgiApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
@@ -271,7 +272,7 @@ def build_app(
     runtime: Runtime | None = None,
     logger: Any = None,
     routes: Sequence[Route] = (),
-    mounts: Sequence[BaseRoute] = (),
+    mounts: "Sequence[BaseRoute]" = (),
 ) -> Application:
     """The application over a coordinator. `routes`: further routes of ours (the peer channel's); `mounts`: Starlette
     routes for paths that are not ours."""
@@ -281,7 +282,11 @@ def build_app(
     )
     every = [*ROUTES, *routes]
     service.describe = cache(lambda: describe_interface([route for route in every if not route.internal]))
-    elsewhere: AsgiApp | None = Starlette(routes=list(mounts)) if mounts else None
+    elsewhere: AsgiApp | None = None
+    if mounts:
+        from starlette.applications import Starlette
+
+        elsewhere = Starlette(routes=list(mounts))
     return Application(service, routes=every, elsewhere=elsewhere)
 
 

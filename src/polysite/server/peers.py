@@ -5,15 +5,18 @@ secret, which is made at first start in the data folder. Addresses are base URLs
 on a socket beside its file.
 """
 
+import asyncio
 import contextlib
 import hmac
+import importlib
 import io
 import os
 import stat
+import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import aiohttp
 import msgspec
 
 from polysite.clock import Randomness
@@ -24,6 +27,9 @@ from polysite.server.routing import Route
 from polysite.server.service import Service
 from polysite.server.settings import Settings
 from polysite.server.socket_names import short_name
+
+if TYPE_CHECKING:
+    import aiohttp
 
 PREFIX = "/internal/1/"
 MEDIA_TYPE = b"application/octet-stream"
@@ -113,6 +119,11 @@ class PeerCarrier:
         SiteUnreachable: nothing was sent. OutcomeUnknown: it was sent, and no answer came within `answer_s`. Else what the
         other side raised.
         """
+        if "aiohttp" not in sys.modules:
+            # A process alone on its file never needs it, and it takes long: not at the start, and not in the loop.
+            await asyncio.to_thread(importlib.import_module, "aiohttp")
+        import aiohttp
+
         session, url = self._reach(address)
         limits = aiohttp.ClientTimeout(total=answer_s, sock_connect=_CONNECT_S)
         try:
@@ -128,8 +139,10 @@ class PeerCarrier:
             raise OutcomeUnknown("a process of ours did not answer", reason="peer") from None
         raise _told(answer)
 
-    def _reach(self, address: str) -> tuple[aiohttp.ClientSession, str]:
+    def _reach(self, address: str) -> "tuple[aiohttp.ClientSession, str]":
         """The session and base URL for an address; SiteUnreachable if it is a socket that cannot be named here."""
+        import aiohttp
+
         is_unix = address.startswith(UNIX)
         place = address if is_unix else ""
         session = self._sessions.get(place)
