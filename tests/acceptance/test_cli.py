@@ -370,6 +370,16 @@ def test_a_file_that_cannot_be_imported_is_refused_whole(
     assert shell.run("rows", "voting/whole", "--json").stdout == ""
 
 
+def test_a_report_that_cannot_be_written_is_told_before_a_row_is_sent(shell: Shell, tmp_path: Path) -> None:
+    """Goal: no import ends with an error after all of it was done. Method: a report in a folder that is not there."""
+    shell.run("table", "create", "voting/reported", "name:text", "--key", "name")
+    file = tmp_path / "rows.ndjson"
+    file.write_text('{"name": "a"}\n')
+    report = str(tmp_path / "absent" / "report")
+    assert report in shell.run("import", str(file), "voting/reported", "--report", report, code=exits.USAGE).stderr
+    assert shell.run("rows", "voting/reported", "--json").stdout == ""
+
+
 @pytest.mark.parametrize("form", ["csv", "ndjson"])
 def test_import_reads_past_the_mark_of_utf8(shell: Shell, tmp_path: Path, form: str) -> None:
     """Goal: a file of a spreadsheet, which begins with a byte order mark, is imported; so is a field beyond Python's bound.

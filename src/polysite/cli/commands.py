@@ -81,8 +81,14 @@ def run(arguments: Sequence[str] | None = None) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = exits.SIGNALLED + 13
     except Exception as error:  # noqa: BLE001  # whatever it is, it must not end with a code that means something else
-        code = _failed(_cause(error), as_json="--json" in (sys.argv if arguments is None else arguments))
+        code = _failed(_cause(error), as_json=_wants_json(sys.argv if arguments is None else arguments))
     sys.exit(code if isinstance(code, int) else exits.DONE)
+
+
+def _wants_json(arguments: Sequence[str]) -> bool:
+    """Whether programs read the answer; what stands behind `--` is another command's."""
+    ours = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    return "--json" in ours
 
 
 def _failed(error: Exception, *, as_json: bool) -> int:

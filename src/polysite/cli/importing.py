@@ -112,6 +112,8 @@ def import_rows(
     """
     _, spec = named_table(session, table)
     kind = form_of(form, file)
+    if report is not None:
+        _check_writable(report)
     tally = Tally()
     with _kept(file) as path:
         survey = survey_of(path, table, shown="standard input" if file == STANDARD_INPUT else str(file))
@@ -132,6 +134,14 @@ def import_rows(
                 sink.write(json.dumps(told) + "\n")
     _tell(session, tally, name)
     return tally.code
+
+
+def _check_writable(report: Path) -> None:
+    """A usage error, before anything is sent, if the report could not be written at the end."""
+    try:
+        report.touch()
+    except OSError as error:
+        raise click.FileError(str(report), error.strerror) from None
 
 
 @contextlib.contextmanager

@@ -17,7 +17,8 @@ def ended(monkeypatch: pytest.MonkeyPatch, error: BaseException, *arguments: str
 
     @click.command()
     @click.option("--json", is_flag=True)
-    def failing(json: bool) -> None:
+    @click.argument("rest", nargs=-1)
+    def failing(json: bool, rest: tuple[str, ...]) -> None:
         raise error
 
     monkeypatch.setattr(commands.Late, "get_command", lambda *_: failing)
@@ -38,6 +39,8 @@ def test_a_defect_is_one_line_and_a_code_of_its_own(
     assert line == "outcome_unknown (unknown): the command itself failed: ValueError: two lines"
     assert ended(monkeypatch, ValueError("x"), "--json") == exits.INTERNAL
     assert json.loads(capsys.readouterr().err)["attributes"] == {"reason": "internal"}
+    assert ended(monkeypatch, ValueError("x"), "--", "--json") == exits.INTERNAL
+    assert capsys.readouterr().err.startswith("outcome_unknown (unknown)")
     monkeypatch.setenv(commands.DEBUG_VARIABLE, "1")
     assert ended(monkeypatch, ValueError("x")) == exits.INTERNAL
     assert "Traceback" in capsys.readouterr().err
