@@ -2,11 +2,12 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
 from polysite.api import Condition, Event, RowGet, RowPut
-from polysite.errors import LockLost, OutcomeUnknown, PolysiteError, Unavailable
+from polysite.errors import LockLost, OutcomeUnknown, PolysiteError, SiteUnreachable, Unavailable
 from polysite.testing.loop import seeded
 from tests.support.sites import world_of
 
@@ -177,6 +178,39 @@ async def test_take_over_of_a_cut_process(seed: int) -> None:
             await one.coordinator.put(row, {"count": 6}, level="critical", reference=lock.reference)
         assert (await two.coordinator.release(lock.reference)).validated
         assert (await two.coordinator.get(row, level="quorum")).row == {"id": "a", "count": 5, "note": None}
+
+
+@seeded(seeds=10)
+async def test_no_take_over_by_a_process_that_was_stopped(seed: int) -> None:
+    """Goal: a session that beat all along is not taken over by a process that slept through its beats (I4), so that what the
+    session answered `done` stays. Method: one serves a client that renews; two, cut off from it, watches the entry, is stopped
+    for longer than the lease, and is asked again the moment it goes on."""
+    async with world_of(seed, "one", "two") as world:
+        one, two = world.processes
+        row = world.row("a")
+        lock = await one.coordinator.acquire([row], lease_ms=10_000)
+        options: dict[str, Any] = {"level": "critical", "reference": lock.reference}
+        world.channel.cut.add(one.address)
+
+        async def client() -> None:
+            while True:
+                await one.coordinator.renew(lock.reference)
+                await asyncio.sleep(1.0)
+
+        keeping = asyncio.ensure_future(client())
+        with pytest.raises(SiteUnreachable):
+            await two.coordinator.get(row, **options)
+        await asyncio.sleep(0.5)
+        two.clock.set_rate(0.0)
+        await asyncio.sleep(15.0)
+        two.clock.set_rate(1.0)
+        two.clock.step_monotonic_s(15.0)
+        with pytest.raises(SiteUnreachable):
+            await two.coordinator.get(row, **options)
+        await one.coordinator.put(row, {"count": 7}, **options)
+        keeping.cancel()
+        assert (await one.coordinator.release(lock.reference)).validated
+        assert (await two.coordinator.get(row, level="quorum")).row == {"id": "a", "count": 7, "note": None}
 
 
 @seeded(seeds=5)

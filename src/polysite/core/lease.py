@@ -69,10 +69,16 @@ class Observation:
         stagger_s = place * STAGGER_TRIPS * rtt_s
         return max(0.0, min(seen.since_s + seen.lease_s for seen in self._watched.values()) + stagger_s - now_s)
 
-    def unchanged_s(self, ticket: int, now_s: float) -> float | None:
-        """How long the entry has been seen unchanged; None if it is not watched."""
-        seen = self._watched.get(ticket)
-        return None if seen is None else now_s - seen.since_s
+    def silent(self, entry: Entry, now_s: float) -> Observed | None:
+        """What was seen of the entry, if it was seen unchanged for its lease and is still like that; None if it was not.
+
+        Give `feed` the newest view first. A process that was stopped meanwhile has seen no beat in between and is right all
+        the same: beats only go up, so one that is still as it was has not moved.
+        """
+        seen = self._watched.get(entry.ticket)
+        if seen is None or seen.nonce != entry.nonce or seen.beat != entry.beat or now_s - seen.since_s < seen.lease_s:
+            return None
+        return Observed(seen.ticket, seen.nonce, seen.beat)
 
 
 class ClientLife(msgspec.Struct, gc=False):

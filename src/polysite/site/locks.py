@@ -13,8 +13,8 @@ from polysite.core.wishes import (
     Done,
     Enqueue,
     Enqueued,
-    Ground,
     Identity,
+    Observed,
     Preempt,
     Preempted,
     Refusal,
@@ -208,9 +208,12 @@ class Locks:
         return (entry.site, entry.process, entry.incarnation) == (author.site, author.process, author.incarnation)
 
     async def take_over(
-        self, spec: TableSpec, reference: Reference, state: KeyState, entry: Entry, ground: Ground
+        self, spec: TableSpec, reference: Reference, state: KeyState, entry: Entry, seen: Observed | None = None
     ) -> LiveSession:
-        """Become the session of an entry whose process is gone; LockLost or CompareFailed if it is not to be had."""
+        """Become the session of an entry whose process is gone; LockLost or CompareFailed if it is not to be had.
+
+        `seen`: the entry as it was observed unchanged for its lease (I4); None: its incarnation is known to be dead.
+        """
         nonce = self._context.new_secret()
         author = self._context.author
         found: list[LiveSession] = []
@@ -228,9 +231,9 @@ class Locks:
             TakeOver(
                 ticket=entry.ticket,
                 secret=reference.secret,
-                old_nonce=entry.nonce,
-                old_beat=entry.beat,
-                ground=ground,
+                old_nonce=entry.nonce if seen is None else seen.nonce,
+                old_beat=entry.beat if seen is None else seen.beat,
+                ground="incarnation_dead" if seen is None else "observed",
                 nonce=nonce,
                 site=author.site,
                 process=author.process,
@@ -248,7 +251,7 @@ class Locks:
         reference = Reference(state.key, entry.ticket, entry.secret)
         if not await self.is_dead(entry):
             raise ServedElsewhere(reference)
-        return await self.take_over(spec, reference, state, entry, "incarnation_dead")
+        return await self.take_over(spec, reference, state, entry)
 
     # verbs on a session of this process
 

@@ -12,7 +12,7 @@ import msgspec
 from polysite.core import lock_cell
 from polysite.core.lock_cell import Entry
 from polysite.core.plans import Intent
-from polysite.core.wishes import Ground
+from polysite.core.wishes import Observed
 from polysite.errors import CompareFailed, LockLost, OutcomeUnknown, SiteUnreachable, Unavailable
 from polysite.site import peers
 from polysite.site.context import SiteContext
@@ -245,7 +245,7 @@ class Tenures:
         state, entry = found
         try:
             if await self.is_dead(entry):
-                live = await self._take_over(reference, state, entry, "incarnation_dead")
+                live = await self._take_over(reference, state, entry)
                 return await self._serve_here(live, here)
             address = await self._address(entry)
             if self.channel is not None and address is not None:
@@ -256,10 +256,11 @@ class Tenures:
                     return msgspec.msgpack.decode(body, type=answer_type)
                 except SiteUnreachable:
                     if await self.is_dead(entry):
-                        live = await self._take_over(reference, state, entry, "incarnation_dead")
+                        live = await self._take_over(reference, state, entry)
                         return await self._serve_here(live, here)
-            if self._locks.waiting.unchanged_for_lease(state, entry.identity, entry.lease_s):
-                live = await self._take_over(reference, state, entry, "observed")
+            seen = self._locks.waiting.silent(state, entry.ticket)
+            if seen is not None:
+                live = await self._take_over(reference, state, entry, seen)
                 return await self._serve_here(live, here)
             # Watch it from now on: if it does not beat for its lease, a later call takes it over.
             self._locks.waiting.watch_for_now(state, entry.lease_s)
@@ -276,10 +277,12 @@ class Tenures:
         finally:
             live.open_calls -= 1
 
-    async def _take_over(self, reference: Reference, state: Any, entry: Entry, ground: Ground) -> LiveSession:
+    async def _take_over(
+        self, reference: Reference, state: Any, entry: Entry, seen: Observed | None = None
+    ) -> LiveSession:
         spec = await self._context.store.table(reference.key.keyspace, reference.key.table)
         try:
-            return await self._locks.take_over(spec, reference, state, entry, ground)
+            return await self._locks.take_over(spec, reference, state, entry, seen)
         except CompareFailed:
             # Somebody else was faster, or it beat after all.
             await self._sessions.combiner.look(state, linearizable=True)

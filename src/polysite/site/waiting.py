@@ -6,8 +6,9 @@ dead processes are dropped after their lease, on this process's own clock.
 
 import asyncio
 
+from polysite.core import lock_cell
 from polysite.core.lease import Observation
-from polysite.core.wishes import Identity, Preempt, Preempted
+from polysite.core.wishes import Observed, Preempt, Preempted
 from polysite.errors import PolysiteError
 from polysite.site.combining import WishAnswer
 from polysite.site.context import SiteContext
@@ -135,12 +136,17 @@ class Waiting:
 
         self._combiner.submit(state, Preempt(observed=dead), decided=decided)
 
-    def unchanged_for_lease(self, state: KeyState, identity: Identity, lease_s: float) -> bool:
-        """Whether this process has seen the entry unchanged for its lease."""
-        if state.observation is None:
-            return False
-        seen_s = state.observation.unchanged_s(identity.ticket, self._clock.monotonic_s())
-        return seen_s is not None and seen_s >= lease_s
+    def silent(self, state: KeyState, ticket: int) -> Observed | None:
+        """The entry as this process has seen it unchanged for its lease; None if it has not, or the entry is gone.
+
+        By the newest view, not by the last look: who was stopped between two looks has missed the beats in between.
+        """
+        entry = lock_cell.entry_by_ticket(state.cell, ticket)
+        if state.observation is None or entry is None:
+            return None
+        now_s = self._clock.monotonic_s()
+        state.observation.feed(state.cell.queue, now_s)
+        return state.observation.silent(entry, now_s)
 
 
 def _wake(waiter: "asyncio.Future[None]") -> None:

@@ -26,12 +26,30 @@ def test_an_entry_is_dead_when_it_was_unchanged_for_its_lease() -> None:
     watch.feed(beaten.queue, 105.0)
     assert watch.dead(110.0) == (Observed(1, nonce(1), 0),)
     assert watch.next_look_s(111.0) == 0.0
-    assert watch.unchanged_s(2, 111.0) == pytest.approx(6.0)
-    assert watch.unchanged_s(7, 111.0) is None
     watch.feed(make(beaten, take_over(beaten, 1, 9)).queue, 111.0)
     assert watch.dead(112.0) == ()
     watch.feed((), 113.0)
     assert watch.next_look_s(113.0) is None
+
+
+def test_an_entry_is_silent_if_it_is_still_as_it_was_for_its_lease() -> None:
+    """Goal: what was observed counts only while the entry is like that (I4). Method: the same entry, beaten, taken over and
+    unknown, each after the lease and before."""
+    watch = Observation()
+    cell = queue_of("exclusive", "exclusive")
+    watch.feed(cell.queue, 100.0)
+    first, second = cell.queue
+    assert watch.silent(first, 109.9) is None
+    assert watch.silent(first, 110.0) == Observed(1, nonce(1), 0)
+    beaten = make(cell, Renew((Identity(2, nonce(2)),)))
+    assert watch.silent(beaten.queue[1], 120.0) is None
+    watch.feed(beaten.queue, 120.0)
+    assert watch.silent(second, 140.0) is None
+    assert watch.silent(beaten.queue[1], 129.9) is None
+    assert watch.silent(beaten.queue[1], 130.0) == Observed(2, nonce(2), 1)
+    assert watch.silent(make(beaten, take_over(beaten, 1, 9)).queue[0], 140.0) is None
+    watch.feed((), 141.0)
+    assert watch.silent(first, 160.0) is None
 
 
 def test_observers_are_staggered_by_their_place() -> None:
