@@ -284,6 +284,13 @@ class Ledger:
             del self._given_up[next(iter(self._given_up))]
         return operation
 
+    def was_unanswered(self, op: int) -> bool:
+        """Whether an earlier sending of the write was given up and may still count."""
+        operation = self.ops.get(op)
+        return operation is not None and (
+            op in operation.part.unanswered or any(op in effect.row.unanswered for effect in operation.effects)
+        )
+
     def not_sent(self, op: int) -> Operation | None:
         """The write reached no replica."""
         operation = self.ops.get(op)

@@ -328,7 +328,11 @@ class Session(RangeGets):
             operation.effects[0].row.resend = operation
 
     def not_sent(self, op: int) -> None:
-        """The write certainly reached no replica. Its stamps stay used."""
+        """The write certainly reached no replica, this time: one that was sent before is without an answer again. Its stamps stay
+        used."""
+        if self._ledger.was_unanswered(op):
+            self.unanswered(op)
+            return
         operation = self._ledger.not_sent(op)
         if operation is not None:
             self._end_write(operation)

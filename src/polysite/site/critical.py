@@ -1,6 +1,5 @@
 """Reads and writes under a held reference: carries out what `core.session` plans, and says when a write is done."""
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
@@ -238,7 +237,8 @@ class Critical:
                         break
                     sending = again
             raise OutcomeUnknown("the write was sent and not answered", stamp=planned.stamp)
-        except asyncio.CancelledError:
+        except BaseException:
+            # Whatever ended it: a write whose end was not told yet counts as sent.
             core.unanswered(planned.op)
             raise
         finally:

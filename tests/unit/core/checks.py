@@ -230,6 +230,8 @@ def first_of_a_run_resends_the_same() -> None:
     again = session.plan_get(ROW, 0.0)
     assert isinstance(again, Restamp)
     assert (again.planned, again.row) == (got.planned, got.row)
+    session.not_sent(again.planned.op)
+    assert session.plan_get(ROW, 0.0) == again
     session.answered(again.planned.op)
     assert session.plan_get(ROW, 0.0) == Answer(got.row)
     assert isinstance(session.plan_release(), ReleaseClean)
