@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
+from polysite.api import Condition, KeyName, PageAnswer
 from polysite.errors import OutcomeUnknown
 from polysite.testing.loop import seeded
+from polysite.values.tables import ClusteringColumn, ColumnSpec, TableSpec
 from tests.support.sites import Process, until, world_of
 
 
@@ -57,3 +59,43 @@ async def test_write_that_fails_at_its_second_sending(seed: int) -> None:
             seen = (await asyncio.wait_for(site.get(row, **options), 30)).row
             assert seen == {"id": "a", "count": 1, "note": None}
             assert (await site.release(lock.reference)).validated
+
+
+@seeded(seeds=5)
+async def test_select_that_is_cancelled_while_it_settles(seed: int) -> None:
+    """Goal: a partition whose settling was broken off is settled by the next range get, and gets and writes of its rows do not
+    wait for what will never end. Method: preempt a writer, so that the fence stands above the partition; cancel the first
+    select while its batch is on the way."""
+    async with world_of(seed, joint=False) as world:
+        one = world.processes[0]
+        site = one.coordinator
+        columns = tuple(ColumnSpec(name, "text") for name in ("p", "c", "v"))
+        await site.create_table(
+            TableSpec(
+                keyspace="ks",
+                name="lists",
+                columns=columns,
+                partition_key=("p",),
+                clustering_key=(ClusteringColumn("c"),),
+            )
+        )
+        key, row = (KeyName(keyspace="ks", table="lists", key=key) for key in ({"p": "a"}, {"p": "a", "c": "1"}))
+        lock = await site.acquire([key])
+        await site.put(row, {"v": "1"}, level="critical", reference=lock.reference)
+        await site.preempt(key)
+        lock = await site.acquire([key], lease_ms=60_000)
+        options: dict[str, Any] = {"level": "critical", "reference": lock.reference}
+
+        async def select() -> PageAnswer:
+            where = [Condition(column="p", comparison="eq", value="a")]
+            return await site.select("ks", "lists", where=where, **options)
+
+        gate, sent = one.faults.hold("write"), begun(one, "write")
+        asked = asyncio.ensure_future(select())
+        await until(sent)
+        waiting = asyncio.ensure_future(site.put(row, {"v": "2"}, **options))
+        await give_up(asked, gate)
+        await asyncio.wait_for(waiting, 30)
+        assert (await asyncio.wait_for(select(), 30)).rows == [{"p": "a", "c": "1", "v": "2"}]
+        assert (await site.get(row, **options)).row == {"p": "a", "c": "1", "v": "2"}
+        assert (await site.release(lock.reference)).validated

@@ -379,6 +379,7 @@ class Critical:
                     continue
                 break
         except BaseException:
+            # Batches that were not sent yet will not be; whoever waits for them or for the partition plans again.
             live.core.give_up_settle(plan)
             for batch in plan.batches:
                 live.op_ended(batch.op)
