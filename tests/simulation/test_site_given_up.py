@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from polysite.api import Condition, KeyName, PageAnswer
-from polysite.errors import OutcomeUnknown
+from polysite.errors import OutcomeUnknown, Unavailable
 from polysite.testing.loop import seeded
 from polysite.values.tables import ClusteringColumn, ColumnSpec, TableSpec
 from tests.support.sites import Process, until, world_of
@@ -99,3 +99,27 @@ async def test_select_that_is_cancelled_while_it_settles(seed: int) -> None:
         assert (await asyncio.wait_for(select(), 30)).rows == [{"p": "a", "c": "1", "v": "2"}]
         assert (await site.get(row, **options)).row == {"p": "a", "c": "1", "v": "2"}
         assert (await site.release(lock.reference)).validated
+
+
+@seeded(seeds=5)
+async def test_validated_release_that_is_cancelled_and_fails(seed: int) -> None:
+    """Goal: a release whose caller gave up is carried out all the same, also if its first change fails; no entry stays until a
+    lease of ten minutes. Method: hold the change back, cancel the caller, refuse the change; and the same with a caller that
+    waits."""
+    for cancelled in (True, False):
+        async with world_of(seed, joint=False) as world:
+            one, row = world.processes[0], world.row("a")
+            site = one.coordinator
+            lock = await site.acquire([row], lease_ms=600_000)
+            await asyncio.sleep(0.1)
+            if cancelled:
+                gate = one.faults.hold("compare_and_set")
+                one.faults.refuse_next("compare_and_set")
+                await give_up(asyncio.ensure_future(site.release(lock.reference)), gate)
+            else:
+                one.faults.refuse_next("compare_and_set")
+                with pytest.raises(Unavailable):
+                    await site.release(lock.reference)
+            await asyncio.sleep(10.0)
+            assert (await site.queue(row)).entries == []
+            assert site._sessions.count == 0

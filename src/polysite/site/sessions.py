@@ -264,7 +264,9 @@ class Sessions:
 
     async def release(self, live: LiveSession) -> WishAnswer:
         """End the tenure and wait for it; LockLost if it was over already, OutcomeUnknown if that cannot be known."""
-        pending = self._submit_release(live, self._end(live), 0)
+        wish = self._end(live)
+        # Whoever waits may give up: what becomes of the entry does not depend on that.
+        pending = self._submit_release(live, wish, 0)
         pending.future = asyncio.get_running_loop().create_future()
         answer = await pending.future
         if isinstance(answer.result, Done):
