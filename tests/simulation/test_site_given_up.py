@@ -123,3 +123,61 @@ async def test_validated_release_that_is_cancelled_and_fails(seed: int) -> None:
             await asyncio.sleep(10.0)
             assert (await site.queue(row)).entries == []
             assert site._sessions.count == 0
+
+
+@seeded(seeds=5)
+async def test_promotion_that_is_given_up(seed: int) -> None:
+    """Goal: a promotion nobody waits for any more is taken back, wherever its caller was, so that readers may join again.
+
+    Method: cancel it while its change is held back, and later, while it waits for another reader; a second call that waits
+    with it keeps it alive."""
+    async with world_of(seed, joint=False) as world:
+        one, row = world.processes[0], world.row("a")
+        site = one.coordinator
+        first, _second = [await site.acquire([row], kind="shared", lease_ms=600_000) for _ in range(2)]
+
+        async def joins() -> bool:
+            reader = await site.acquire([row], kind="shared", wait_ms=5_000)
+            await site.release(reader.reference)
+            return reader.held
+
+        for gate in (one.faults.hold("compare_and_set"), None):
+            await give_up(asyncio.ensure_future(site.promote(first.reference)), gate)
+            assert await joins()
+        asked = [asyncio.ensure_future(site.promote(first.reference, wait_ms=60_000)) for _ in range(2)]
+        await give_up(asked[0])
+        assert not await joins()
+        await give_up(asked[1])
+        assert await joins()
+        assert (await site.renew(first.reference)).kind == "shared"
+
+
+@seeded(seeds=5)
+async def test_promotion_whose_withdrawal_fails(seed: int) -> None:
+    """Goal: a withdrawal that fails is tried again; who asks for the promotion anew meanwhile gets it, and may write. Method:
+    let it time out, refuse the withdrawal; then wait, or have the other reader leave and ask again."""
+    for lost in (False, True):
+        async with world_of(seed, joint=False) as world:
+            one, row = world.processes[0], world.row("a")
+            site = one.coordinator
+            first, second = [await site.acquire([row], kind="shared", lease_ms=600_000) for _ in range(2)]
+            for _ in range(2):
+                asked = asyncio.ensure_future(site.promote(first.reference, wait_ms=1_000))
+                await asyncio.sleep(0.5)
+                one.faults.down = True
+                if lost:
+                    for _ in range(8):
+                        one.faults.lose_next("compare_and_set", after_effect=False)
+                assert isinstance(await told(asked), Unavailable | OutcomeUnknown)
+                one.faults.down = False
+                await asyncio.sleep(10.0)
+                assert (await site.renew(first.reference)).kind == "shared"
+            asked = asyncio.ensure_future(site.promote(first.reference, wait_ms=1_000))
+            await asyncio.sleep(0.5)
+            one.faults.refuse_next("compare_and_set")
+            assert isinstance(await told(asked), Unavailable)
+            await site.release(second.reference)
+            assert (await site.promote(first.reference, wait_ms=1_000)).kind == "exclusive"
+            await asyncio.sleep(10.0)
+            await site.put(row, {"count": 1}, level="critical", reference=first.reference)
+            assert (await site.release(first.reference)).validated

@@ -257,30 +257,74 @@ class Locks:
 
     async def promote(self, live: LiveSession, wait_s: float) -> float:
         """Become exclusive; AcquireTimeout if it was withdrawn after `wait_s`, CompareFailed if another is at it."""
-        if live.stands_exclusive():
+        if live.stands_exclusive() and not live.withdrawing:
+            live.kind = "exclusive"
             return 0.0
-        answer = await self._combiner.ask(live.state, live.core.promote())
-        if isinstance(answer.result, Refusal):
-            raise answer.result.error()
-        live.kind = "promoting"
+        live.promoters += 1
         try:
+            trips = await self._ask_promotion(live)
             held = await self.waiting.until_held(live, wait_s, exclusive=True)
-        except asyncio.CancelledError:
-            if not live.ended and not live.stands_exclusive():
-                self._combiner.submit(live.state, live.core.withdraw())
+        except BaseException:
+            live.promoters -= 1
+            self._withdraw_unless_wanted(live)
             raise
+        live.promoters -= 1
         if held:
             live.kind = "exclusive"
-            return answer.round_trips
-        withdrawn = await self._combiner.ask(live.state, live.core.withdraw())
-        if isinstance(withdrawn.result, Done):
-            live.kind = "shared"
-            raise AcquireTimeout("the other holders did not leave within the wait; the promotion was withdrawn")
-        if live.stands_exclusive():
-            live.kind = "exclusive"
-            return answer.round_trips + withdrawn.round_trips
-        assert isinstance(withdrawn.result, Refusal)
-        raise withdrawn.result.error()
+            return trips
+        withdrawal = self._withdraw_unless_wanted(live)
+        if withdrawal is not None:
+            withdrawal.future = asyncio.get_running_loop().create_future()
+            withdrawn = (await withdrawal.future).result
+            if isinstance(withdrawn, Refusal) and withdrawn.code != "bad_request":
+                raise withdrawn.error()
+        raise AcquireTimeout("the other holders did not leave within the wait; the promotion was withdrawn")
+
+    async def _ask_promotion(self, live: LiveSession) -> float:
+        trips = 0.0
+        if live.withdrawing:
+            # One that was not answered may still be carried out: behind another change of the cell it cannot.
+            trips = (await self._sessions.renew_now(live)).round_trips
+            live.withdrawing = False
+
+        def decided(answer: WishAnswer) -> None:
+            if isinstance(answer.result, Done):
+                live.kind = "promoting"
+
+        answer = await self._combiner.ask(live.state, live.core.promote(), decided=decided)
+        if isinstance(answer.result, Refusal):
+            raise answer.result.error()
+        return trips + answer.round_trips
+
+    def _withdraw_unless_wanted(self, live: LiveSession) -> PendingWish | None:
+        """A call that asked for a promotion gives it up; None: others wait for it, or there is nothing to take back."""
+        if live.promoters or live.ended or live.kind == "exclusive":
+            return None
+        return self._withdraw(live, 0)
+
+    def _withdraw(self, live: LiveSession, attempt: int) -> PendingWish | None:
+        """Take a promotion back, again and again until it is known to be: as long as it stands, no reader may join."""
+        context = self._context
+        try:
+            wish = live.core.withdraw()
+        except PolysiteError:
+            return None
+        live.withdrawing = True
+
+        def decided(_answer: WishAnswer) -> None:
+            live.withdrawing = False
+            if live.kind == "promoting":
+                live.kind = "shared"
+
+        def failed(_error: PolysiteError) -> None:
+            pause_s = min(context.settings.release_retry_s_max, context.settings.release_retry_s * 2**attempt)
+            context.timers.after(pause_s, again)
+
+        def again() -> None:
+            if live.withdrawing and not live.ended and not context.closing:
+                self._withdraw(live, attempt + 1)
+
+        return self._combiner.submit(live.state, wish, decided=decided, failed=failed)
 
     async def preempt(self, state: KeyState, *, ticket: int | None, ordered_by: str) -> tuple[tuple[int, ...], float]:
         """Drop the holder, or the entry with that ticket, by order. The tickets dropped (none if it was gone)."""

@@ -32,10 +32,12 @@ class LiveSession:
         "life",
         "op_waiters",
         "open_calls",
+        "promoters",
         "reference",
         "standing_waiters",
         "state",
         "text",
+        "withdrawing",
     )
 
     def __init__(
@@ -63,6 +65,10 @@ class LiveSession:
         self.op_waiters: dict[int, list[asyncio.Future[None]]] = {}
         self.standing_waiters: list[asyncio.Future[None]] = []
         self.extending = False
+        self.promoters = 0
+        """Calls that wait for the session to be promoted."""
+        self.withdrawing = False
+        """A promotion is being taken back, and it is not known yet that it was."""
         self.text = ""
         """The reference as it was handed out, once it was."""
 
