@@ -48,6 +48,8 @@ class Acquired(NamedTuple):
     live: LiveSession
     round_trips: float
     row: Answer | Restamp | None
+    repeated: bool = False
+    """An earlier request with the same id made the entry."""
 
 
 class ServedElsewhere(SiteUnreachable):
@@ -120,7 +122,7 @@ class Locks:
             if row is not None and live.holds and not asking.repeated:
                 assert read is not None
                 beside = self._critical.take_speculative(live, read, row, stood_on)
-            return Acquired(live, trips + cost, beside)
+            return Acquired(live, trips + cost, beside, asking.repeated)
         finally:
             self._keys.drop(state)
 
@@ -147,14 +149,17 @@ class Locks:
         acquired = await self.enqueue(
             spec, key, kind=kind, lease_ms=lease_ms, owner=owner, request_id=request_id, read=read
         )
-        live = acquired.live
         try:
-            if not live.holds and not await self.waiting.until_held(live, wait_s):
-                raise AcquireTimeout
+            await self.until_held(acquired.live, wait_s)
         except BaseException:
-            self._sessions.release_later(live)
+            self._sessions.release_later(acquired.live)
             raise
         return acquired
+
+    async def until_held(self, live: LiveSession, wait_s: float) -> None:
+        """Wait to hold; AcquireTimeout if that is not within `wait_s`."""
+        if not live.holds and not await self.waiting.until_held(live, wait_s):
+            raise AcquireTimeout
 
     # references
 

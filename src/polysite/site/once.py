@@ -7,7 +7,7 @@ import msgspec
 
 from polysite.core.one_shot import GetStep, SectionStep
 from polysite.core.plans import DeleteIntent, PutIntent
-from polysite.errors import LockLost, OutcomeUnknown, Unavailable
+from polysite.errors import LockLost, OutcomeUnknown, PolysiteError, Unavailable
 from polysite.site.context import SiteContext
 from polysite.site.idempotency import (
     Receipt,
@@ -18,6 +18,7 @@ from polysite.site.idempotency import (
     done_record,
     request_id_of,
 )
+from polysite.site.locks import ServedElsewhere
 from polysite.site.sections import RepeatedRequest, SectionDone, Sections
 from polysite.values.keys import LockKey
 from polysite.values.rows import Write
@@ -56,36 +57,69 @@ class SectionsOnce:
             if known is not None:
                 return known
             receipt = _Receipt(requests, idempotency_key, digest, spec, encoded)
-            request_id = request_id_of(idempotency_key, encoded)
             try:
-                if joint:
-                    done = await self._sections.run(spec, key, steps, request_id=request_id, beside=receipt, **options)
-                else:
-                    await requests.write(idempotency_key, receipt.sent())
-                    async with requests.pending(idempotency_key):
-                        done = await self._sections.run(spec, key, steps, request_id=request_id, **options)
-            except (RepeatedRequest, RequestRecorded, LockLost) as error:
-                if isinstance(error, LockLost) and not error.attributes.get("repeated"):
+                done = await self._attempt(spec, key, steps, idempotency_key, receipt, options)
+            except RequestRecorded:
+                known = await self._recorded(idempotency_key, digest)
+                if known is None:
+                    raise Unavailable("the record of this idempotency key has just expired") from None
+                return known
+            except PolysiteError as error:
+                if not joint or error.outcome != "refused":
                     raise
+                # It may have been carried out elsewhere meanwhile, and be refused for what it has done itself.
                 known = await self._recorded(idempotency_key, digest)
                 if known is not None:
                     return known
-                if not joint:
-                    raise OutcomeUnknown("the request was sent before, and what became of it is not known") from None
-                # Its entry came and went, and no record came with it: nothing was written. Another process may see the same
-                # and carry it out as well: the record that is stored first decides.
-                try:
-                    done = await self._sections.run(spec, key, steps, beside=receipt, **options)
-                except RequestRecorded:
-                    known = await self._recorded(idempotency_key, digest)
-                    if known is None:
-                        raise Unavailable("the record of this idempotency key has just expired") from None
-                    return known
+                if receipt.doubted:
+                    raise OutcomeUnknown(
+                        "this attempt was refused; what became of an earlier one is not known", reason=error.code
+                    ) from error
+                raise
             if not joint:
                 await requests.write(idempotency_key, done_record(receipt.stored(done)))
             elif receipt.last is not None:
                 requests.done_later(idempotency_key, receipt.last)
             return done
+
+    async def _attempt(
+        self,
+        spec: TableSpec,
+        key: LockKey,
+        steps: Sequence[SectionStep],
+        idempotency_key: str,
+        receipt: "_Receipt",
+        options: dict[str, Any],
+    ) -> SectionDone:
+        """Carry the section out, beside whatever earlier attempts have left."""
+        requests, sections = self._requests, self._sections
+        request_id = request_id_of(idempotency_key, receipt.lock)
+        try:
+            if self._context.joint:
+                return await sections.run(spec, key, steps, request_id=request_id, beside=receipt, **options)
+            await requests.write(idempotency_key, receipt.sent())
+            async with requests.pending(idempotency_key):
+                return await sections.run(spec, key, steps, request_id=request_id, **options)
+        except RepeatedRequest as repeated:
+            ticket = repeated.ticket
+        except ServedElsewhere as serving:
+            # Another process is at it; behind its entry one learns what became of it.
+            ticket = serving.reference.ticket
+        except LockLost as lost:
+            if not lost.attributes.get("repeated"):
+                raise
+            ticket = lost.attributes["fencing_token"]
+        # An earlier attempt's entry came and went, or is before this one.
+        if not self._context.joint:
+            known = await self._recorded(idempotency_key, receipt.digest)
+            if known is None:
+                raise OutcomeUnknown("the request was sent before, and what became of it is not known")
+            return known
+        # No record came with it: so far nothing was written. Another process may see the same and carry it out as well, or what
+        # the earlier attempt sent may still come: the record that is stored first decides.
+        if not sections.wrote_nothing(receipt.lock, ticket):
+            receipt.doubted = True
+        return await sections.run(spec, key, steps, beside=receipt, **options)
 
     async def _recorded(self, idempotency_key: str, digest: bytes) -> SectionDone | None:
         answer = await self._requests.answer_of(idempotency_key, digest)
@@ -104,23 +138,24 @@ class _Receipt:
     def __init__(self, requests: Requests, key: str, digest: bytes, spec: TableSpec, encoded: bytes) -> None:
         self._requests = requests
         self._key = key
-        self._digest = digest
+        self.digest = digest
         self._spec = spec
-        self._encoded = encoded
+        self.lock = encoded
         self._stamp = requests.next_stamp()
         self.place = requests.place(key)
         self.last: Record | None = None
+        self.doubted = False
         self._claimed = False
 
     def sent(self) -> Record:
         """Something was sent, and nothing that is stored will tell what became of it."""
-        return Record(self._digest, None, self._spec.keyspace, self._spec.name)
+        return Record(self.digest, None, self._spec.keyspace, self._spec.name)
 
     def stored(self, done: SectionDone, lock: bytes = b"") -> Record:
         """Everything is stored; whether in time, the cell of `lock` tells."""
         answer = msgspec.msgpack.encode(done)
         keyspace, table = self._spec.keyspace, self._spec.name
-        return Record(self._digest, None, keyspace, table, (), done.stamp, answer, lock, stored=True)
+        return Record(self.digest, None, keyspace, table, (), done.stamp, answer, lock, stored=True)
 
     def __call__(self, done: SectionDone, writes: Sequence[Write] | None) -> Receipt:
         """As `one_step.Beside` says."""
@@ -130,7 +165,7 @@ class _Receipt:
         if not writes:
             self._claimed = True
             return self._requests.receipt(self._key, self.sent())
-        self.last = self.stored(done, self._encoded)
+        self.last = self.stored(done, self.lock)
         return self._requests.receipt(self._key, self.last, first=not self._claimed)
 
 

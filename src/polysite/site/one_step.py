@@ -52,6 +52,9 @@ class RepeatedRequest(Exception):
 class Beside(Protocol):
     """Makes the idempotency record that goes into the same commit as the section's effect."""
 
+    doubted: bool
+    """An earlier attempt may have sent writes that may still come: a refusal of this one does not say that nothing happened."""
+
     @property
     def place(self) -> tuple[TableSpec, RowKey]:
         """Where the record is: if one is there, the request was carried out before, or is being carried out elsewhere."""

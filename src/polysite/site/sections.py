@@ -22,6 +22,9 @@ from polysite.values.keys import LockKey, RowKey
 from polysite.values.rows import StoredRow
 from polysite.values.tables import TableSpec
 
+WROTE_NOTHING_MAX = 4_096
+"""Sections with a request id that ended without a write and are remembered."""
+
 
 class Sections:
     """Carries out one-shot sections."""
@@ -34,6 +37,7 @@ class Sections:
         self._sessions = sessions
         self._critical = critical
         self._locks = locks
+        self._wrote_nothing: dict[tuple[bytes, int], None] = {}
 
     async def run(
         self,
@@ -66,6 +70,10 @@ class Sections:
             beside=beside,
         )
 
+    def wrote_nothing(self, encoded: bytes, ticket: int) -> bool:
+        """Whether this process knows that the section with a request id which had this ticket sent no write."""
+        return (encoded, ticket) in self._wrote_nothing
+
     # the general road
 
     async def _general(
@@ -82,18 +90,23 @@ class Sections:
         beside: Beside | None,
     ) -> SectionDone:
         needed = needed_rows(steps)
-        acquired = await self._locks.hold(
+        acquired = await self._locks.enqueue(
             spec,
             key,
-            wait_s=wait_s,
+            kind="exclusive",
             lease_ms=lease_ms,
             owner=owner,
             request_id=request_id,
             read=needed[0] if needed else None,
         )
         live, trips = acquired.live, acquired.round_trips
+        if beside is not None and acquired.repeated:
+            # An earlier attempt made the entry, and may have sent its writes under it.
+            beside.doubted = True
+        writing = False
         live.open_calls += 1
         try:
+            await self._locks.until_held(live, wait_s)
             rows: dict[RowKey, StoredRow] = {}
             if acquired.row is not None:
                 rows[needed[0]], cost = await self._critical.finish_speculative(live, acquired.row)
@@ -105,10 +118,14 @@ class Sections:
             results = judge_steps(spec, rows, steps)
             if isinstance(results, Mismatch):
                 raise mismatch_error(spec, results)
+            writing = True
             stamp, cost = await self._write(live, steps, results, beside)
             trips += cost
-        except BaseException:
+        except BaseException as error:
             self._sessions.release_later(live)
+            if request_id is not None and not acquired.repeated:
+                sent = writing and not (isinstance(error, PolysiteError) and error.outcome == "refused")
+                self._note(live, sent=sent)
             raise
         finally:
             live.open_calls -= 1
@@ -127,6 +144,13 @@ class Sections:
                 steps_done=len(steps),
             ) from error
         return SectionDone(results, live.reference.ticket, stamp, True, trips + released.round_trips)
+
+    def _note(self, live: LiveSession, *, sent: bool) -> None:
+        """Remember of a section that ended early that it sent nothing: sent again, it may be refused with a good conscience."""
+        if not sent:
+            self._wrote_nothing[live.state.encoded, live.reference.ticket] = None
+            if len(self._wrote_nothing) > WROTE_NOTHING_MAX:
+                del self._wrote_nothing[next(iter(self._wrote_nothing))]
 
     async def _write(
         self,
