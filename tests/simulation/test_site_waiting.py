@@ -1,10 +1,12 @@
 """Waiting: whoever waits watches who is in front, and nobody else is disturbed by it."""
 
 import asyncio
+from collections.abc import Coroutine
 from typing import Any
 
 import pytest
 
+from polysite.api import RowPut
 from polysite.errors import CompareFailed, LockLost, Unavailable
 from polysite.testing.faults import FaultRates
 from polysite.testing.loop import seeded
@@ -166,3 +168,46 @@ async def test_a_reader_outlives_the_first_of_its_run(seed: int) -> None:
         assert not isinstance(answer, BaseException), answer
         assert answer.row is None
         await two.coordinator.release(second.reference)
+
+
+@seeded(seeds=3, limit_steps=5_000_000)
+async def test_readers_may_be_given_up_at_any_moment(seed: int) -> None:
+    """Goal: whatever call of a reader is given up, whenever, the readers of its run go on. Method: two readers in two processes under
+    a raised fence; cancel gets and promotions of either after each number of steps; then both read, a third
+    comes and goes, and one is promoted and writes."""
+    async with world_of(seed, "one", "two") as world:
+        one, two = world.processes
+        row = world.row("a")
+        await one.coordinator.section(row, [RowPut(columns={"count": 0})])
+        for steps in range(0, 40, 2):
+            for number in range(4):
+                await one.coordinator.acquire([row], lease_ms=60_000)
+                await one.coordinator.preempt(row)
+                locks = [
+                    await process.coordinator.acquire([row], kind="shared", lease_ms=60_000) for process in (one, two)
+                ]
+                which = number % 2
+                site, reference = (one, two)[which].coordinator, locks[which].reference
+                options: dict[str, Any] = {"level": "critical", "reference": reference}
+                call: Coroutine[Any, Any, Any] = (
+                    site.promote(reference, wait_ms=1_000) if number // 2 else site.get(row, **options)
+                )
+                task = asyncio.ensure_future(call)
+                for _ in range(steps):
+                    await asyncio.sleep(0)
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+                for process, lock in zip((one, two), locks, strict=True):
+                    seen = await asyncio.wait_for(
+                        process.coordinator.get(row, level="critical", reference=lock.reference), 5.0
+                    )
+                    assert seen.row is not None
+                third = await two.coordinator.acquire([row], kind="shared", wait_ms=1_000)
+                assert third.held
+                await two.coordinator.release(third.reference)
+                await (two, one)[which].coordinator.release(locks[1 - which].reference)
+                assert (await site.promote(reference, wait_ms=5_000)).kind == "exclusive"
+                await site.put(row, {"count": steps}, **options)
+                await site.release(reference)
+        await asyncio.sleep(0.5)
+        assert one.coordinator._sessions.count == two.coordinator._sessions.count == 0
