@@ -199,3 +199,34 @@ async def test_a_release_without_an_answer_is_carried_out(seed: int) -> None:
                 await asyncio.sleep(6.0)
                 assert (await world.cell("a")).queue == ()
                 assert one.coordinator._sessions.count == 0
+
+
+@seeded(seeds=5)
+async def test_a_release_may_be_asked_for_again(seed: int) -> None:
+    """Goal: who was told to try a release again is not told that the lock was lost when it does. Method: release while the engine
+    is away, again while it still is, and again when it is back, here and by way of another process; then once more."""
+    async with world_of(seed, "one", "two") as world:
+        one, two = world.processes
+        row = world.row("a")
+        for process in (one, two):
+            lock = await one.coordinator.acquire([row], lease_ms=600_000)
+            await one.coordinator.put(row, {"count": 1}, level="critical", reference=lock.reference)
+            one.faults.down = True
+            for _ in range(2):
+                with pytest.raises(Unavailable):
+                    await process.coordinator.release(lock.reference)
+            with pytest.raises(LockLost):
+                await process.coordinator.get(row, level="critical", reference=lock.reference)
+            one.faults.down = False
+            gate = one.faults.hold("compare_and_set")
+            calls = [process.coordinator.release(lock.reference, validate=validate) for validate in (True, True, False)]
+            asked = asyncio.gather(*calls)
+            await asyncio.sleep(0.1)
+            gate.set_result(None)
+            answers = await asked
+            assert [answer.validated for answer in answers] == [True, True, False]
+            await asyncio.sleep(0.1)
+            with pytest.raises(LockLost):
+                await process.coordinator.release(lock.reference)
+            assert ((await world.cell("a")).queue, (await world.cell("a")).fence) == ((), 0)
+        assert one.coordinator._sessions.count == 0

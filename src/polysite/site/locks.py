@@ -163,26 +163,26 @@ class Locks:
 
     # references
 
-    def find(self, reference: Reference) -> LiveSession | None:
+    def find(self, reference: Reference, *, ending: bool = False) -> LiveSession | None:
         """The session of a reference if it lives in this process; LockLost if it has ended, Forbidden if the secret is
-        wrong. The call is a sign of life."""
+        wrong. The call is a sign of life. `ending`: one whose end was asked for, and is not known yet, does too."""
         state = self._keys.find(reference.key.encode())
         live = state.sessions.get(reference.ticket) if state is not None else None
         if live is None:
             return None
         if not hmac.compare_digest(live.reference.secret, reference.secret):
             raise Forbidden("this is no reference of that lock")
-        if live.ended:
+        if live.ended and not ending:
             raise live.lost_error()
         live.life.sign(self._context.clock.monotonic_s())
         return live
 
-    async def locate(self, reference: Reference) -> LiveSession | Elsewhere:
+    async def locate(self, reference: Reference, *, ending: bool = False) -> LiveSession | Elsewhere:
         """Where the session of a reference lives. LockLost if its entry is gone, Forbidden if the secret is wrong.
 
-        For `Elsewhere` the caller drops the key's state when it is done.
+        For `Elsewhere` the caller drops the key's state when it is done. `ending` as for `find`.
         """
-        live = self.find(reference)
+        live = self.find(reference, ending=ending)
         if live is not None:
             return live
         state = self._keys.take(reference.key, reference.key.encode())

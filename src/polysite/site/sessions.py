@@ -8,8 +8,8 @@ from polysite.core import lock_cell
 from polysite.core.lease import ClientLife
 from polysite.core.session import Session
 from polysite.core.wishes import Cancel, Done, Identity, Leave, Refusal, ReleaseClean, ReleaseDirty, Renew, Renewed
-from polysite.errors import LockLost, OutcomeUnknown
-from polysite.site.combining import Combiner, PendingWish, WishAnswer
+from polysite.errors import LockLost, OutcomeUnknown, PolysiteError
+from polysite.site.combining import Combiner, WishAnswer
 from polysite.site.context import SiteContext
 from polysite.site.keys import KeyState, KeyTable
 from polysite.values.keys import Reference
@@ -25,6 +25,7 @@ class LiveSession:
 
     __slots__ = (
         "core",
+        "end_waiters",
         "ended",
         "extending",
         "kind",
@@ -62,6 +63,7 @@ class LiveSession:
         """Calls under way, each of which shows that the client lives."""
         self.ended = False
         """A release was planned: the session serves nobody any more."""
+        self.end_waiters: list[asyncio.Future[WishAnswer]] = []
         self.op_waiters: dict[int, list[asyncio.Future[None]]] = {}
         self.standing_waiters: list[asyncio.Future[None]] = []
         self.extending = False
@@ -269,12 +271,17 @@ class Sessions:
     # the end of a tenure
 
     async def release(self, live: LiveSession) -> WishAnswer:
-        """End the tenure and wait for it; LockLost if it was over already, OutcomeUnknown if that cannot be known."""
-        wish = self._end(live)
-        # Whoever waits may give up: what becomes of the entry does not depend on that.
-        pending = self._submit_release(live, wish, 0)
-        pending.future = asyncio.get_running_loop().create_future()
-        answer = await pending.future
+        """End the tenure and wait for it, or for the end that was asked for before; LockLost if it was over already,
+        OutcomeUnknown if that cannot be known. Whoever waits may give up: what becomes of the entry does not depend on that."""
+        again = not live.ended
+        wish = self._end(live) if again else live.core.plan_release()
+        waiter: asyncio.Future[WishAnswer] = asyncio.get_running_loop().create_future()
+        live.end_waiters.append(waiter)
+        try:
+            self._submit_release(live, wish, 0, again=again, waiter=waiter)
+            answer = await waiter
+        finally:
+            live.end_waiters.remove(waiter)
         if isinstance(answer.result, Done):
             self.tell("released", live)
             return answer
@@ -303,18 +310,35 @@ class Sessions:
         live.standing_changed()
         return wish
 
-    def _submit_release(self, live: LiveSession, wish: Any, attempt: int) -> PendingWish:
-        """Ask for the end of a tenure; asked again, whether anybody still waits for it or not, until it is known to be over."""
+    def _submit_release(
+        self,
+        live: LiveSession,
+        wish: Any,
+        attempt: int,
+        *,
+        again: bool = True,
+        waiter: "asyncio.Future[WishAnswer] | None" = None,
+    ) -> None:
+        """Ask for the end of a tenure; with `again` until it is known to be over, whether anybody waits for it or not. `waiter` is told
+        what became of this wish; whoever else waits, when the tenure is over."""
 
         def decided(answer: WishAnswer) -> None:
-            if isinstance(answer.result, Refusal) and answer.result.code == "expired":
+            expired = isinstance(answer.result, Refusal) and answer.result.code == "expired"
+            if expired and again:
                 self._again_later(live, wish, attempt)
-            else:
+            elif not expired:
                 self.forget(live)
+            for told in live.end_waiters:
+                if not told.done() and (told is waiter or not expired):
+                    told.set_result(answer)
 
-        return self.combiner.submit(
-            live.state, wish, decided=decided, failed=lambda _error: self._again_later(live, wish, attempt)
-        )
+        def failed(error: PolysiteError) -> None:
+            if again:
+                self._again_later(live, wish, attempt)
+            if waiter is not None and not waiter.done():
+                waiter.set_exception(error)
+
+        self.combiner.submit(live.state, wish, decided=decided, failed=failed)
 
     def _again_later(self, live: LiveSession, wish: Any, attempt: int) -> None:
         """Whether a release happened is not known: the entry's absence needs no further release, its presence does."""

@@ -191,7 +191,7 @@ class Tenures:
         )
 
     async def release(self, reference: Reference, *, validate: bool) -> Released:
-        own = None if validate else self._locks.find(reference)
+        own = None if validate else self._locks.find(reference, ending=True)
         if own is not None:
             self._sessions.release_later(own)
             return Released(False, 0.0)
@@ -202,13 +202,13 @@ class Tenures:
             self._sessions.release_later(live)
             return Released(False, 0.0)
 
-        return await self._serve(reference, here, lambda: ReleaseCall(str(reference), validate), Released)
+        return await self._serve(reference, here, lambda: ReleaseCall(str(reference), validate), Released, ending=True)
 
     async def answer_call(self, call: Call) -> Any:
         """Answer a forwarded call, here or not at all."""
         reference = parse_reference(call.reference)
         assert isinstance(reference, Reference)
-        live = await self._locks.locate(reference)
+        live = await self._locks.locate(reference, ending=isinstance(call, ReleaseCall))
         if not isinstance(live, LiveSession):
             self._keys.drop(live.state)
             raise SiteUnreachable("the session has moved to another process")
@@ -237,9 +237,11 @@ class Tenures:
         call: Callable[[], Call],
         answer_type: type[T],
         waits_ms: int = 0,
+        *,
+        ending: bool = False,
     ) -> T:
         """Have a call served where its session lives. `call` makes the message, which is only needed elsewhere."""
-        found = await self._locks.locate(reference)
+        found = await self._locks.locate(reference, ending=ending)
         if isinstance(found, LiveSession):
             return await self._serve_here(found, here)
         state, entry = found
