@@ -181,3 +181,45 @@ async def test_promotion_whose_withdrawal_fails(seed: int) -> None:
             await asyncio.sleep(10.0)
             await site.put(row, {"count": 1}, level="critical", reference=first.reference)
             assert (await site.release(first.reference)).validated
+
+
+@seeded(seeds=5)
+async def test_acquire_with_a_key_that_is_cancelled_stays(seed: int) -> None:
+    """Goal: the entry of an acquire with an idempotency key waits for the caller to come back, wherever that gave up; without a
+    return the caller's silence ends it. Method: cancel it while its change is held back; ask again, or not."""
+    for returns in (True, False):
+        async with world_of(seed) as world:
+            one, row = world.processes[0], world.row("a")
+            site = one.coordinator
+            gate = one.faults.hold("compare_and_set")
+            asked = asyncio.ensure_future(site.acquire([row], idempotency_key="k", lease_ms=2_000))
+            await give_up(asked, gate)
+            await asyncio.sleep(0.1)
+            assert len((await site.queue(row)).entries) == 1
+            if returns:
+                again = await site.acquire([row], idempotency_key="k", lease_ms=2_000)
+                assert (again.held, again.fencing_token) == (True, 1)
+                await site.release(again.reference)
+            await asyncio.sleep(3.0)
+            assert (await site.queue(row)).entries == []
+
+
+@seeded(seeds=5)
+async def test_call_that_shares_a_session_and_is_cancelled(seed: int) -> None:
+    """Goal: of two calls with one key the one that gives up takes nothing from the other. Method: two acquires of a key, then
+    of a set, side by side behind a holder; cancel the second; the first is granted."""
+    async with world_of(seed) as world:
+        site = world.processes[0].coordinator
+        for keys in ("a", "ab"):
+            rows = [world.row(key) for key in keys]
+            holder = await site.acquire([rows[-1]])
+            asked = []
+            for _ in range(2):
+                asked.append(asyncio.ensure_future(site.acquire(rows, idempotency_key=keys)))
+                await asyncio.sleep(0.1)
+            await give_up(asked[1])
+            await site.release(holder.reference)
+            lock = await asked[0]
+            assert lock.held
+            assert (await site.renew(lock.reference)).held
+            await site.release(lock.reference)

@@ -157,3 +157,34 @@ async def test_refused_retry_of_a_section_that_wrote_nothing(seed: int) -> None:
         await site.release(held.reference)
         with pytest.raises(CompareFailed):
             await site.section(row, steps, idempotency_key="k")
+
+
+@seeded(seeds=5)
+async def test_lock_set_sent_again_after_a_timeout(seed: int) -> None:
+    """Goal: a lock set with an idempotency key that was not granted in time, or whose caller gave up, can be sent again, by any
+    process; one that was granted and released cannot. Method: each in turn, against a holder of one of its keys."""
+    async with world_of(seed, "one", "two") as world:
+        one, two = world.processes
+        rows = [world.row("a"), world.row("b")]
+
+        def ask(process: Process, wait_ms: int) -> Awaitable[LockAnswer]:
+            return process.coordinator.acquire(rows, idempotency_key="k", wait_ms=wait_ms, lease_ms=60_000)
+
+        holder = await one.coordinator.acquire([rows[1]])
+        for process in (one, two, one):
+            with pytest.raises(AcquireTimeout):
+                await ask(process, 100)
+        waiting = asyncio.ensure_future(ask(two, 60_000))
+        await asyncio.sleep(0.1)
+        waiting.cancel()
+        await told(waiting)
+        await one.coordinator.release(holder.reference)
+        await asyncio.sleep(0.1)
+        lock = await ask(one, 1_000)
+        assert lock.held
+        assert (await ask(one, 1_000)).reference == lock.reference
+        await one.coordinator.release(lock.reference)
+        for process in (one, two):
+            with pytest.raises(LockLost):
+                await ask(process, 1_000)
+        assert (await one.coordinator.queue(rows[0])).issued == (await one.coordinator.queue(rows[1])).issued - 1

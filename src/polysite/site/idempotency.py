@@ -97,9 +97,14 @@ _decoder = msgspec.msgpack.Decoder(Record)
 encode = _encoder.encode
 
 
+def decode_number(answer: bytes) -> int:
+    """The number that an answer consists of."""
+    return msgspec.msgpack.decode(answer, type=int)
+
+
 def decode_stamp(answer: bytes) -> int:
     """The stamp that the answer of a write consists of."""
-    return msgspec.msgpack.decode(answer, type=int)
+    return decode_number(answer)
 
 
 def done_record(pending: Record) -> Record:

@@ -18,7 +18,7 @@ from polysite.core import lock_cell
 from polysite.errors import AcquireTimeout, BadRequest, LockLost, NotHolder, OutcomeUnknown, PolysiteError
 from polysite.site.context import SiteContext
 from polysite.site.critical import Critical
-from polysite.site.idempotency import Record, Requests, digest_of, request_id_of
+from polysite.site.idempotency import Record, Requests, decode_number, digest_of, encode, request_id_of
 from polysite.site.keys import KeyState, KeyTable
 from polysite.site.locks import Acquired, Locks, ServedElsewhere
 from polysite.site.peers import Status
@@ -41,6 +41,18 @@ class Wanted(NamedTuple):
     spec: TableSpec
     key: LockKey
     row: RowKey | None
+
+
+class Keyed(NamedTuple):
+    """The idempotency key of a lock set. `attempt`: how many attempts ended with every key let go, as the record says."""
+
+    idempotency_key: str
+    digest: bytes
+    attempt: int
+
+    def request_id(self, item: Wanted) -> bytes:
+        """The id of the entry that this attempt makes for a key: those of earlier attempts are used up."""
+        return request_id_of(self.idempotency_key, item.encoded, *([b"%d" % self.attempt] if self.attempt else []))
 
 
 class LockVerbs:
@@ -92,22 +104,15 @@ class LockVerbs:
         # The entry's request id makes the effect happen once; the record tells a retry from another request.
         digest = digest_of("acquire", [item.encoded for item in wanted], kind, lease_ms, owner, read)
         async with self._requests.alone(idempotency_key):
-            if await self._requests.find(idempotency_key, digest) is None:
+            record = await self._requests.find(idempotency_key, digest)
+            if record is None:
                 await self._requests.write(idempotency_key, Record(digest, b""))
-        return await self._acquire(wanted, kind, lease_ms, wait_ms, owner, idempotency_key)
-
-    async def _acquire(
-        self,
-        wanted: list[Wanted],
-        kind: str,
-        lease_ms: int,
-        wait_ms: int,
-        owner: str | None,
-        idempotency_key: str | None,
-    ) -> LockAnswer:
         if len(wanted) == 1:
             return await self._acquire_one(wanted[0], kind, lease_ms, wait_ms, owner, idempotency_key)
-        return await self._acquire_set(wanted, kind, lease_ms, wait_ms, owner, idempotency_key)
+        keyed = Keyed(
+            idempotency_key, digest, 0 if record is None or not record.answer else decode_number(record.answer)
+        )
+        return await self._acquire_set(wanted, kind, lease_ms, wait_ms, owner, keyed)
 
     async def _acquire_one(
         self, item: Wanted, kind: str, lease_ms: int, wait_ms: int, owner: str | None, idempotency_key: str | None
@@ -115,7 +120,14 @@ class LockVerbs:
         request_id = None if idempotency_key is None else request_id_of(idempotency_key, item.encoded)
         try:
             acquired = await self._locks.enqueue(
-                item.spec, item.key, kind=kind, lease_ms=lease_ms, owner=owner, request_id=request_id, read=item.row
+                item.spec,
+                item.key,
+                kind=kind,
+                lease_ms=lease_ms,
+                owner=owner,
+                request_id=request_id,
+                read=item.row,
+                stays=idempotency_key is not None,
             )
         except ServedElsewhere as found:
             return await self.wait(str(found.reference), wait_ms=wait_ms, read=item.row is not None)
@@ -155,7 +167,7 @@ class LockVerbs:
         lease_ms: int,
         wait_ms: int,
         owner: str | None,
-        idempotency_key: str | None,
+        keyed: Keyed | None,
     ) -> LockAnswer:
         """All keys or none, taken in the order of their bytes, so that two sets never wait for each other in a ring."""
         ordered = sorted(wanted, key=lambda item: item.encoded)
@@ -164,16 +176,19 @@ class LockVerbs:
         clock = self._context.clock
         deadline_s = clock.monotonic_s() + wait_ms / 1000
         lives: list[LiveSession] = []
+        own: list[LiveSession] = []
         trips = 0.0
         rows: dict[bytes, dict[str, Any] | None] = {}
         try:
             for item in ordered:
-                request_id = None if idempotency_key is None else request_id_of(idempotency_key, item.encoded)
+                request_id = None if keyed is None else keyed.request_id(item)
                 acquired = await self._locks.enqueue(
                     item.spec, item.key, kind=kind, lease_ms=lease_ms, owner=owner, request_id=request_id, read=item.row
                 )
                 live = acquired.live
                 lives.append(live)
+                if not acquired.shared:
+                    own.append(live)
                 live.open_calls += 1
                 trips += acquired.round_trips
                 left_s = max(0.0, deadline_s - clock.monotonic_s())
@@ -185,9 +200,12 @@ class LockVerbs:
             lost = next((live for live in lives if not live.holds), None)
             if lost is not None:
                 raise lost.lost_error()
-        except BaseException:
-            for live in lives:
+        except BaseException as error:
+            # What another call with the same key has taken is left to it.
+            for live in own:
                 self._sessions.release_later(live)
+            if keyed is not None and len(own) == len(lives):
+                await self._attempt_ended(keyed, error, began=bool(own))
             raise
         finally:
             now_s = clock.monotonic_s()
@@ -205,6 +223,15 @@ class LockVerbs:
             rows=[rows.get(item.encoded) for item in wanted] if wanted[0].row is not None else None,
             round_trips=trips,
         )
+
+    async def _attempt_ended(self, keyed: Keyed, error: BaseException, *, began: bool) -> None:
+        """All entries of an attempt are let go: if the request is sent again it takes the keys anew, under other request ids."""
+        record = Record(keyed.digest, encode(keyed.attempt + 1))
+        if isinstance(error, asyncio.CancelledError):
+            self._context.background(self._requests.write(keyed.idempotency_key, record), name="site-request-ended")
+        elif began:
+            with contextlib.suppress(PolysiteError):
+                await self._requests.write(keyed.idempotency_key, record)
 
     async def _first_row(self, item: Wanted, acquired: Acquired) -> tuple[dict[str, Any] | None, float]:
         """The row that the lock was asked with: read beside the enqueue if that serves, else got now."""

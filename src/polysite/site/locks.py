@@ -50,6 +50,8 @@ class Acquired(NamedTuple):
     row: Answer | Restamp | None
     repeated: bool = False
     """An earlier request with the same id made the entry."""
+    shared: bool = False
+    """And its session was here already: other calls may use it."""
 
 
 class ServedElsewhere(SiteUnreachable):
@@ -91,8 +93,10 @@ class Locks:
         owner: str | None,
         request_id: bytes | None = None,
         read: RowKey | None = None,
+        stays: bool = False,
     ) -> Acquired:
-        """Append an entry to the key's queue; `read`: read that row beside it.
+        """Append an entry to the key's queue; `read`: read that row beside it. `stays`: also if the caller gives up, since it
+        may come back with the same request; its silence ends the entry otherwise.
 
         Overloaded: too many wait. OutcomeUnknown: it may be in the queue; a cancellation was left behind.
         """
@@ -112,7 +116,8 @@ class Locks:
                     row = await self._read_beside(spec, read)
                 answer = await asking.answer(pending)
             except asyncio.CancelledError:
-                asking.abandon(pending)
+                if not stays:
+                    asking.abandon(pending)
                 raise
             cost = max(answer.round_trips, self._store.costs.read_majority if row is not None else 0.0)
             live = asking.live
@@ -122,7 +127,7 @@ class Locks:
             if row is not None and live.holds and not asking.repeated:
                 assert read is not None
                 beside = self._critical.take_speculative(live, read, row, stood_on)
-            return Acquired(live, trips + cost, beside, asking.repeated)
+            return Acquired(live, trips + cost, beside, asking.repeated, asking.shared)
         finally:
             self._keys.drop(state)
 
@@ -400,6 +405,7 @@ class _Asking:
         self._spec = spec
         self.live: LiveSession | None = None
         self.repeated = False
+        self.shared = False
         self._abandoned = False
         self._elsewhere: Entry | None = None
         author = context.author
@@ -447,7 +453,7 @@ class _Asking:
         self._abandoned = True
         if pending.sent_s is None and pending in self._state.pending:
             self._state.pending.remove(pending)
-        elif self.live is not None:
+        elif self.live is not None and not self.shared:
             self._sessions.release_later(self.live)
 
     def _decided(self, answer: WishAnswer) -> None:
@@ -463,7 +469,8 @@ class _Asking:
             if entry.nonce != nonce:
                 # An earlier request with the same id made it; its session is here or elsewhere.
                 self.live = self._state.sessions.get(result.ticket)
-                self._elsewhere = entry if self.live is None else None
+                self.shared = self.live is not None
+                self._elsewhere = None if self.shared else entry
                 return
         reference = Reference(self._state.key, result.ticket, secret)
         self.live = self._sessions.register(
