@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from polysite.api import KeyName, RowExpectation, RowGet, RowPut, SectionAnswer, Step
-from polysite.errors import AcquireTimeout, CompareFailed, OutcomeUnknown
+from polysite.api import KeyName, LockAnswer, RowExpectation, RowGet, RowPut, SectionAnswer, Step
+from polysite.errors import AcquireTimeout, CompareFailed, IdempotencyMismatch, LockLost, OutcomeUnknown
 from polysite.testing.loop import seeded
 from polysite.values.tables import ColumnSpec, TableSpec
-from tests.support.sites import Process, World, until, world_of
+from tests.support.sites import Process, World, table_of, until, world_of
 
 
 async def told(call: Awaitable[Any]) -> Any:
@@ -188,3 +188,31 @@ async def test_lock_set_sent_again_after_a_timeout(seed: int) -> None:
             with pytest.raises(LockLost):
                 await ask(process, 1_000)
         assert (await one.coordinator.queue(rows[0])).issued == (await one.coordinator.queue(rows[1])).issued - 1
+
+
+@seeded(seeds=5)
+async def test_table_that_is_dropped_and_made_again(seed: int) -> None:
+    """Goal: what was answered of a table is not taken for the table that was made later under its name: a session under way is
+    lost, copy and all, and a request sent again is no repetition. Method: another process drops and makes it, with equal
+    columns; calls of both processes with the old reference and the old keys."""
+    async with world_of(seed, "one", "two") as world:
+        one, two = world.processes
+        row = world.row("a")
+        for serving, asked in ((one, one), (one, two), (two, one)):
+            number = f"{serving.address} {asked.address}"
+            await serving.coordinator.section(row, [RowPut(columns={"count": 1})], idempotency_key=f"s {number}")
+            lock = await serving.coordinator.acquire([row])
+            options: dict[str, Any] = {"level": "critical", "reference": lock.reference}
+            await serving.coordinator.put(row, {"count": 2}, idempotency_key=f"p {number}", **options)
+            assert (await serving.coordinator.get(row, **options)).row is not None
+            await two.coordinator.drop_table("ks", "votes")
+            await two.coordinator.create_table(table_of("votes", "sections"))
+            with pytest.raises(IdempotencyMismatch):
+                await asked.coordinator.put(row, {"count": 2}, idempotency_key=f"p {number}", **options)
+            with pytest.raises(LockLost):
+                await asked.coordinator.get(row, **options)
+            with pytest.raises(LockLost):
+                await asked.coordinator.put(row, {"count": 3}, **options)
+            with pytest.raises(IdempotencyMismatch):
+                await asked.coordinator.section(row, [RowPut(columns={"count": 1})], idempotency_key=f"s {number}")
+            assert (await asked.coordinator.section(row, [RowGet()])).results == [None]

@@ -102,7 +102,9 @@ class LockVerbs:
                 return await self._acquire_one(wanted[0], kind, lease_ms, wait_ms, owner, None)
             return await self._acquire_set(wanted, kind, lease_ms, wait_ms, owner, None)
         # The entry's request id makes the effect happen once; the record tells a retry from another request.
-        digest = digest_of("acquire", [item.encoded for item in wanted], kind, lease_ms, owner, read)
+        digest = digest_of(
+            "acquire", [(item.encoded, item.spec.making) for item in wanted], kind, lease_ms, owner, read
+        )
         async with self._requests.alone(idempotency_key):
             record = await self._requests.find(idempotency_key, digest)
             if record is None:
@@ -260,7 +262,7 @@ class LockVerbs:
         rows: list[dict[str, Any] | None] = []
         for reference in references:
             spec = await self._store.table(reference.key.keyspace, reference.key.table)
-            found = await self._tenures.get(reference, _row_of_lock(spec, reference.key))
+            found = await self._tenures.get(reference, spec, _row_of_lock(spec, reference.key))
             trips += found.round_trips
             rows.append(row_of(spec, found.row))
         return LockAnswer(

@@ -50,7 +50,7 @@ class SectionsOnce:
         if idempotency_key is None:
             return await self._sections.run(spec, key, steps, **options)
         encoded = key.encode()
-        digest = digest or digest_of("section", encoded, [_step_parts(step) for step in steps])
+        digest = digest or digest_of("section", encoded, spec.making, [_step_parts(step) for step in steps])
         requests, joint = self._requests, self._context.joint
         async with requests.alone(idempotency_key):
             known = await self._recorded(idempotency_key, digest)

@@ -109,7 +109,9 @@ class RowVerbs:
             trips = costs.read_majority if quorum else costs.read_local
         elif level == "critical":
             check_locks(spec)
-            found = await self._tenures.get(await self._lock_verbs.covering(reference, spec.lock_key_of(key)), key)
+            found = await self._tenures.get(
+                await self._lock_verbs.covering(reference, spec.lock_key_of(key)), spec, key
+            )
             row, trips = found.row, found.round_trips
         elif level == "atomic":
             check_locks(spec)
@@ -192,7 +194,7 @@ class RowVerbs:
             held = await self._lock_verbs.covering(reference, key)
 
             async def page_of(read: PartitionRead, left: int, cursor: bytes | None) -> Any:
-                return await self._tenures.select(held, read.partition, read.slice, left, cursor)
+                return await self._tenures.select(held, spec, read.partition, read.slice, left, cursor)
 
             return await self._pages(spec, selection, digest, limit, index, inner, page_of)
         _no_reference(reference, level)
@@ -204,7 +206,7 @@ class RowVerbs:
         try:
 
             async def page_here(read: PartitionRead, left: int, cursor: bytes | None) -> Any:
-                return await self._tenures.select(live.reference, read.partition, read.slice, left, cursor)
+                return await self._tenures.select(live.reference, spec, read.partition, read.slice, left, cursor)
 
             answer = await self._pages(spec, selection, digest, limit, index, inner, page_here)
         finally:
@@ -294,7 +296,7 @@ class RowVerbs:
             _, trips = await self._plain.conditional(spec, intents, expect)
             return WriteAnswer(round_trips=trips)
         expected = [(item.key and spec.row_key(item.key), item.exists, cells_of(spec, item.equals)) for item in expect]
-        digest = digest_of("conditional", spec.keyspace, spec.name, to_wire(intents), expected)
+        digest = digest_of("conditional", spec.keyspace, spec.name, spec.making, to_wire(intents), expected)
         requests = self._requests
         async with requests.alone(idempotency_key):
             record = await requests.find(idempotency_key, digest)
@@ -329,7 +331,7 @@ class RowVerbs:
         if level == "critical":
             key = spec.lock_key_of(RowKey(_partition_of(intents[0])))
             held = await self._lock_verbs.covering(reference, key)
-            written = await self._tenures.write(held, intents, idempotency_key)
+            written = await self._tenures.write(held, spec, intents, idempotency_key)
             return WriteAnswer(stamp=written.stamp, round_trips=written.round_trips)
         if level != "atomic":
             raise BadRequest("level is eventual, quorum, critical or atomic")
@@ -377,7 +379,7 @@ class RowVerbs:
         if len(steps) == len(intents):
             done = await self._run_once(spec, key, steps, idempotency_key, digest)
             return WriteAnswer(stamp=done.stamp, round_trips=done.round_trips)
-        digest = digest or digest_of("atomic", key.encode(), to_wire(intents))
+        digest = digest or digest_of("atomic", key.encode(), spec.making, to_wire(intents))
         if idempotency_key is not None:
             record = await self._requests.find(idempotency_key, digest)
             if record is not None and record.answer is not None:
@@ -389,7 +391,7 @@ class RowVerbs:
         live.open_calls += 1
         try:
             if idempotency_key is None:
-                written = await self._tenures.write(live.reference, intents, None)
+                written = await self._tenures.write(live.reference, spec, intents, None)
             else:
                 written = await self._tenures.write_once(live, intents, idempotency_key, digest)
         finally:
@@ -519,7 +521,7 @@ def _partition_of(intent: Intent) -> tuple[bytes, ...]:
 
 def _plain_digest(spec: TableSpec, intents: list[Intent]) -> bytes:
     """Of a write without a lock. On a `mixed` table it goes as a section once its key was ever locked, and is the same request."""
-    return digest_of("plain", spec.keyspace, spec.name, to_wire(intents))
+    return digest_of("plain", spec.keyspace, spec.name, spec.making, to_wire(intents))
 
 
 def _shown(spec: TableSpec, rows: Sequence[StoredRow]) -> list[dict[str, Any]]:

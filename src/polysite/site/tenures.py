@@ -51,6 +51,7 @@ from polysite.site.sessions import LiveSession, Sessions
 from polysite.stores.contract import StoredPage
 from polysite.values.keys import Reference, RowKey, parse_reference
 from polysite.values.rows import Slice, StoredRow
+from polysite.values.tables import TableSpec
 
 T = TypeVar("T")
 
@@ -96,9 +97,10 @@ class Tenures:
 
     # Calls on a session of this process, nearly all of them, are carried out straight away; `_serve` finds the others.
 
-    async def get(self, reference: Reference, key: RowKey) -> RowFound:
+    async def get(self, reference: Reference, spec: TableSpec, key: RowKey) -> RowFound:
         own = self._locks.find(reference)
         if own is not None:
+            self._check_table(own, spec)
             own.open_calls += 1
             try:
                 return RowFound(*await self._critical.get(own, key))
@@ -106,14 +108,19 @@ class Tenures:
                 own.open_calls -= 1
 
         async def here(live: LiveSession) -> RowFound:
+            self._check_table(live, spec)
             return RowFound(*await self._critical.get(live, key))
 
         return await self._serve(reference, here, lambda: GetCall(str(reference), key), RowFound)
 
-    async def write(self, reference: Reference, intents: list[Intent], idempotency_key: str | None) -> Written:
+    async def write(
+        self, reference: Reference, spec: TableSpec, intents: list[Intent], idempotency_key: str | None
+    ) -> Written:
         """Carry out one batch of a partition under the reference; with an idempotency key at most once."""
+        digest = b"" if idempotency_key is None else _digest(reference, spec, intents)
         own = None if idempotency_key is not None else self._locks.find(reference)
         if own is not None:
+            self._check_table(own, spec)
             own.open_calls += 1
             try:
                 return Written(*await self._critical.batch(own, intents))
@@ -121,6 +128,7 @@ class Tenures:
                 own.open_calls -= 1
 
         async def here(live: LiveSession) -> Written:
+            self._check_table(live, spec)
             if idempotency_key is None:
                 return Written(*await self._critical.batch(live, intents))
             return await self.write_once(live, intents, idempotency_key, digest)
@@ -131,7 +139,6 @@ class Tenures:
         if idempotency_key is None:
             return await self._serve(reference, here, call, Written)
         # A retry may come after the lock is gone, or to another process: the record answers it all the same.
-        digest = _digest(reference, intents)
         record = await self._requests.find(idempotency_key, digest)
         if record is not None:
             # What is proven now may not be so later: to take the entry over raises the fence.
@@ -150,9 +157,16 @@ class Tenures:
             return await self._recorded(idempotency_key, record)
 
     async def select(
-        self, reference: Reference, partition: tuple[bytes, ...], slice_: Slice, limit: int, cursor: bytes | None
+        self,
+        reference: Reference,
+        spec: TableSpec,
+        partition: tuple[bytes, ...],
+        slice_: Slice,
+        limit: int,
+        cursor: bytes | None,
     ) -> PageFound:
         async def here(live: LiveSession) -> PageFound:
+            self._check_table(live, spec)
             page: StoredPage
             if not live.core.table.clustering_key:
                 row, trips = await self._critical.get(live, RowKey(partition))
@@ -214,11 +228,14 @@ class Tenures:
             raise SiteUnreachable("the session has moved to another process")
         match call:
             case GetCall():
-                return await self.get(reference, call.key)
+                spec = await self._table_of(reference)
+                return await self.get(reference, spec, call.key)
             case WriteCall():
-                return await self.write(reference, peers.from_wire(call.intents), call.idempotency_key)
+                spec = await self._table_of(reference)
+                return await self.write(reference, spec, peers.from_wire(call.intents), call.idempotency_key)
             case SelectCall():
-                return await self.select(reference, call.partition, call.slice, call.limit, call.cursor)
+                spec = await self._table_of(reference)
+                return await self.select(reference, spec, call.partition, call.slice, call.limit, call.cursor)
             case WaitCall():
                 return await self.wait(reference, call.wait_ms)
             case RenewCall():
@@ -227,6 +244,15 @@ class Tenures:
                 return await self.promote(reference, call.wait_ms)
             case ReleaseCall():
                 return await self.release(reference, validate=call.validate)
+
+    async def _table_of(self, reference: Reference) -> TableSpec:
+        return await self._context.store.table(reference.key.keyspace, reference.key.table)
+
+    def _check_table(self, live: LiveSession, spec: TableSpec) -> None:
+        """End a session whose table was dropped and made again: what it knows is of rows that are gone."""
+        if live.core.table.making != spec.making:
+            self._sessions.release_later(live, detail="the table was dropped")
+            raise live.lost_error()
 
     # where the session lives
 
@@ -282,7 +308,7 @@ class Tenures:
     async def _take_over(
         self, reference: Reference, state: Any, entry: Entry, seen: Observed | None = None
     ) -> LiveSession:
-        spec = await self._context.store.table(reference.key.keyspace, reference.key.table)
+        spec = await self._table_of(reference)
         try:
             return await self._locks.take_over(spec, reference, state, entry, seen)
         except CompareFailed:
@@ -387,8 +413,8 @@ class Tenures:
         return Written(decode_stamp(await self._requests.resolve(key, record)), self._context.store.costs.read_majority)
 
 
-def _digest(reference: Reference, intents: list[Intent]) -> bytes:
-    return digest_of("write", str(reference), peers.to_wire(intents))
+def _digest(reference: Reference, spec: TableSpec, intents: list[Intent]) -> bytes:
+    return digest_of("write", str(reference), spec.making, peers.to_wire(intents))
 
 
 def status_of(live: LiveSession, trips: float = 0.0) -> Status:

@@ -160,7 +160,11 @@ class Store(ABC):
 
     @abstractmethod
     async def table(self, keyspace: str, name: str) -> TableSpec:
-        """The table as it is now, at most a second old, without a wide-area round trip; UnknownKey: no such table."""
+        """The table as it is now, at most a second old, without a wide-area round trip; UnknownKey: no such table.
+
+        An engine that can says which making of the table it is (`TableSpec.making`): what was remembered of a table under the
+        same name before must not be taken for it.
+        """
 
     @abstractmethod
     async def create_index(self, keyspace: str, table: str, index: IndexSpec) -> bool:

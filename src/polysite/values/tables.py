@@ -85,6 +85,18 @@ class TableSpec(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     indexes: tuple[IndexSpec, ...] = ()
 
     @cached_property
+    def making(self) -> int:
+        """Which making of the table the engine means: another number after it was dropped and made again, 0 where the engine
+        does not tell. No part of what makes specs equal."""
+        return 0
+
+    def of_making(self, number: int) -> "TableSpec":
+        """The same table, said to be of that making."""
+        told = msgspec.structs.replace(self)
+        told.__dict__["making"] = number
+        return told
+
+    @cached_property
     def types(self) -> dict[str, CqlType]:
         """Column name to type, in declaration order."""
         return {column.name: parse_type(column.type) for column in self.columns}

@@ -97,7 +97,7 @@ def load(connection: Connection) -> Schema:
     for number, data, ranged in connection.all("select number, spec, ranged from tables order by keyspace, name"):
         stored = _decode_table(data)
         indexes = tuple((index.made, IndexSpec(name=index.name, column=index.column)) for index in stored.indexes)
-        spec = msgspec.structs.replace(stored.spec, indexes=tuple(index for _, index in indexes))
+        spec = msgspec.structs.replace(stored.spec, indexes=tuple(index for _, index in indexes)).of_making(number)
         tables[spec.keyspace, spec.name] = PhysicalTable(number, spec, ranged=bool(ranged), indexes=indexes)
     return Schema(current, keyspaces, tables)
 
