@@ -99,7 +99,7 @@ def plan_one_shot(
     steps: Sequence[SectionStep],
     *,
     table: TableSpec,
-    request_id: bytes,
+    request_id: bytes | None,
     change_id: bytes,
     author: Author,
     now: int,
@@ -107,11 +107,12 @@ def plan_one_shot(
 ) -> OneShot | Mismatch | TakeGeneralPath | Repeated:
     """Plan the section. `rows` holds every row that a get or expect step names, read after the cell; `now` is a stamp.
 
-    A step sees what earlier steps wrote; expectations are judged against what earlier steps left. A failed expectation after
+    `request_id` None: the request has no idempotency key, nobody can send it again. `change_id` alone then tells whether the
+    step was made. A step sees what earlier steps wrote; expectations are judged against what earlier steps left. A failed expectation after
     a row had to be re-stamped is told as `TakeGeneralPath`, because the re-stamp would not be written with it. CellExhausted
     if the cell has no stamps left.
     """
-    gone = departed_ticket(cell, request_id)
+    gone = None if request_id is None else departed_ticket(cell, request_id)
     if gone is not None:
         return Repeated(gone)
     if cell.queue:
@@ -133,7 +134,8 @@ def plan_one_shot(
             if isinstance(step, ExpectStep) and not holds(step, row):
                 return TakeGeneralPath("a row must be re-stamped first") if work.restamped else Mismatch(index, row)
             results.append(row if isinstance(step, GetStep) else None)
-    record = pack_change(change_id, version + 1, ((request_id, Enqueued(cell.issued + 1)),))
+    result = () if request_id is None else ((request_id, Enqueued(cell.issued + 1)),)
+    record = pack_change(change_id, version + 1, result)
     recent = with_recent(cell.recent, record)
     after, ticket, used_from = pass_through(cell, request_id, work.stamp - first, now, recent=recent, author=author)
     assert used_from == first, "the section used other stamps than it was given"

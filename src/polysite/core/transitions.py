@@ -96,7 +96,7 @@ def check_step(before: LockCell, after: LockCell) -> None:
 
 def pass_through(
     cell: LockCell,
-    request_id: bytes,
+    request_id: bytes | None,
     used: int,
     now: int,
     *,
@@ -105,11 +105,12 @@ def pass_through(
 ) -> tuple[LockCell, int, int]:
     """Enqueue and clean release in one step, for a one-shot section on a cell whose queue is empty.
 
-    `used`: how many stamps the section needs. Answers the cell after it, the ticket, and the first of the section's stamps.
+    `request_id` None: nobody can send this request again, so the cell need not remember that its entry has left. `used`: how
+    many stamps the section needs. Answers the cell after it, the ticket, and the first of the section's stamps.
     `recent` and `author` become the cell's; None: they stay. CellExhausted if there are no stamps or tickets left.
     """
     assert not cell.queue, "a one-shot section needs an empty queue"
-    assert len(request_id) == ID_BYTES, "request ids have a fixed length"
+    assert request_id is None or len(request_id) == ID_BYTES, "request ids have a fixed length"
     assert 0 <= used <= WINDOW, "a one-shot section stays inside one window"
     ticket = cell.issued + 1
     first = max(cell.floor + 1, now)
@@ -122,7 +123,7 @@ def pass_through(
         cell.fence,
         (),
         cell.recent if recent is None else recent,
-        with_departed(cell.departed, request_id, ticket),
+        cell.departed if request_id is None else with_departed(cell.departed, request_id, ticket),
         author or cell.author,
     )
     check_step(cell, after)

@@ -80,13 +80,13 @@ class Combiner:
         """Called when a key's driver starts and has ended: the driver counts as a user of the key."""
         self.changed: Callable[[KeyState], None] = lambda _state: None
         """Called when a change of this process gave a key another head."""
-        self._begun: set[KeyState] = set()
+        self._begun: dict[KeyState, None] = {}
         """Keys with a change under way that no task waits for."""
 
     def close(self) -> None:
         """Whoever waits for a change that no task carries is told that its outcome is unknown; answers that come later are for
         nobody."""
-        begun, self._begun = self._begun, set()
+        begun, self._begun = self._begun, {}
         for state in begun:
             self._fail(state, list(state.pending), OutcomeUnknown("the process is closing"))
             state.leave()
@@ -150,11 +150,11 @@ class Combiner:
             self._refresh(state, wishes)
             change = self._build(state, wishes)
             if change.effective:
-                self._begun.add(state)
+                self._begun[state] = None
                 answered = partial(self._answered, state, wishes, change)
                 self._cells.begin(state.encoded, change.expected_version, change.content, answered)
         except BaseException as error:  # noqa: BLE001 - whoever waits is told
-            self._begun.discard(state)
+            self._begun.pop(state, None)
             state.leave()
             self._give_up(state, wishes, error)
             return
@@ -169,7 +169,7 @@ class Combiner:
     ) -> None:
         if state not in self._begun:
             return  # the process has closed meanwhile
-        self._begun.discard(state)
+        self._begun.pop(state, None)
         if not isinstance(answer, CellAnswer) or not answer.applied:
             self._context.background(self._drive(state, (wishes, change, answer)), name="site-change")
             return

@@ -76,7 +76,8 @@ class Janitor:
                 cell = lock_cell.decode(view.content)
             except PolysiteError:
                 continue
-            if cell.queue or not (cell.recent or cell.departed):
+            # A compaction leaves itself behind as the last change: it is not to be followed by another for ever.
+            if cell.queue or (len(cell.recent) <= 1 and not cell.departed):
                 self._idle.pop(encoded, None)
                 continue
             seen = self._idle.get(encoded)

@@ -82,7 +82,7 @@ class OneStep:
         spec: TableSpec,
         key: LockKey,
         steps: Sequence[SectionStep],
-        request_id: bytes,
+        request_id: bytes | None,
         beside: Beside | None,
         wait_s: float,
     ) -> SectionDone | None:
@@ -114,7 +114,7 @@ class OneStep:
         encoded: bytes,
         spec: TableSpec,
         steps: Sequence[SectionStep],
-        request_id: bytes,
+        request_id: bytes | None,
         beside: Beside | None,
     ) -> SectionDone | None:
         trips = 0.0
@@ -227,7 +227,7 @@ class _Step:
         context: SiteContext,
         spec: TableSpec,
         steps: Sequence[SectionStep],
-        request_id: bytes,
+        request_id: bytes | None,
         beside: Beside | None,
     ) -> None:
         self._context = context

@@ -55,7 +55,7 @@ class Sections:
         """Carry out a section. CompareFailed: nothing was written. AcquireTimeout: the lock was not held in time.
         RequestRecorded: nothing was written, since `beside` found another record of its request there."""
         if self._context.joint:
-            done = await self._one_step.run(spec, key, steps, request_id or self._context.new_id(), beside, wait_s)
+            done = await self._one_step.run(spec, key, steps, request_id, beside, wait_s)
             if done is not None:
                 return done
         return await self._general(

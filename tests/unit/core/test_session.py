@@ -2,7 +2,7 @@
 
 import pytest
 
-from polysite.core.lock_cell import departed_ticket, empty
+from polysite.core.lock_cell import departed_ticket, empty, find_change
 from polysite.core.one_shot import (
     ExpectStep,
     GetStep,
@@ -274,14 +274,14 @@ def test_too_large_partitions_are_refused_before_anything_is_written() -> None:
         assert isinstance(session.plan_get(wide_row(1), 0.0), ReadRow)
 
 
-def one_shot(cell: object, rows: object, *steps: object, table: object = PLAIN, request: int = 1) -> object:
+def one_shot(cell: object, rows: object, *steps: object, table: object = PLAIN, request: int | None = 1) -> object:
     return plan_one_shot(
         cell,  # type: ignore[arg-type]
         7,
         rows,  # type: ignore[arg-type]
         steps,  # type: ignore[arg-type]
         table=table,  # type: ignore[arg-type]
-        request_id=number(request),
+        request_id=None if request is None else number(request),
         change_id=number(2),
         author=AUTHOR,
         now=NOW,
@@ -314,6 +314,21 @@ def test_one_shot_steps_see_each_other() -> None:
     assert {name: cell.value for name, cell in gets[2].cells.items()} == {"b": b"2"}
     assert departed_ticket(plan.cell, number(1)) == 1
     assert needed_rows([GetStep(ROW), PutIntent(RowKey((b"z",)), {}), GetStep(ROW)]) == (ROW,)
+
+
+def test_one_shot_that_nobody_can_send_again() -> None:
+    """Goal: a section without a request id leaves only its change behind, and counts as any other. Method: one after one that
+    has a request id."""
+    keyed = one_shot(empty(), {}, PutIntent(ROW, {"a": b"1"}))
+    assert isinstance(keyed, OneShot)
+    plan = one_shot(keyed.cell, {}, PutIntent(ROW, {"a": b"2"}), request=None)
+    assert isinstance(plan, OneShot)
+    assert (plan.ticket, plan.cell.issued) == (2, 2)
+    assert plan.cell.floor > plan.stamp > keyed.stamp
+    assert plan.cell.departed == keyed.cell.departed
+    change = find_change(plan.cell, number(2))
+    assert change is not None
+    assert (change.version, change.results) == (8, ())
 
 
 def test_one_shot_refusals() -> None:
