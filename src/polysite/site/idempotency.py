@@ -19,7 +19,7 @@ import msgspec
 
 from polysite.core import lock_cell
 from polysite.core.requests import proves_done
-from polysite.errors import BadRequest, IdempotencyMismatch, OutcomeUnknown, PolysiteError, Unavailable
+from polysite.errors import BadRequest, IdempotencyMismatch, OutcomeUnknown, PolysiteError
 from polysite.site.context import SiteContext
 from polysite.stores.contract import TableWrites
 from polysite.values.keys import RowKey
@@ -41,7 +41,6 @@ RECORDS = TableSpec(
     writes="eventual",
 )
 KEY_BYTES_MAX = 256
-CLAIMS_MAX = 3
 
 
 class Carried(msgspec.Struct, frozen=True, array_like=True):
@@ -134,6 +133,17 @@ def carried_by(writes: Sequence[Write]) -> tuple[Carried, ...]:
     )
 
 
+def record_in(stored: StoredRow, digest: bytes) -> Record | None:
+    """The record of this request that a row of `RECORDS` holds. IdempotencyMismatch if it is of another request."""
+    cell = stored.cells.get("record")
+    if not stored.present or cell is None:
+        return None
+    record = _decoder.decode(cell.value)
+    if record.digest != digest:
+        raise IdempotencyMismatch
+    return record
+
+
 class Requests:
     """The records of this site."""
 
@@ -142,6 +152,8 @@ class Requests:
         self._store = context.store
         self._under_way: dict[str, asyncio.Future[None]] = {}
         self._last_stamp = 0
+        self._pending: dict[str, int] = {}
+        """Stamps of the records that attempts under way have made before their effect."""
 
     def _key(self, key: str) -> RowKey:
         text = RECORDS.types["site"]
@@ -167,12 +179,7 @@ class Requests:
         cell = stored.cells.get("record")
         # What replaces it must lie above it, also if the process that made it, or withdrew it, has a clock that is ahead.
         self._last_stamp = max(self._last_stamp, stored.row_stamp, 0 if cell is None else cell.stamp)
-        if not stored.present or cell is None:
-            return None
-        record = _decoder.decode(cell.value)
-        if record.digest != digest:
-            raise IdempotencyMismatch
-        return record
+        return record_in(stored, digest)
 
     def next_stamp(self) -> int:
         """A stamp above those of all records written here or seen before."""
@@ -203,22 +210,6 @@ class Requests:
         """Where the record of a key is."""
         return RECORDS, self._key(key)
 
-    async def claim(self, key: str, record: Record) -> bool:
-        """Make the first record of a key in a commit of its own. False: there is one by now (engines with `joint` see that)."""
-        if not self._context.joint:
-            await self.write(key, record)
-            return True
-        for _ in range(CLAIMS_MAX):
-            item, absent = self.receipt(key, record)
-            joint, (before,) = await self._store.joint(None, [item], absent, absent=absent)
-            if not joint.applied:
-                return False
-            if before.row_stamp < item.writes[0].stamp:
-                return True
-            # One was withdrawn meanwhile, by a process whose clock is ahead: this one lies below that, and nobody sees it.
-            self._last_stamp = max(self._last_stamp, before.row_stamp)
-        raise Unavailable("the record of this idempotency key is made and withdrawn again and again")
-
     async def answer_of(self, key: str, digest: bytes) -> bytes | None:
         """The answer of a request that was carried out before, None if it has no record. Else as `find` and `resolve`."""
         record = await self.find(key, digest)
@@ -228,8 +219,16 @@ class Requests:
 
     async def write(self, key: str, record: Record) -> None:
         """Make a record in a commit of its own."""
-        item = self.written(key, record)
+        stamp = self.next_stamp()
+        item = self.written(key, record, stamp)
+        if record.answer is None:
+            self._pending[key] = stamp
         await self._store.write(item.table, item.writes, "majority")
+
+    async def done(self, key: str, pending: Record) -> None:
+        """Say that a pending request is done. It is done, whether that can be said or not: else its record stays pending."""
+        with contextlib.suppress(PolysiteError):
+            await self.write(key, done_record(pending))
 
     def done_later(self, key: str, pending: Record) -> None:
         """Say in the background that a pending request is done: until that is stored, the stamps of its rows tell."""
@@ -240,13 +239,16 @@ class Requests:
         """A pending record is withdrawn if its request turns out to be refused: it may be sent again, and be carried out.
 
         The row is marked absent, with a row stamp, which tells those who make it anew what they have to lie above; a deletion
-        would hide their record from everybody, if their clock is behind.
+        would hide their record from everybody, if their clock is behind. Only what this attempt has made is withdrawn: a
+        record that another process made above it stays. OutcomeUnknown if it cannot be withdrawn: what has a record that
+        says that it was sent is not refused.
         """
         try:
             yield
         except PolysiteError as error:
-            if error.outcome == "refused":
-                stamp = self.next_stamp()
+            stamp = self._pending.get(key)
+            if error.outcome == "refused" and stamp is not None:
+                stamp += 1
                 withdrawn = Put(
                     key=self._key(key),
                     cells=dict.fromkeys(("record", "made_us")),
@@ -256,14 +258,26 @@ class Requests:
                     absent=True,
                     life_ms=self._life_ms,
                 )
-                await self._store.write(RECORDS, [withdrawn], "majority")
+                try:
+                    await self._store.write(RECORDS, [withdrawn], "majority")
+                except PolysiteError as failure:
+                    raise OutcomeUnknown(
+                        "the request was refused, but its record says that it was sent", reason=error.code
+                    ) from failure
             raise
+        finally:
+            self._pending.pop(key, None)
 
     async def resolve(self, key: str, record: Record) -> bytes:
         """The answer of a pending request that turns out to be done; OutcomeUnknown if that cannot be told."""
-        answer = await self.proven(key, record)
+        message = "the request was sent before, and what became of it is not known"
+        try:
+            answer = await self.proven(key, record)
+        except PolysiteError as error:
+            # That it cannot be looked up now says nothing about the request: it is not refused.
+            raise OutcomeUnknown(message, stamp=record.stamp) from error
         if answer is None:
-            raise OutcomeUnknown("the request was sent before, and what became of it is not known", stamp=record.stamp)
+            raise OutcomeUnknown(message, stamp=record.stamp)
         return answer
 
     async def proven(self, key: str, record: Record) -> bytes | None:
@@ -273,7 +287,7 @@ class Requests:
         # Stored is not enough: the next holder may have read the row before, and write again what it read.
         if record.lock and not await self._was_in_time(record):
             return None
-        await self.write(key, done_record(record))
+        await self.done(key, record)
         return record.answer_if_found
 
     async def _was_in_time(self, record: Record) -> bool:

@@ -77,7 +77,7 @@ class SectionsOnce:
                     ) from error
                 raise
             if not joint:
-                await requests.write(idempotency_key, done_record(receipt.stored(done)))
+                await requests.done(idempotency_key, receipt.stored(done))
             elif receipt.last is not None:
                 requests.done_later(idempotency_key, receipt.last)
             return done

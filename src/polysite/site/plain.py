@@ -8,8 +8,8 @@ from polysite.core.plans import DeleteIntent, Intent, PutIntent
 from polysite.errors import BadRequest, CompareFailed, Unavailable
 from polysite.site.context import SiteContext
 from polysite.site.rows import cells_of, row_of
-from polysite.stores.contract import Predicate
-from polysite.values.rows import PLAIN_STAMP_MAX, DeleteRange, DeleteRow, Put, Write
+from polysite.stores.contract import Predicate, TableWrites
+from polysite.values.rows import PLAIN_STAMP_MAX, DeleteRange, DeleteRow, Put, StoredRow, Write
 from polysite.values.tables import TableSpec
 
 _NO_PLAIN = {
@@ -84,9 +84,16 @@ class PlainWrites:
         return stamp, costs.write_majority if quorum else costs.write_local
 
     async def conditional(
-        self, spec: TableSpec, intents: Sequence[Intent], expect: Sequence[RowExpectation]
-    ) -> tuple[None, float]:
-        """All writes if every expectation holds, else none and CompareFailed with the rows found."""
+        self,
+        spec: TableSpec,
+        intents: Sequence[Intent],
+        expect: Sequence[RowExpectation],
+        once: TableWrites | None = None,
+    ) -> tuple[StoredRow | None, float]:
+        """All writes if every expectation holds, else none and CompareFailed with the rows found.
+
+        `once`: the row that goes with them; the answer has it if it was there already, and then nothing was done.
+        """
         predicates = [predicate_of(spec, item) for item in expect]
         writes = [
             Put(key=intent.key, cells=intent.cells, stamp=0, life_ms=intent.life_ms)
@@ -96,7 +103,9 @@ class PlainWrites:
             else DeleteRange(partition=intent.partition, slice=intent.slice, stamp=0)
             for intent in intents
         ]
-        answer = await self._store.write_if(spec, predicates, writes)
+        answer = await self._store.write_if(spec, predicates, writes, once=once)
+        if answer.found is not None:
+            return answer.found, self._store.costs.conditional_refused
         if not answer.applied:
             found: list[dict[str, Any] | None] = [row_of(spec, row) for row in answer.rows]
             raise CompareFailed(rows=found)

@@ -37,6 +37,7 @@ from polysite.site.idempotency import (
     digest_of,
     done_record,
     encode,
+    record_in,
 )
 from polysite.site.keys import KeyTable
 from polysite.site.lock_verbs import LockVerbs
@@ -300,15 +301,21 @@ class RowVerbs:
         requests = self._requests
         async with requests.alone(idempotency_key):
             record = await requests.find(idempotency_key, digest)
-            if record is None and not await requests.claim(idempotency_key, Record(digest, None)):
-                record = await requests.find(idempotency_key, digest) or Record(digest, None)
+            if record is None and self._context.joint:
+                # The record is made in the step that judges the expectations, so that whoever comes second finds it.
+                receipt = requests.written(idempotency_key, Record(digest, b""))
+                found, trips = await self._plain.conditional(spec, intents, expect, receipt)
+                if found is None:
+                    return WriteAnswer(round_trips=trips)
+                record = record_in(found, digest)
             if record is not None:
                 if record.answer is None:
                     raise OutcomeUnknown("the request was sent before, and what became of it is not known")
                 return WriteAnswer()
+            await requests.write(idempotency_key, Record(digest, None))
             async with requests.pending(idempotency_key):
                 _, trips = await self._plain.conditional(spec, intents, expect)
-            await requests.write(idempotency_key, Record(digest, b""))
+            await requests.done(idempotency_key, Record(digest, None))
             return WriteAnswer(round_trips=trips + 2 * self._store.costs.write_majority)
 
     async def _write(
@@ -367,7 +374,7 @@ class RowVerbs:
             await requests.write(idempotency_key, asked)
             async with requests.pending(idempotency_key):
                 await self._store.write(spec, writes, "majority" if quorum else "local")
-            await requests.write(idempotency_key, done)
+            await requests.done(idempotency_key, asked)
             return WriteAnswer(stamp=stamp, round_trips=3 * self._store.costs.write_majority)
 
     async def _write_atomic(

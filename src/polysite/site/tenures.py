@@ -25,7 +25,6 @@ from polysite.site.idempotency import (
     carried_by,
     decode_stamp,
     digest_of,
-    done_record,
     encode,
 )
 from polysite.site.keys import KeyTable
@@ -403,7 +402,7 @@ class Tenures:
 
             async with requests.pending(key):
                 stamp, trips = await self._critical.batch(live, intents, before=before)
-            await requests.write(key, done_record(kept[0]))
+            await requests.done(key, kept[0])
             return Written(stamp, trips + 2 * self._context.store.costs.write_majority)
 
     async def _recorded(self, key: str, record: Record) -> Written:

@@ -72,10 +72,14 @@ class Predicate(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Conditional(NamedTuple):
-    """The answer of a conditional write: `rows` are the rows of its predicates as found when it did not apply."""
+    """The answer of a conditional write: `rows` are the rows of its predicates as found when it did not apply.
+
+    `found`: nothing was looked at or written, because the row that was to be made `once` was there already.
+    """
 
     applied: bool
     rows: list[StoredRow]
+    found: StoredRow | None = None
 
 
 class CellChange(NamedTuple):
@@ -214,10 +218,20 @@ class Store(ABC):
         """
 
     @abstractmethod
-    async def write_if(self, table: TableSpec, expect: Sequence[Predicate], writes: Sequence[Write]) -> Conditional:
+    async def write_if(
+        self,
+        table: TableSpec,
+        expect: Sequence[Predicate],
+        writes: Sequence[Write],
+        *,
+        once: TableWrites | None = None,
+    ) -> Conditional:
         """If every predicate holds then all writes, else none: linearizable per partition (tables `conditional`).
 
         All predicates and writes are of one partition. Stamps in the writes are ignored: the engine orders these.
+
+        `once` (only with the capability `joint`): a write of one row of another table, with its own stamp, that is made in
+        the same step if the others are. If that row is there already, nothing is done, and the answer has it as `found`.
         """
 
     async def joint(

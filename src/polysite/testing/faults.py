@@ -289,8 +289,15 @@ class FaultyStore(Store):
     async def write(self, table: TableSpec, writes: Sequence[Write], level: Level) -> None:
         await self._faults.carry("write", lambda: self._store.write(table, writes, level))
 
-    async def write_if(self, table: TableSpec, expect: Sequence[Predicate], writes: Sequence[Write]) -> Conditional:
-        return await self._faults.carry("write", lambda: self._store.write_if(table, expect, writes))
+    async def write_if(
+        self,
+        table: TableSpec,
+        expect: Sequence[Predicate],
+        writes: Sequence[Write],
+        *,
+        once: TableWrites | None = None,
+    ) -> Conditional:
+        return await self._faults.carry("write", lambda: self._store.write_if(table, expect, writes, once=once))
 
     async def joint(
         self,

@@ -38,7 +38,15 @@ from polysite.stores.embedded.reading import (
 )
 from polysite.stores.embedded.schema import Schema, SchemaView, WriterSchema
 from polysite.values.keys import RowKey
-from polysite.values.rows import WHOLE_PARTITION, Slice, StoredRow, Write, partition_of
+from polysite.values.rows import (
+    WHOLE_PARTITION,
+    DeleteRange,
+    SetPartStamp,
+    Slice,
+    StoredRow,
+    Write,
+    partition_of,
+)
 from polysite.values.tables import IndexSpec, KeyspaceSpec, TableSpec, check_index, check_name, check_table
 
 T = TypeVar("T")
@@ -197,7 +205,14 @@ class EmbeddedStore(Store):
 
         await self._writer.submit(job)
 
-    async def write_if(self, table: TableSpec, expect: Sequence[Predicate], writes: Sequence[Write]) -> Conditional:
+    async def write_if(
+        self,
+        table: TableSpec,
+        expect: Sequence[Predicate],
+        writes: Sequence[Write],
+        *,
+        once: TableWrites | None = None,
+    ) -> Conditional:
         if table.writes != "conditional":
             raise BadRequest("conditional writes need a table whose `writes` is conditional")
         physical = self._resolve(table)
@@ -209,16 +224,25 @@ class EmbeddedStore(Store):
             physical.place(item.key)
             for column in item.equals:
                 physical.spec.type_of(column)
+        receipt = [] if once is None else prepare(self._resolve(once.table), once.writes, now_us)
 
         def job(connection: Connection) -> Conditional:
             current = _current(connection, table)
+            if once is not None:
+                (made,) = once.writes
+                assert not isinstance(made, DeleteRange | SetPartStamp), "what is made once is a row"
+                found = read_row(connection, _current(connection, once.table), made.key, now_us)
+                if found.present:
+                    return Conditional(False, [], found)
             rows = [read_row(connection, current, item.key, now_us) for item in expect]
             if not all(_holds(current, item, row) for item, row in zip(expect, rows, strict=True)):
                 return Conditional(False, rows)
             if writes:
-                found = connection.first(_NEXT_STAMP, (now_us, len(writes)))
-                assert found is not None
-                _apply(connection, table, prepare(current, writes, now_us, first_stamp=found[0]))
+                stamp = connection.first(_NEXT_STAMP, (now_us, len(writes)))
+                assert stamp is not None
+                _apply(connection, table, prepare(current, writes, now_us, first_stamp=stamp[0]))
+            if once is not None:
+                _apply(connection, once.table, receipt)
             return Conditional(True, [])
 
         return await self._writer.submit(job)

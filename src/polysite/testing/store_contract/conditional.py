@@ -5,11 +5,13 @@ import asyncio
 import pytest
 
 from polysite.errors import BadRequest, UnknownKey
-from polysite.stores.contract import Predicate, Store
+from polysite.stores.contract import Predicate, Store, TableWrites
 from polysite.testing.store_contract.support import (
     CONDITIONAL,
+    FLAT,
     WIDE,
     StoreSuite,
+    flat,
     made,
     need,
     number,
@@ -37,6 +39,30 @@ class ConditionalSuite(StoreSuite):
         assert not answer.applied
         assert [(row.key, shown(row)) for row in answer.rows] == [(wide("a", 1), {"size": 1})]
         assert (await store.write_if(CONDITIONAL, [Predicate(key=wide("a", 1), exists=True)], [])).applied
+
+    async def test_once(self, store: Store) -> None:
+        """What goes beside the writes is made with them or not at all; if it is there already nothing is done, whatever the
+        predicates say."""
+        need(store, "conditional_write")
+        need(store, "joint")
+        await made(store, CONDITIONAL)
+        await made(store, FLAT)
+        absent = Predicate(key=wide("a", 1), exists=False)
+        beside = TableWrites(FLAT, [put(flat("r"), 5, size=7)])
+        there = Predicate(key=wide("a", 1), exists=True)
+        answer = await store.write_if(CONDITIONAL, [there], [put(wide("a", 1), 1, size=1)], once=beside)
+        assert (answer.applied, answer.found) == (False, None)
+        assert not (await store.read(FLAT, flat("r"), "majority")).present
+        answer = await store.write_if(CONDITIONAL, [absent], [put(wide("a", 1), 1, size=1)], once=beside)
+        assert (answer.applied, answer.found) == (True, None)
+        assert shown(await store.read(FLAT, flat("r"), "majority")) == {"size": 7}
+        again = TableWrites(FLAT, [put(flat("r"), 6, size=8)])
+        for expect in (absent, there):
+            answer = await store.write_if(CONDITIONAL, [expect], [put(wide("a", 1), 1, size=2)], once=again)
+            assert not answer.applied
+            assert answer.found is not None
+            assert shown(answer.found) == {"size": 7}
+        assert shown(await store.read(CONDITIONAL, wide("a", 1), "majority")) == {"size": 1}
 
     async def test_by_value(self, store: Store) -> None:
         """Equal values apply, others do not; null is None, of a row that is not there too."""
