@@ -216,3 +216,27 @@ async def test_table_that_is_dropped_and_made_again(seed: int) -> None:
             with pytest.raises(IdempotencyMismatch):
                 await asked.coordinator.section(row, [RowPut(columns={"count": 1})], idempotency_key=f"s {number}")
             assert (await asked.coordinator.section(row, [RowGet()])).results == [None]
+
+
+@seeded(seeds=5)
+async def test_put_with_a_record_is_not_refused_for_want_of_its_process(seed: int) -> None:
+    """Goal: a put of which there is a record is not called refused because the process that serves its lock cannot be reached.
+    Method: an engine on which the record goes first; lose the put itself, cut its process off, and send it again."""
+    async with world_of(seed, "one", "two", joint=False) as world:
+        one, two = world.processes
+        row = world.row("a")
+        lock = await one.coordinator.acquire([row], lease_ms=60_000)
+        options: dict[str, Any] = {"level": "critical", "reference": lock.reference, "idempotency_key": "p"}
+        record, sent = one.faults.hold("write"), begun(one, "write")
+        put = asyncio.ensure_future(one.coordinator.put(row, {"count": 1}, **options))
+        await until(sent)
+        effect, sent = one.faults.hold("write"), begun(one, "write")
+        record.set_result(None)
+        await until(sent)
+        for _ in range(3):
+            one.faults.lose_next("write", after_effect=False)
+        effect.set_result(None)
+        assert isinstance(await told(put), OutcomeUnknown)
+        world.channel.cut.add(one.address)
+        assert isinstance(await told(two.coordinator.put(row, {"count": 1}, **options)), OutcomeUnknown)
+        await one.coordinator.release(lock.reference)

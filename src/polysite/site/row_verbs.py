@@ -33,7 +33,6 @@ from polysite.site.idempotency import (
     Record,
     Requests,
     carried_by,
-    decode_stamp,
     digest_of,
     done_record,
     encode,
@@ -388,9 +387,10 @@ class RowVerbs:
             return WriteAnswer(stamp=done.stamp, round_trips=done.round_trips)
         digest = digest or digest_of("atomic", key.encode(), spec.making, to_wire(intents))
         if idempotency_key is not None:
-            record = await self._requests.find(idempotency_key, digest)
-            if record is not None and record.answer is not None:
-                return WriteAnswer(stamp=decode_stamp(record.answer))
+            async with self._requests.alone(idempotency_key):
+                known = await self._requests.answer_of(idempotency_key, digest)
+            if known is not None:
+                return WriteAnswer(stamp=done_of(known).stamp)
         acquired = await self._locks.hold(
             spec, key, wait_s=self._context.settings.section_wait_ms / 1000, lease_ms=LEASE_MS_DEFAULT, owner=None
         )

@@ -13,7 +13,15 @@ from polysite.core import lock_cell
 from polysite.core.lock_cell import Entry
 from polysite.core.plans import Intent
 from polysite.core.wishes import Observed
-from polysite.errors import CompareFailed, LockLost, OutcomeUnknown, SiteUnreachable, Unavailable
+from polysite.errors import (
+    CompareFailed,
+    IdempotencyMismatch,
+    LockLost,
+    OutcomeUnknown,
+    PolysiteError,
+    SiteUnreachable,
+    Unavailable,
+)
 from polysite.site import peers
 from polysite.site.context import SiteContext
 from polysite.site.critical import Critical
@@ -148,9 +156,12 @@ class Tenures:
                 return Written(decode_stamp(answer), self._context.store.costs.read_majority)
         try:
             return await self._serve(reference, here, call, Written)
-        except LockLost:
+        except PolysiteError as error:
+            if error.outcome != "refused" or isinstance(error, IdempotencyMismatch):
+                raise
             # Refused is only what was never sent.
-            record = await self._requests.find(idempotency_key, digest)
+            if record is None:
+                record = await self._requests.find(idempotency_key, digest)
             if record is None:
                 raise
             return await self._recorded(idempotency_key, record)
