@@ -157,7 +157,8 @@ class AsyncKeeper:
 
 
 class Keeper:
-    """As `AsyncKeeper`, from a thread of its own; `lost` is called on that thread."""
+    """As `AsyncKeeper`, from a thread of its own; `lost` is called on that thread. A thread in a call cannot be stopped, so each
+    sign of life is sent on another one: the loss is told when the lease has passed, also while the call hangs."""
 
     def __init__(self, pace: Pace, lost: Callable[[LockLost], None] | None = None) -> None:
         self._pace = pace
@@ -231,19 +232,43 @@ class Keeper:
         pause_s = self._lease_s / BEATS_PER_LEASE
         while not self._stopped.wait(pause_s):
             sent_s = self._pace.monotonic_s()
-            try:
-                renew()
-            except Refused as error:
-                self.lose(error if isinstance(error, LockLost) else LockLost(error.message, **error.attributes))
-                return
-            except PolysiteError:
+            sign = _Sign(renew)
+            while not sign.answered.wait(max(0.0, self._left_s())):
                 if self._left_s() <= 0:
+                    # It hangs. The loss is told now; an answer that comes later is nobody's.
                     self.lose(_silent(self._lease_s))
                     return
+            error = sign.error
+            if error is None:
+                self._alive_s = sent_s
+                pause_s = self._lease_s / BEATS_PER_LEASE
+            elif isinstance(error, Refused):
+                self.lose(error if isinstance(error, LockLost) else LockLost(error.message, **error.attributes))
+                return
+            elif not isinstance(error, PolysiteError):
+                raise error
+            elif self._left_s() <= 0:
+                self.lose(_silent(self._lease_s))
+                return
+            else:
                 pause_s = min(self._lease_s / ATTEMPTS_PER_LEASE, self._left_s())
-                continue
-            self._alive_s = sent_s
-            pause_s = self._lease_s / BEATS_PER_LEASE
+
+
+class _Sign:
+    """One sign of life on a thread of its own, so that whoever sent it can stop to wait for its answer."""
+
+    def __init__(self, renew: Callable[[], object]) -> None:
+        self._renew = renew
+        self.answered = threading.Event()
+        self.error: BaseException | None = None
+        threading.Thread(target=self._send, name="polysite.sign_of_life", daemon=True).start()
+
+    def _send(self) -> None:
+        try:
+            self._renew()
+        except BaseException as error:  # noqa: BLE001 - the keeper tells it
+            self.error = error
+        self.answered.set()
 
 
 async def _quiet(call: Coroutine[Any, Any, object]) -> None:

@@ -280,3 +280,19 @@ def test_a_thread_whose_sign_hangs_is_told() -> None:
         keeper.check()
     keeper.stop()
     end.set()
+
+
+def test_a_thread_whose_sign_hangs_is_told_without_asking() -> None:
+    """Goal: `lost` is set and the callback called when the lease has passed, though the sign of life is still under way and the
+    body makes no call. Method: a sign that hangs until the test has been told."""
+    told: list[LockLost] = []
+    end = threading.Event()
+    keeper = Keeper(Pace(), told.append)
+    keeper.start(lambda: end.wait(30), 0.1)
+    try:
+        assert keeper.lost.wait(10)
+    finally:
+        end.set()
+    assert keeper.is_silent
+    keeper.stop()
+    assert [error.attributes["reason"] for error in told] == ["no_answer"]
