@@ -211,3 +211,24 @@ async def test_readers_may_be_given_up_at_any_moment(seed: int) -> None:
                 await site.release(reference)
         await asyncio.sleep(0.5)
         assert one.coordinator._sessions.count == two.coordinator._sessions.count == 0
+
+
+@seeded(seeds=5)
+async def test_one_order_at_a_time_to_drop_the_dead(seed: int) -> None:
+    """Goal: an engine that answers slowly is not asked again and again to drop the same dead entry. Method: kill the holder's
+    process; hold the waiter's changes back for several of its leases, then let them go."""
+    async with world_of(seed, "one", "two", joint=False) as world:
+        one, two = world.processes
+        row = world.row("a")
+        await one.coordinator.acquire([row], lease_ms=LEASE_MS)
+        await one.kill()
+        waiting = asyncio.ensure_future(two.coordinator.acquire([row], lease_ms=60_000, wait_ms=60_000))
+        await asyncio.sleep(0.5)
+        gate = two.faults.hold("compare_and_set")
+        await asyncio.sleep(6.0)
+        (state,) = two.coordinator._keys.in_use()
+        assert len(state.pending) <= 2
+        gate.set_result(None)
+        lock = await waiting
+        assert lock.held
+        await two.coordinator.release(lock.reference)

@@ -44,6 +44,7 @@ class KeyState:
         "looking",
         "observation",
         "pending",
+        "preempting",
         "sessions",
         "trips",
         "users",
@@ -68,6 +69,8 @@ class KeyState:
         self.look_timer: Timer | None = None
         self.looking = False
         self.observation: Observation | None = None
+        self.preempting = False
+        """A wish to drop dead entries is under way."""
         self.watch_until_s = 0.0
 
     def enter_now(self) -> bool:

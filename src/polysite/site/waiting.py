@@ -124,17 +124,22 @@ class Waiting:
         now_s = self._clock.monotonic_s()
         observation.feed(state.cell.queue, now_s)
         dead = observation.dead(now_s, place=self._place(state), rtt_s=self._context.rtt_s)
-        if not dead:
+        if not dead or state.preempting:
             return
         live = next(iter(state.sessions.values()), None)
         spec = None if live is None else live.core.table
 
         def decided(answer: WishAnswer) -> None:
+            state.preempting = False
             if isinstance(answer.result, Preempted) and spec is not None:
                 for ticket in answer.result.dropped:
                     self._context.events.tell_preempted(spec, state.key, ticket, "no sign of life for its lease")
 
-        self._combiner.submit(state, Preempt(observed=dead), decided=decided)
+        def failed(_error: PolysiteError) -> None:
+            state.preempting = False
+
+        state.preempting = True
+        self._combiner.submit(state, Preempt(observed=dead), decided=decided, failed=failed)
 
     def silent(self, state: KeyState, ticket: int) -> Observed | None:
         """The entry as this process has seen it unchanged for its lease; None if it has not, or the entry is gone.
