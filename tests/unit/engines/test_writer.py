@@ -137,6 +137,35 @@ async def test_the_writer_lives_on_after_a_lost_connection(tmp_path: Path) -> No
     await writer.close()
 
 
+async def test_a_connection_is_given_up_whichever_job_of_its_group_lost_its_commit(tmp_path: Path) -> None:
+    """Goal: after a commit whose outcome is unknown nobody reads through its connection again. Method: a group that is spoilt by
+    its second job, so that each has a transaction of its own; the last one's commit fails."""
+    made: list[FailingConnection] = []
+
+    def open_one() -> Connection:
+        connection = FailingConnection(str(tmp_path / "polysite.db"), busy_wait_s=0.1)
+        connection.run(CREATE)
+        made.append(connection)
+        return connection
+
+    def spoil(connection: Connection) -> None:
+        connection.change(ADD, ("b", 1))
+        raise UnknownKey
+
+    def lose_the_commit(connection: Connection) -> int:
+        made[0].fails_with = apsw.IOError
+        return connection.change(ADD, ("c", 1))
+
+    writer = Writer(open_one, inline=False)
+    await writer.start()
+    asked = [writer.submit(job) for job in (adding("a"), spoil, lose_the_commit)]
+    answers = await asyncio.gather(*asked, return_exceptions=True)
+    assert [type(answer) for answer in answers] == [int, UnknownKey, OutcomeUnknown]
+    assert await writer.submit(adding("d")) == 1
+    assert len(made) == 2
+    await writer.close()
+
+
 async def test_what_is_submitted_together_is_committed_together(engine: SqliteEngine) -> None:
     """A hundred jobs of one round of the loop: one group, answered in order, each seeing those before it."""
     before = engine.writer.groups_committed

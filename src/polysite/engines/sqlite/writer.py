@@ -193,7 +193,8 @@ class Writer:
         try:
             self.groups_committed += 1
             answers = run_group(self._connection, [waiting.job for waiting in group])
-            if isinstance(answers[0].error, OutcomeUnknown):
+            # Any of them: of a group that was spoilt each job had a transaction of its own.
+            if any(isinstance(answer.error, OutcomeUnknown) for answer in answers):
                 self._drop_connection()
         except Exception as error:  # noqa: BLE001 - the connection is lost; the thread lives on with a new one
             lost = OutcomeUnknown("the engine failed while it wrote", reason="engine_failed")
