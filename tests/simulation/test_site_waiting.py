@@ -7,7 +7,11 @@ from typing import Any
 import pytest
 
 from polysite.api import RowPut
+from polysite.core.combine import AskedWish
+from polysite.core.wishes import Enqueue
 from polysite.errors import CompareFailed, LockLost, Unavailable
+from polysite.site import peers
+from polysite.site.peers import WishMessage
 from polysite.testing.faults import FaultRates
 from polysite.testing.loop import seeded
 from tests.support.sites import world_of
@@ -232,3 +236,28 @@ async def test_one_order_at_a_time_to_drop_the_dead(seed: int) -> None:
         lock = await waiting
         assert lock.held
         await two.coordinator.release(lock.reference)
+
+
+@seeded(seeds=5)
+async def test_a_wish_of_another_process_that_is_too_old(seed: int) -> None:
+    """Goal: a wish that another process sent is carried only if the cell still remembers everything since it was asked (I17): its
+    author may have had it carried elsewhere. Method: more changes than a cell remembers; an enqueue asked before them, one
+    asked now, and one of a version that this process has not seen."""
+    async with world_of(seed) as world:
+        one = world.processes[0]
+        site, row = one.coordinator, world.row("a")
+        for _ in range(12):
+            lock = await site.acquire([row])
+            await site.release(lock.reference)
+        held = await site.acquire([row], lease_ms=60_000)
+        (state,) = site._keys.in_use()
+        for number, seen_version in enumerate((1, state.version, state.version + 9)):
+            mark = bytes([number]) * 16
+            wish = Enqueue(mark, mark, mark, "exclusive", "local", "elsewhere", "1", lease_ms=60_000)
+            body = peers.encode(WishMessage(state.encoded, AskedWish(mark, seen_version, wish)))
+            await site.handle_peer_message("wish", body)
+        await asyncio.sleep(1.0)
+        assert [entry.request_id for entry in state.cell.queue[1:]] == [bytes([1]) * 16]
+        assert not state.pending
+        await site.preempt(row, fencing_token=state.cell.queue[1].ticket)
+        await site.release(held.reference)

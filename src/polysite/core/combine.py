@@ -105,12 +105,12 @@ def build_change(
         assert len(asked.wish_id) == ID_BYTES, "wish ids have a fixed length"
         if asked.wish_id in results:
             continue
-        if asked.seen_version > version or not reaches_back(cell, version, asked.seen_version):
-            expired.append(asked.wish_id)
-            continue
         remembered = find_wish(cell, asked.wish_id)
         if remembered is not None:
             results[asked.wish_id] = remembered
+            continue
+        if asked.seen_version > version or not reaches_back(cell, version, asked.seen_version):
+            expired.append(asked.wish_id)
             continue
         if isinstance(asked.wish, Compact) and (asked.seen_version != version or after is not cell):
             result: Result = Refusal("compare_failed", "the cell has moved")

@@ -14,7 +14,7 @@ from polysite.core import combine, lock_cell
 from polysite.core.combine import WISHES_MAX, AskedWish, Change, Happened, NotMade, SendAgain, Undecided
 from polysite.core.lock_cell import LockCell
 from polysite.core.wishes import Result, Wish, unknown
-from polysite.errors import OutcomeUnknown, PolysiteError, Unavailable
+from polysite.errors import Expired, OutcomeUnknown, PolysiteError, Unavailable
 from polysite.site.context import SiteContext
 from polysite.site.keys import UNSEEN, KeyState
 
@@ -45,7 +45,7 @@ class PendingWish:
     """A wish that waits for its change. `decided` is called once, before the sessions of the key see the new cell; `failed`
     if it cannot be decided. `future` is what the author waits on, None if nobody does."""
 
-    __slots__ = ("asked", "decided", "failed", "future", "sent_s", "trips")
+    __slots__ = ("asked", "decided", "failed", "future", "own", "sent_s", "trips")
 
     def __init__(
         self,
@@ -53,7 +53,11 @@ class PendingWish:
         trips: float,
         decided: Callable[[WishAnswer], None] | None,
         failed: Callable[[PolysiteError], None] | None,
+        *,
+        own: bool = True,
     ) -> None:
+        """`own`: this process is its author, and knows that no other road carries it."""
+        self.own = own
         self.asked = asked
         self.trips = trips
         self.decided = decided
@@ -118,8 +122,9 @@ class Combiner:
         return pending
 
     def carry(self, state: KeyState, asked: AskedWish) -> None:
-        """Put another process's wish into the next change; its author sees the result in the cell."""
-        state.pending.append(PendingWish(asked, state.trips, None, None))
+        """Put another process's wish into the next change, if the cell still reaches back to when it was asked; its author sees
+        the result in the cell."""
+        state.pending.append(PendingWish(asked, state.trips, None, None, own=False))
         self._start(state)
 
     def _start(self, state: KeyState) -> None:
@@ -149,7 +154,7 @@ class Combiner:
         try:
             self._refresh(state, wishes)
             change = self._build(state, wishes)
-            if change.effective:
+            if change.effective and not change.expired:
                 self._begun[state] = None
                 answered = partial(self._answered, state, wishes, change)
                 self._cells.begin(state.encoded, change.expected_version, change.content, answered)
@@ -158,7 +163,7 @@ class Combiner:
             state.leave()
             self._give_up(state, wishes, error)
             return
-        if change.effective:
+        if change.effective and not change.expired:
             self._note_sent(wishes)
         else:
             state.leave()
@@ -252,7 +257,11 @@ class Combiner:
             while wishes:
                 self._refresh(state, wishes)
                 change = self._build(state, wishes)
-                if not change.effective and not change.expired:
+                if change.expired:
+                    self._leave_to_author(state, wishes, change.expired)
+                    wishes = state.pending[:WISHES_MAX]
+                    continue
+                if not change.effective:
                     before = state.version
                     state.trips += await self.look(state, linearizable=True)
                     if state.version == before:
@@ -283,11 +292,24 @@ class Combiner:
         )
 
     def _refresh(self, state: KeyState, wishes: list[PendingWish]) -> None:
-        """A wish of this process that no change under way carries may count as asked now, unless the cell remembers it."""
+        """A wish of this process that no change under way carries may count as asked now, unless the cell remembers it. One of
+        another process may not: what its author knows of it, and has sent on other roads, is not known here (I17)."""
         for pending in wishes:
             asked = pending.asked
-            if asked.seen_version != state.version and lock_cell.find_wish(state.cell, asked.wish_id) is None:
+            if (
+                pending.own
+                and asked.seen_version != state.version
+                and lock_cell.find_wish(state.cell, asked.wish_id) is None
+            ):
                 pending.asked = AskedWish(asked.wish_id, state.version, asked.wish)
+
+    def _leave_to_author(self, state: KeyState, wishes: list[PendingWish], expired: tuple[bytes, ...]) -> None:
+        """Wishes that may not go into a change any more: whoever made them reads the cell and asks again."""
+        gone = set(expired)
+        left = [pending for pending in wishes if pending.asked.wish_id in gone]
+        self._fail(
+            state, left, Expired("the wish is older than what the cell remembers, or newer than it is known here")
+        )
 
     def _note_sent(self, wishes: list[PendingWish]) -> None:
         sent_s = self._clock.monotonic_s()

@@ -351,13 +351,18 @@ class Locks:
         assert isinstance(answer.result, Preempted)
         return answer.result.dropped, trips + answer.round_trips
 
-    def give_up_request(self, state: KeyState, request_id: bytes, nonce: bytes, attempt: int = 0) -> None:
-        """Keep a cancellation pending for an enqueue of which nothing is known, until the cell has moved."""
+    def give_up_request(
+        self, state: KeyState, request_id: bytes, nonce: bytes, attempt: int = 0, given_up_at: int | None = None
+    ) -> None:
+        """Keep a cancellation pending for an enqueue of which nothing is known, until the cell has moved.
+
+        `given_up_at`: the version at the first attempt; once the cell is past it the enqueue has been made or never will be.
+        """
         context = self._context
         if context.closing or attempt > 16:
             return
         state.users += 1
-        version = state.version
+        version = state.version if given_up_at is None else given_up_at
 
         def decided(answer: WishAnswer) -> None:
             if isinstance(answer.result, Refusal) and answer.version <= version:
@@ -372,7 +377,7 @@ class Locks:
             state.users += 1
 
             def ask() -> None:
-                self.give_up_request(state, request_id, nonce, attempt + 1)
+                self.give_up_request(state, request_id, nonce, attempt + 1, version)
                 self._keys.drop(state)
 
             pause_s = min(context.settings.release_retry_s_max, context.settings.release_retry_s * 2**attempt)
