@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from polysite.api import RowExpectation, RowGet, RowPut, Step
-from polysite.errors import CompareFailed, LockLost, OutcomeUnknown
+from polysite.errors import AcquireTimeout, CompareFailed, LockLost, OutcomeUnknown
 from polysite.testing.loop import seeded
 from tests.support.sites import world_of
 
@@ -87,3 +87,29 @@ async def test_a_step_that_was_sent_twice_counts_once(seed: int) -> None:
             assert (await world.cell("a")).issued == (2 if trouble == "others came" else 1)
             seen = (await two.coordinator.get(row, level="quorum")).row
             assert seen == {"id": "a", "count": 1, "note": "two" if trouble == "others came" else None}
+
+
+@seeded(seeds=5)
+async def test_a_section_waits_once_for_line_and_queue(seed: int) -> None:
+    """Goal: the wait asked for bounds the turn in this process's line and the place in the queue together. Method: a section that
+    is held back before its step while another process acquires; the next one gets its turn just before its time is up."""
+    async with world_of(seed, "one", "two") as world:
+        one, two = world.processes
+        row, loop = world.row("a"), asyncio.get_running_loop()
+        steps: list[Step] = [RowPut(columns={"count": 1})]
+        for idempotency_key in (None, "k"):
+            gate = one.faults.hold("joint")
+            first = asyncio.ensure_future(one.coordinator.section(row, steps, wait_ms=60_000))
+            await asyncio.sleep(0.1)
+            lock = await two.coordinator.acquire([row])
+            asked_s = loop.time()
+            second = asyncio.ensure_future(
+                one.coordinator.section(row, steps, wait_ms=2_000, idempotency_key=idempotency_key)
+            )
+            await asyncio.sleep(1.8)
+            gate.set_result(None)
+            with pytest.raises(AcquireTimeout):
+                await second
+            assert loop.time() - asked_s < 2.1
+            await two.coordinator.release(lock.reference)
+            await first

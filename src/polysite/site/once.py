@@ -93,6 +93,7 @@ class SectionsOnce:
     ) -> SectionDone:
         """Carry the section out, beside whatever earlier attempts have left."""
         requests, sections = self._requests, self._sections
+        asked_s = self._context.clock.monotonic_s()
         request_id = request_id_of(idempotency_key, receipt.lock)
         try:
             if self._context.joint:
@@ -119,6 +120,8 @@ class SectionsOnce:
         # the earlier attempt sent may still come: the record that is stored first decides.
         if not sections.wrote_nothing(receipt.lock, ticket):
             receipt.doubted = True
+        waited_s = self._context.clock.monotonic_s() - asked_s
+        options = {**options, "wait_s": max(0.0, options["wait_s"] - waited_s)}
         return await sections.run(spec, key, steps, beside=receipt, **options)
 
     async def _recorded(self, idempotency_key: str, digest: bytes) -> SectionDone | None:

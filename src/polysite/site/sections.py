@@ -55,9 +55,12 @@ class Sections:
         """Carry out a section. CompareFailed: nothing was written. AcquireTimeout: the lock was not held in time.
         RequestRecorded: nothing was written, since `beside` found another record of its request there."""
         if self._context.joint:
+            asked_s = self._context.clock.monotonic_s()
             done = await self._one_step.run(spec, key, steps, request_id, beside, wait_s)
             if done is not None:
                 return done
+            # It may have waited in this process's line before it queues up.
+            wait_s = max(0.0, wait_s - (self._context.clock.monotonic_s() - asked_s))
         return await self._general(
             spec,
             key,
