@@ -50,14 +50,17 @@ class AsyncKeeper:
         """Whether it counts as lost only because the site did not answer."""
         return self.error is not None and self.error.attributes.get("reason") == SILENT
 
-    def start(self, renew: Callable[[], Coroutine[Any, Any, object]], lease_s: float) -> None:
-        """From now on, for the current task; the lock was granted just now."""
+    def start(
+        self, renew: Callable[[], Coroutine[Any, Any, object]], lease_s: float, sent_s: float | None = None
+    ) -> None:
+        """From now on, for the current task. `sent_s`: when the call was sent that the grant answered; None: just now."""
+        now_s = self._pace.monotonic_s()
         self._renew = renew
         self._lease_s = lease_s
-        self._alive_s = self._pace.monotonic_s()
+        self._alive_s = _alive_since_s(now_s, sent_s, lease_s)
         self._body = asyncio.current_task()
         self._cancelling = self._body.cancelling() if self._body is not None else 0
-        self._arm(lease_s / BEATS_PER_LEASE)
+        self._arm(self._alive_s + lease_s / BEATS_PER_LEASE - now_s)
 
     def check(self) -> None:
         """Raise LockLost if the lock is known to be lost."""
@@ -107,6 +110,16 @@ class AsyncKeeper:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
             task.add_done_callback(lambda done: self._undo(done, undo))
+            raise
+
+    async def finish(self, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """The result of `call`, which is carried out to its end even if the caller is cancelled meanwhile."""
+        task = self._pace.runtime.spawner.spawn(call(), name="polysite.release")
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            # Nobody is left who would take its failure.
+            task.add_done_callback(lambda done: done.cancelled() or done.exception())
             raise
 
     async def background(self, call: Callable[[], Coroutine[Any, Any, object]]) -> None:
@@ -180,9 +193,9 @@ class Keeper:
         """Whether it counts as lost only because the site did not answer."""
         return self.error is not None and self.error.attributes.get("reason") == SILENT
 
-    def start(self, renew: Callable[[], object], lease_s: float) -> None:
+    def start(self, renew: Callable[[], object], lease_s: float, sent_s: float | None = None) -> None:
         self._lease_s = lease_s
-        self._alive_s = self._pace.monotonic_s()
+        self._alive_s = _alive_since_s(self._pace.monotonic_s(), sent_s, lease_s)
         self._thread = threading.Thread(target=self._keep, args=(renew,), name="polysite.keep_alive", daemon=True)
         self._thread.start()
 
@@ -216,6 +229,10 @@ class Keeper:
         del undo
         return call()
 
+    def finish(self, call: Callable[[], T]) -> T:
+        """The result of `call`, which nothing cancels."""
+        return call()
+
     def background(self, call: Callable[[], object]) -> None:
         """Carry `call` out; its failure is nobody's."""
         with contextlib.suppress(PolysiteError):
@@ -229,8 +246,8 @@ class Keeper:
         return self._alive_s + self._lease_s - self._pace.monotonic_s()
 
     def _keep(self, renew: Callable[[], object]) -> None:
-        pause_s = self._lease_s / BEATS_PER_LEASE
-        while not self._stopped.wait(pause_s):
+        pause_s = self._left_s() - self._lease_s * (1 - 1 / BEATS_PER_LEASE)
+        while not self._stopped.wait(max(0.0, pause_s)):
             sent_s = self._pace.monotonic_s()
             sign = _Sign(renew)
             while not sign.answered.wait(max(0.0, self._left_s())):
@@ -274,6 +291,13 @@ class _Sign:
 async def _quiet(call: Coroutine[Any, Any, object]) -> None:
     with contextlib.suppress(PolysiteError):
         await call
+
+
+def _alive_since_s(now_s: float, sent_s: float | None, lease_s: float) -> float:
+    """Since when the site has surely not heard from us again. It counts a call from when it got it, which may be as early as we
+    sent it; a call that waited for the lock counts from its end there, which is less than one knows here. So at most a third
+    of the lease is counted as gone, and the first sign of life then goes out at once."""
+    return now_s if sent_s is None else max(min(sent_s, now_s), now_s - lease_s / BEATS_PER_LEASE)
 
 
 def _silent(lease_s: float) -> LockLost:

@@ -117,6 +117,25 @@ def test_a_sign_that_hangs_is_a_loss_too() -> None:
     assert run(main, seed=1) == LEASE_S
 
 
+@pytest.mark.parametrize(("waited_s", "first_s", "lost_s"), [(0.0, 3.0, 9.0), (2.0, 1.0, 7.0), (100.0, 0.0, 6.0)])
+def test_the_lease_counts_from_the_sending(waited_s: float, first_s: float, lost_s: float) -> None:
+    """Goal: the lease counts from when the granted call was sent, as the site may have counted; after a long wait, whose end at
+    the site is not known, a sign goes out at once. Method: a site that answers nothing more, after waits of several lengths."""
+    times: list[float] = []
+
+    async def main() -> None:
+        pace = AsyncPace(simulated_runtime(1))
+        keeper = AsyncKeeper(pace)
+        keeper.start(beats(SiteUnreachable(), times=times), LEASE_S, pace.monotonic_s() - waited_s)
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(1000)
+        assert keeper.is_silent
+        assert current_loop().time() == pytest.approx(lost_s)
+
+    run(main, seed=1)
+    assert times[0] == pytest.approx(first_s)
+
+
 def test_a_short_silence_is_none() -> None:
     """After an answer the lease starts anew."""
     outcomes = [SiteUnreachable(), OutcomeUnknown(), None, SiteUnreachable(), None, None, None, SiteUnreachable(), None]

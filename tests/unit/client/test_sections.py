@@ -14,6 +14,7 @@ import pytest
 
 import polysite
 from polysite import AcquireTimeout, BadRequest, CompareFailed, LockLost, RowExpectation, RowGet, RowPut, Site, Table
+from polysite.api import ReleaseAnswer
 from polysite.client.asgi_transport import AsgiTransport
 from polysite.client.pacing import AsyncPace
 from polysite.clock import Runtime
@@ -263,6 +264,36 @@ def test_a_cancelled_body_lets_go(on_a_site: OnASite) -> None:
             async with asyncio.timeout(1):
                 await body()
         async with votes.section("ana", wait_s=1):
+            pass
+
+    on_a_site(work)
+
+
+@pytest.mark.parametrize("by_hand", [False, True])
+def test_a_validated_release_that_is_cancelled_is_carried_out(on_a_site: OnASite, by_hand: bool) -> None:
+    """Goal: a caller who gives up while the release is on its way leaves no lock behind until the lease. Method: a release that
+    takes a second to reach the site, cancelled after half of it, at the section's end or by hand."""
+
+    async def work(site: Site) -> None:
+        votes = site.table("voting", "votes")
+        release = site.coordinator.release
+
+        async def slowly(reference: str, *, validate: bool = True) -> ReleaseAnswer:
+            await asyncio.sleep(1)
+            return await release(reference, validate=validate)
+
+        site.coordinator.release = slowly  # type: ignore[method-assign]
+
+        async def body() -> None:
+            async with votes.section("ana", lease_s=1000, validate=True) as section:
+                if by_hand:
+                    await section.release()
+
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.5):
+                await body()
+        await asyncio.sleep(1)
+        async with votes.section("ana", wait_s=0):
             pass
 
     on_a_site(work)

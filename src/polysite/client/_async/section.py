@@ -59,6 +59,8 @@ class Lock:
         self._answer: LockAnswer | None = None
         self._released = False
         self._entered = False
+        self._asked_s: float | None = None
+        """When the call was sent that the grant answered."""
         self.round_trips: float = 0
         """Wide-area round trips waited for so far, from the acquire on."""
 
@@ -103,7 +105,8 @@ class Lock:
         self._keeper.stop()
         self._keeper.check()
         self._released = True
-        answer = await self._coordinator.release(self.reference, validate=validate)
+        reference = self.reference
+        answer = await self._keeper.finish(lambda: self._coordinator.release(reference, validate=validate))
         self._add(answer.round_trips)
         return answer
 
@@ -115,7 +118,7 @@ class Lock:
         answer = await self._acquire(keys, read=read)
         self._answer = answer
         reference = answer.reference
-        self._keeper.start(lambda: self._coordinator.renew(reference), answer.lease_ms / 1000)
+        self._keeper.start(lambda: self._coordinator.renew(reference), answer.lease_ms / 1000, self._asked_s)
         return answer
 
     async def _acquire(self, keys: Sequence[KeyName], *, read: bool) -> LockAnswer:
@@ -126,6 +129,7 @@ class Lock:
         first_ms = 0
         if len(keys) > 1:
             first_ms = WAIT_MS_MAX if self._wait_ms is None else min(self._wait_ms, WAIT_MS_MAX)
+        self._asked_s = pace.monotonic_s()
         answer = await self._keeper.guard(
             lambda: self._coordinator.acquire(
                 keys,
@@ -148,6 +152,7 @@ class Lock:
                         ahead=max(held.ahead for held in answer.keys),
                     )
                 once_ms = WAIT_MS_ONCE if left_ms is None else min(left_ms, WAIT_MS_ONCE)
+                self._asked_s = pace.monotonic_s()
                 answer = await self._coordinator.wait(answer.reference, wait_ms=once_ms, read=read)
                 self._count(answer)
         except BaseException as error:
@@ -170,7 +175,9 @@ class Lock:
             return
         self._released = True
         if self._validate and error is None:
-            answer = await self._coordinator.release(self.reference, validate=True)
+            reference = self.reference
+            # A cancelled request might not reach the site, and the lock would stay until its lease has passed.
+            answer = await self._keeper.finish(lambda: self._coordinator.release(reference, validate=True))
             self._add(answer.round_trips)
             return
         await self._give_up(self.reference)

@@ -60,6 +60,8 @@ class Lock:
         self._answer: LockAnswer | None = None
         self._released = False
         self._entered = False
+        self._asked_s: float | None = None
+        """When the call was sent that the grant answered."""
         self.round_trips: float = 0
         """Wide-area round trips waited for so far, from the acquire on."""
 
@@ -104,7 +106,8 @@ class Lock:
         self._keeper.stop()
         self._keeper.check()
         self._released = True
-        answer = self._coordinator.release(self.reference, validate=validate)
+        reference = self.reference
+        answer = self._keeper.finish(lambda: self._coordinator.release(reference, validate=validate))
         self._add(answer.round_trips)
         return answer
 
@@ -116,7 +119,7 @@ class Lock:
         answer = self._acquire(keys, read=read)
         self._answer = answer
         reference = answer.reference
-        self._keeper.start(lambda: self._coordinator.renew(reference), answer.lease_ms / 1000)
+        self._keeper.start(lambda: self._coordinator.renew(reference), answer.lease_ms / 1000, self._asked_s)
         return answer
 
     def _acquire(self, keys: Sequence[KeyName], *, read: bool) -> LockAnswer:
@@ -127,6 +130,7 @@ class Lock:
         first_ms = 0
         if len(keys) > 1:
             first_ms = WAIT_MS_MAX if self._wait_ms is None else min(self._wait_ms, WAIT_MS_MAX)
+        self._asked_s = pace.monotonic_s()
         answer = self._keeper.guard(
             lambda: self._coordinator.acquire(
                 keys,
@@ -149,6 +153,7 @@ class Lock:
                         ahead=max(held.ahead for held in answer.keys),
                     )
                 once_ms = WAIT_MS_ONCE if left_ms is None else min(left_ms, WAIT_MS_ONCE)
+                self._asked_s = pace.monotonic_s()
                 answer = self._coordinator.wait(answer.reference, wait_ms=once_ms, read=read)
                 self._count(answer)
         except BaseException as error:
@@ -171,7 +176,9 @@ class Lock:
             return
         self._released = True
         if self._validate and error is None:
-            answer = self._coordinator.release(self.reference, validate=True)
+            reference = self.reference
+            # A cancelled request might not reach the site, and the lock would stay until its lease has passed.
+            answer = self._keeper.finish(lambda: self._coordinator.release(reference, validate=True))
             self._add(answer.round_trips)
             return
         self._give_up(self.reference)
