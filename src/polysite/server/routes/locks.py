@@ -294,7 +294,7 @@ ROUTES = [
     ),
     Route(
         method="POST", pattern=_LOCK + "/promote", name="promote_lock", asks=("lock",), handler=post_promote, waits=True, parameters=_HEADERS, changes=True,
-        about="Make a shared holder exclusive once the others of its run have left.",
+        about="Make a shared holder exclusive once the others of its run have left; one not granted in time, or whose caller goes, is taken back.",
         body=wire.PromoteBody, body_optional=True, body_example={"wait_ms": 0},
         answers={200: api.LockAnswer, 202: api.LockAnswer},
         errors=(*_REFERENCE_ERRORS, "compare_failed", "acquire_timeout"),
