@@ -58,6 +58,22 @@ async def test_late_attempt_finds_the_record_of_the_retry(seed: int) -> None:
 
 
 @seeded(seeds=5)
+async def test_late_attempt_on_the_general_road_finds_the_record_under_its_lock(seed: int) -> None:
+    """Goal: the same where the engine cannot make cell, rows and record in one step. Method: hold the attempt before its entry
+    is made, so that it gets the lock after all others."""
+    async with world_of(seed, "one", "two", joint=False) as world:
+        one, two = world.processes
+        gate, sent = one.faults.hold("compare_and_set"), begun(one, "compare_and_set")
+        first = asyncio.ensure_future(mine(world, one))
+        await until(sent)
+        again = await mine(world, two)
+        await others(world, 66)
+        gate.set_result(None)
+        assert (await first).fencing_token == again.fencing_token
+        assert await note(world) == "theirs"
+
+
+@seeded(seeds=5)
 async def test_late_attempt_after_one_that_wrote_nothing(seed: int) -> None:
     """Goal: the same for a request of which an attempt came and went without an effect. Method: cancel one in the queue; hold
     the next where it begins anew; send the request again at another process, and another section after it."""

@@ -172,9 +172,7 @@ class LockVerbs:
         keyed: Keyed | None,
     ) -> LockAnswer:
         """All keys or none, taken in the order of their bytes, so that two sets never wait for each other in a ring."""
-        ordered = sorted(wanted, key=lambda item: item.encoded)
-        if len({item.encoded for item in ordered}) != len(ordered):
-            raise BadRequest("a lock set names each lock key once")
+        ordered = _in_order(wanted)
         clock = self._context.clock
         deadline_s = clock.monotonic_s() + wait_ms / 1000
         lives: list[LiveSession] = []
@@ -214,10 +212,9 @@ class LockVerbs:
             for live in lives:
                 live.open_calls -= 1
                 live.life.sign(now_s)
-        references = ReferenceSet(tuple(live.reference for live in lives))
         tickets = {item.encoded: live.reference.ticket for item, live in zip(ordered, lives, strict=True)}
         return LockAnswer(
-            reference=str(references),
+            reference=str(ReferenceSet(tuple(live.reference for live in lives))),
             held=True,
             kind=kind,
             lease_ms=lease_ms,
@@ -419,6 +416,14 @@ class LockVerbs:
     def check_wait(self, wait_ms: int) -> None:
         if not 0 <= wait_ms <= self._context.settings.wait_ms_max:
             raise BadRequest(f"wait_ms is from 0 to {self._context.settings.wait_ms_max}")
+
+
+def _in_order(wanted: list[Wanted]) -> list[Wanted]:
+    """The keys of a lock set in the order in which they are taken. BadRequest if one is named twice."""
+    ordered = sorted(wanted, key=lambda item: item.encoded)
+    if len({item.encoded for item in ordered}) != len(ordered):
+        raise BadRequest("a lock set names each lock key once")
+    return ordered
 
 
 def _references(text: str) -> tuple[Reference, ...]:

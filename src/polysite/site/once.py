@@ -7,13 +7,14 @@ import msgspec
 
 from polysite.core.one_shot import GetStep, SectionStep
 from polysite.core.plans import DeleteIntent, PutIntent
-from polysite.errors import LockLost, OutcomeUnknown, PolysiteError, Unavailable
+from polysite.errors import IdempotencyMismatch, LockLost, OutcomeUnknown, PolysiteError, Unavailable
 from polysite.site.context import SiteContext
 from polysite.site.idempotency import (
     Receipt,
     Record,
     RequestRecorded,
     Requests,
+    carried_by,
     digest_of,
     done_record,
     request_id_of,
@@ -56,16 +57,17 @@ class SectionsOnce:
             known = await self._recorded(idempotency_key, digest)
             if known is not None:
                 return known
-            receipt = _Receipt(requests, idempotency_key, digest, spec, encoded)
+            receipt = _Receipt(requests, idempotency_key, digest, spec, encoded, joint=joint)
             try:
-                done = await self._attempt(spec, key, steps, idempotency_key, receipt, options)
+                async with requests.pending(idempotency_key):
+                    done = await self._attempt(spec, key, steps, idempotency_key, receipt, options)
             except RequestRecorded:
                 known = await self._recorded(idempotency_key, digest)
                 if known is None:
                     raise Unavailable("the record of this idempotency key has just expired") from None
                 return known
             except PolysiteError as error:
-                if not joint or error.outcome != "refused":
+                if error.outcome != "refused" or isinstance(error, IdempotencyMismatch):
                     raise
                 # It may have been carried out elsewhere meanwhile, and be refused for what it has done itself.
                 known = await self._recorded(idempotency_key, digest)
@@ -77,7 +79,7 @@ class SectionsOnce:
                     ) from error
                 raise
             if not joint:
-                await requests.done(idempotency_key, receipt.stored(done))
+                await requests.done(idempotency_key, receipt.last or receipt.stored(done))
             elif receipt.last is not None:
                 requests.done_later(idempotency_key, receipt.last)
             return done
@@ -92,15 +94,11 @@ class SectionsOnce:
         options: dict[str, Any],
     ) -> SectionDone:
         """Carry the section out, beside whatever earlier attempts have left."""
-        requests, sections = self._requests, self._sections
+        sections = self._sections
         asked_s = self._context.clock.monotonic_s()
         request_id = request_id_of(idempotency_key, receipt.lock)
         try:
-            if self._context.joint:
-                return await sections.run(spec, key, steps, request_id=request_id, beside=receipt, **options)
-            await requests.write(idempotency_key, receipt.sent())
-            async with requests.pending(idempotency_key):
-                return await sections.run(spec, key, steps, request_id=request_id, **options)
+            return await sections.run(spec, key, steps, request_id=request_id, beside=receipt, **options)
         except RepeatedRequest as repeated:
             ticket = repeated.ticket
         except ServedElsewhere as serving:
@@ -111,11 +109,6 @@ class SectionsOnce:
                 raise
             ticket = lost.attributes["fencing_token"]
         # An earlier attempt's entry came and went, or is before this one.
-        if not self._context.joint:
-            known = await self._recorded(idempotency_key, receipt.digest)
-            if known is None:
-                raise OutcomeUnknown("the request was sent before, and what became of it is not known")
-            return known
         # No record came with it: so far nothing was written. Another process may see the same and carry it out as well, or what
         # the earlier attempt sent may still come: the record that is stored first decides.
         if not sections.wrote_nothing(receipt.lock, ticket):
@@ -138,12 +131,15 @@ def done_of(answer: bytes) -> SectionDone:
 class _Receipt:
     """The record of one section as its effect is stored. `last`: the one that went with the last batch under a held lock."""
 
-    def __init__(self, requests: Requests, key: str, digest: bytes, spec: TableSpec, encoded: bytes) -> None:
+    def __init__(
+        self, requests: Requests, key: str, digest: bytes, spec: TableSpec, encoded: bytes, *, joint: bool
+    ) -> None:
         self._requests = requests
         self._key = key
         self.digest = digest
         self._spec = spec
         self.lock = encoded
+        self.joint = joint
         self._stamp = requests.next_stamp()
         self.place = requests.place(key)
         self.last: Record | None = None
@@ -153,6 +149,14 @@ class _Receipt:
     def sent(self) -> Record:
         """Something was sent, and nothing that is stored will tell what became of it."""
         return Record(self.digest, None, self._spec.keyspace, self._spec.name)
+
+    async def is_recorded(self) -> bool:
+        return await self._requests.find(self._key, self.digest) is not None
+
+    async def before(self, done: SectionDone, writes: Sequence[Write]) -> None:
+        if writes:
+            self.last = msgspec.structs.replace(self.stored(done, self.lock), carried=carried_by(writes), stored=False)
+        await self._requests.write(self._key, self.last or self.sent())
 
     def stored(self, done: SectionDone, lock: bytes = b"") -> Record:
         """Everything is stored; whether in time, the cell of `lock` tells."""

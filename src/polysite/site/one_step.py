@@ -60,6 +60,16 @@ class Beside(Protocol):
         """Where the record is: if one is there, the request was carried out before, or is being carried out elsewhere."""
         ...
 
+    joint: bool
+    """The record goes into one commit with the effect, if it is the first of its request. Else it is made `before` the effect,
+    under the lock: there whoever else is at this request finds it (`is_recorded`)."""
+
+    async def is_recorded(self) -> bool: ...
+
+    async def before(self, done: SectionDone, writes: Sequence[Write]) -> None:
+        """Make the record of a batch that is sent next; `writes` as for a call."""
+        ...
+
     def __call__(self, done: SectionDone, writes: Sequence[Write] | None) -> Receipt:
         """The record. `writes` None: the whole section is one step, inside which this is called, on whatever thread that is.
         Else the writes it goes with: none for a batch that others follow, since from then on something is stored and nothing

@@ -5,7 +5,8 @@ Where the engine can change a cell and rows in one atomic step and nobody holds 
 that nobody waits for.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypedDict
 
 from polysite.core.one_shot import ExpectStep, GetStep, Mismatch, SectionStep, needed_rows
 from polysite.core.plans import DeleteIntent, Planned, PutIntent
@@ -13,9 +14,9 @@ from polysite.core.steps import judge_steps
 from polysite.errors import LockLost, OutcomeUnknown, PolysiteError
 from polysite.site.context import SiteContext
 from polysite.site.critical import Critical
-from polysite.site.idempotency import Receipt
+from polysite.site.idempotency import Receipt, RequestRecorded
 from polysite.site.keys import KeyTable
-from polysite.site.locks import Locks
+from polysite.site.locks import Acquired, Locks
 from polysite.site.one_step import Beside, OneStep, RepeatedRequest, SectionDone, mismatch_error
 from polysite.site.sessions import LiveSession, Sessions
 from polysite.values.keys import LockKey, RowKey
@@ -102,88 +103,88 @@ class Sections:
             request_id=request_id,
             read=needed[0] if needed else None,
         )
-        live, trips = acquired.live, acquired.round_trips
+        live = acquired.live
         if beside is not None and acquired.repeated:
             # An earlier attempt made the entry, and may have sent its writes under it.
             beside.doubted = True
-        writing = False
+        progress = _Progress(round_trips=acquired.round_trips)
         live.open_calls += 1
         try:
             await self._locks.until_held(live, wait_s)
-            rows: dict[RowKey, StoredRow] = {}
-            if acquired.row is not None:
-                rows[needed[0]], cost = await self._critical.finish_speculative(live, acquired.row)
-                trips += cost
-            for row_key in needed:
-                if row_key not in rows:
-                    rows[row_key], cost = await self._critical.get(live, row_key)
-                    trips += cost
-            results = judge_steps(spec, rows, steps)
-            if isinstance(results, Mismatch):
-                raise mismatch_error(spec, results)
-            writing = True
-            stamp, cost = await self._write(live, steps, results, beside)
-            trips += cost
+            await self._carry_out(acquired, spec, steps, beside, progress)
         except BaseException as error:
             self._sessions.release_later(live)
-            if request_id is not None and not acquired.repeated:
-                sent = writing and not (isinstance(error, PolysiteError) and error.outcome == "refused")
-                self._note(live, sent=sent)
+            refused = isinstance(error, PolysiteError) and error.outcome == "refused"
+            if request_id is not None and not acquired.repeated and (refused or not progress.writing):
+                self._note_unwritten(live)
             raise
         finally:
             live.open_calls -= 1
         if not validate:
             self._sessions.release_later(live)
-            return SectionDone(results, live.reference.ticket, stamp, False, trips)
+            return progress.done(live, validated=False)
         try:
-            released = await self._sessions.release(live)
+            progress.round_trips += (await self._sessions.release(live)).round_trips
         except LockLost as error:
-            wrote = any(isinstance(step, PutIntent | DeleteIntent) for step in steps)
-            if not wrote:
+            if not progress.writing:
                 raise
             raise OutcomeUnknown(
                 "the lock was lost before the release could prove the section",
                 reason="lock_lost",
                 steps_done=len(steps),
             ) from error
-        return SectionDone(results, live.reference.ticket, stamp, True, trips + released.round_trips)
+        return progress.done(live, validated=True)
 
-    def _note(self, live: LiveSession, *, sent: bool) -> None:
+    async def _carry_out(
+        self,
+        acquired: Acquired,
+        spec: TableSpec,
+        steps: Sequence[SectionStep],
+        beside: Beside | None,
+        progress: "_Progress",
+    ) -> None:
+        """The steps, under the lock: read what they need, judge them, write."""
+        live = acquired.live
+        if beside is not None and not beside.joint and await beside.is_recorded():
+            raise RequestRecorded
+        needed = needed_rows(steps)
+        rows: dict[RowKey, StoredRow] = {}
+        if acquired.row is not None:
+            rows[needed[0]], cost = await self._critical.finish_speculative(live, acquired.row)
+            progress.round_trips += cost
+        for row_key in needed:
+            if row_key not in rows:
+                rows[row_key], cost = await self._critical.get(live, row_key)
+                progress.round_trips += cost
+        results = judge_steps(spec, rows, steps)
+        if isinstance(results, Mismatch):
+            raise mismatch_error(spec, results)
+        progress.results = results
+        await self._write(live, steps, beside, progress)
+
+    def _note_unwritten(self, live: LiveSession) -> None:
         """Remember of a section that ended early that it sent nothing: sent again, it may be refused with a good conscience."""
-        if not sent:
-            self._wrote_nothing[live.state.encoded, live.reference.ticket] = None
-            if len(self._wrote_nothing) > WROTE_NOTHING_MAX:
-                del self._wrote_nothing[next(iter(self._wrote_nothing))]
+        self._wrote_nothing[live.state.encoded, live.reference.ticket] = None
+        if len(self._wrote_nothing) > WROTE_NOTHING_MAX:
+            del self._wrote_nothing[next(iter(self._wrote_nothing))]
 
     async def _write(
-        self,
-        live: LiveSession,
-        steps: Sequence[SectionStep],
-        results: tuple[StoredRow | None, ...],
-        beside: Beside | None,
-    ) -> tuple[int, float]:
+        self, live: LiveSession, steps: Sequence[SectionStep], beside: Beside | None, progress: "_Progress"
+    ) -> None:
         """The writes of a section, one batch per partition; the record goes with the last."""
         by_partition: dict[tuple[bytes, ...], list[PutIntent | DeleteIntent]] = {}
         for step in steps:
             if isinstance(step, PutIntent | DeleteIntent):
                 by_partition.setdefault(step.key.partition, []).append(step)
-        stamp, trips = 0, 0.0
         last = len(by_partition) - 1
         steps_done = 0
-
-        def receipt(*, ends: bool, first: bool) -> Callable[[Planned], Receipt] | None:
-            if beside is None or not (ends or first):
-                return None
-
-            def made(planned: Planned) -> Receipt:
-                done = SectionDone(results, live.reference.ticket, planned.stamp, False, 0.0)
-                return beside(done, planned.writes if ends else ())
-
-            return made
-
         for index, intents in enumerate(by_partition.values()):
+            progress.writing = True
+            record: _Record = {}
+            if beside is not None and index in {0, last}:
+                record = _record_of(beside, live, progress.results, ends=index == last)
             try:
-                stamp, cost = await self._critical.batch(live, intents, receipt(ends=index == last, first=index == 0))
+                progress.stamp, cost = await self._critical.batch(live, intents, **record)
             except PolysiteError as error:
                 if steps_done and error.outcome == "refused":
                     # What other partitions were given stands: the section as a whole was not refused.
@@ -194,8 +195,38 @@ class Sections:
                 error.attributes["steps_done"] = steps_done
                 raise
             steps_done += len(intents)
-            trips += cost
-        return stamp, trips
+            progress.round_trips += cost
+
+
+class _Progress:
+    """How far a section on the general road has come. `writing`: a write of it may have been sent."""
+
+    __slots__ = ("results", "round_trips", "stamp", "writing")
+
+    def __init__(self, *, round_trips: float) -> None:
+        self.round_trips = round_trips
+        self.results: tuple[StoredRow | None, ...] = ()
+        self.stamp = 0
+        self.writing = False
+
+    def done(self, live: LiveSession, *, validated: bool) -> SectionDone:
+        return SectionDone(self.results, live.reference.ticket, self.stamp, validated, self.round_trips)
+
+
+class _Record(TypedDict, total=False):
+    beside: Callable[[Planned], Receipt]
+    before: Callable[[Planned], Awaitable[None]]
+
+
+def _record_of(beside: Beside, live: LiveSession, results: tuple[StoredRow | None, ...], *, ends: bool) -> _Record:
+    """How a batch is sent with the section's record; `ends`: it is the last."""
+
+    def done_with(planned: Planned) -> SectionDone:
+        return SectionDone(results, live.reference.ticket, planned.stamp, False, 0.0)
+
+    if beside.joint:
+        return {"beside": lambda planned: beside(done_with(planned), planned.writes if ends else ())}
+    return {"before": lambda planned: beside.before(done_with(planned), planned.writes if ends else ())}
 
 
 __all__ = ["ExpectStep", "GetStep", "RepeatedRequest", "SectionDone", "Sections"]
