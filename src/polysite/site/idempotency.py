@@ -153,7 +153,7 @@ class Requests:
         self._under_way: dict[str, asyncio.Future[None]] = {}
         self._last_stamp = 0
         self._pending: dict[str, int] = {}
-        """Stamps of the records that attempts under way have made before their effect."""
+        """Stamps of the records that attempts under way have made, or may have made, before their effect (see `pending`)."""
 
     def _key(self, key: str) -> RowKey:
         text = RECORDS.types["site"]
@@ -221,9 +221,15 @@ class Requests:
         """Make a record in a commit of its own."""
         stamp = self.next_stamp()
         item = self.written(key, record, stamp)
-        if record.answer is None:
-            self._pending[key] = stamp
-        await self._store.write(item.table, item.writes, "majority")
+        is_there = True
+        try:
+            await self._store.write(item.table, item.writes, "majority")
+        except PolysiteError as error:
+            is_there = error.outcome == "unknown"
+            raise
+        finally:
+            if record.answer is None and is_there:
+                self._pending[key] = stamp
 
     async def done(self, key: str, pending: Record) -> None:
         """Say that a pending request is done. It is done, whether that can be said or not: else its record stays pending."""

@@ -311,8 +311,8 @@ class RowVerbs:
                 if record.answer is None:
                     raise OutcomeUnknown("the request was sent before, and what became of it is not known")
                 return WriteAnswer()
-            await requests.write(idempotency_key, Record(digest, None))
             async with requests.pending(idempotency_key):
+                await requests.write(idempotency_key, Record(digest, None))
                 _, trips = await self._plain.conditional(spec, intents, expect)
             await requests.done(idempotency_key, Record(digest, None))
             return WriteAnswer(round_trips=trips + 2 * self._store.costs.write_majority)
@@ -370,8 +370,8 @@ class RowVerbs:
                 if known is None:
                     raise Unavailable("the record of this idempotency key has just expired")
                 return WriteAnswer(stamp=done_of(known).stamp, round_trips=trips)
-            await requests.write(idempotency_key, asked)
             async with requests.pending(idempotency_key):
+                await requests.write(idempotency_key, asked)
                 await self._store.write(spec, writes, "majority" if quorum else "local")
             await requests.done(idempotency_key, asked)
             return WriteAnswer(stamp=stamp, round_trips=3 * self._store.costs.write_majority)
