@@ -105,7 +105,8 @@ def build_change(
         assert len(asked.wish_id) == ID_BYTES, "wish ids have a fixed length"
         if asked.wish_id in results:
             continue
-        remembered = find_wish(cell, asked.wish_id)
+        # A wish that was asked on this very version cannot be in a change that made it, or an earlier one.
+        remembered = find_wish(cell, asked.wish_id) if asked.seen_version < version else None
         if remembered is not None:
             results[asked.wish_id] = remembered
             continue
