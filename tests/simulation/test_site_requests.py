@@ -464,6 +464,10 @@ async def test_a_refused_request_sent_again_where_the_clock_is_behind(seed: int,
     somebody else has written."""
     async with world_of(seed, "one", "two", joint=joint) as world:
         one, two = (process.coordinator for process in world.processes)
+        for site in (one, two):
+            if not joint:
+                # As over an engine that cannot make the record in one step with the batch.
+                site._store.capabilities -= {"joint"}
         world.processes[0].clock.step_wall_us(400_000)
         await one.create_table(table_of("once", "conditional"))
         row = world.row("a", "once")

@@ -300,7 +300,7 @@ class RowVerbs:
         requests = self._requests
         async with requests.alone(idempotency_key):
             record = await requests.find(idempotency_key, digest)
-            if record is None and self._context.joint:
+            if record is None and "joint" in self._store.capabilities:
                 # The record is made in the step that judges the expectations, so that whoever comes second finds it.
                 receipt = requests.written(idempotency_key, Record(digest, b""))
                 found, trips = await self._plain.conditional(spec, intents, expect, receipt)
