@@ -29,13 +29,12 @@ REFUSALS_BEFORE_JITTER = 4
 class WishAnswer(NamedTuple):
     """How a wish was decided.
 
-    `sent_s`: when the change that carried it was first sent (own monotonic clock). `expected_version`: the version that
-    change stood on; `version` and `cell`: the newest view when it was known. `round_trips` were waited for.
+    `sent_s`: when the change that carried it was first sent (own monotonic clock). `version` and `cell`: the newest view when it
+    was known. `round_trips` were waited for.
     """
 
     result: Result
     sent_s: float
-    expected_version: int
     version: int
     cell: LockCell
     round_trips: float
@@ -265,7 +264,7 @@ class Combiner:
                     before = state.version
                     state.trips += await self.look(state, linearizable=True)
                     if state.version == before:
-                        self._decide(state, wishes, change.results, change.expected_version)
+                        self._decide(state, wishes, change.results)
                         return
                     continue
                 if await self._send(state, wishes, change):
@@ -320,7 +319,7 @@ class Combiner:
     def _applied(self, state: KeyState, wishes: list[PendingWish], change: Change) -> None:
         before = state.cell.queue[:1]
         state.take_view(change.expected_version + 1, change.cell)
-        self._decide(state, wishes, change.results, change.expected_version)
+        self._decide(state, wishes, change.results)
         self._seen(state)
         if change.cell.queue[:1] != before:
             self.changed(state)
@@ -378,12 +377,12 @@ class Combiner:
         if isinstance(resolution, SendAgain):
             return False
         if isinstance(resolution, Happened):
-            self._decide(state, wishes, resolution.results, change.expected_version)
+            self._decide(state, wishes, resolution.results)
         elif isinstance(resolution, NotMade):
-            self._decide(state, wishes, resolution.decided, change.expected_version)
+            self._decide(state, wishes, resolution.decided)
         else:
             assert isinstance(resolution, Undecided)
-            self._decide(state, wishes, resolution.decided, change.expected_version)
+            self._decide(state, wishes, resolution.decided)
             lost = set(resolution.open)
             self._fail(state, [pending for pending in wishes if pending.asked.wish_id in lost], unknown())
         # A session whose enqueue or take-over was just found is registered only now, so the view is told again.
@@ -395,7 +394,6 @@ class Combiner:
         state: KeyState,
         wishes: list[PendingWish],
         results: Mapping[bytes, Result],
-        expected_version: int,
     ) -> None:
         for pending in wishes:
             result = results.get(pending.asked.wish_id)
@@ -403,9 +401,7 @@ class Combiner:
                 continue
             state.pending.remove(pending)
             sent_s = self._clock.monotonic_s() if pending.sent_s is None else pending.sent_s
-            answer = WishAnswer(
-                result, sent_s, expected_version, state.version, state.cell, state.trips - pending.trips
-            )
+            answer = WishAnswer(result, sent_s, state.version, state.cell, state.trips - pending.trips)
             if pending.decided is not None:
                 pending.decided(answer)
             if pending.future is not None and not pending.future.done():
