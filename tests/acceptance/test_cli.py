@@ -412,6 +412,21 @@ def test_import_from_standard_input(shell: Shell) -> None:
     assert "standard input" in piped(b"\xff", code=exits.REFUSED).stderr
 
 
+def test_an_import_into_a_table_made_again_says_what_to_do(shell: Shell, tmp_path: Path) -> None:
+    """Goal: rows restored into a table that was dropped and made again are neither called done nor refused without a way on.
+    Method: import, make the table again, import the same file, then as the message says."""
+    file = tmp_path / "rows.csv"
+    file.write_text("name,count\nana,1\nbo,2\n")
+    made = ("table", "create", "voting/again", "name:text", "count:int", "--key", "name")
+    shell.run(*made)
+    shell.run("import", str(file), "voting/again")
+    shell.run("table", "drop", "voting/again", "--yes")
+    shell.run(*made)
+    assert "--run NAME" in shell.run("import", str(file), "voting/again", code=exits.REFUSED).stderr
+    shell.run("import", str(file), "voting/again", "--run", "restored")
+    assert len(_lines(shell.run("rows", "voting/again", "--json").stdout)) == 2
+
+
 @pytest.mark.slow
 def test_an_import_survives_the_death_of_its_server(tmp_path: Path) -> None:
     """SIGKILL in the middle of an import: it tells what is done and what is not; the same command again, against the

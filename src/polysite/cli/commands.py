@@ -60,7 +60,7 @@ def _version(ctx: click.Context, _parameter: click.Parameter, wanted: bool) -> N
 def polysite() -> None:
     """Locks that fence and tables that converge, for services that run at several sites.
 
-    Keys are written KEYSPACE/TABLE/KEY…, with % codes for slashes inside. The site is found at --url or POLYSITE_URL,
+    Keys are written KEYSPACE/TABLE/KEY…, with % codes for slashes inside. Each command finds its site at its --url, or POLYSITE_URL,
     else at http://127.0.0.1:8390.
     """
 

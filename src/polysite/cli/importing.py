@@ -26,7 +26,7 @@ from polysite.cli import exits
 from polysite.cli.exporting import Format, form_of, format_option, null_option
 from polysite.cli.output import print_json, print_note
 from polysite.cli.session import Session, addresses, bearer, named_table, with_site
-from polysite.errors import BadRequest, PolysiteError, SiteUnreachable, UnknownKey
+from polysite.errors import BadRequest, IdempotencyMismatch, PolysiteError, SiteUnreachable, UnknownKey
 from polysite.values.tables import TableSpec
 
 Fate = Literal["done", "refused", "unknown"]
@@ -411,6 +411,9 @@ def _tell(session: Session, tally: Tally, name: str) -> None:
         print_note(f"row {number}: {failure.fate}, {failure.code}: {failure.message}")
     if len(tally.failures) > TOLD_MAX:
         print_note(f"… and {len(tally.failures) - TOLD_MAX} more; --report FILE lists them all")
+    if any(failure.code == IdempotencyMismatch.code for failure in tally.failures.values()):
+        # Its rows were sent before, to a table that has been dropped since.
+        print_note("rows of this file were sent to another table of this name; --run NAME sends every row anew")
 
 
 def ranges(numbers: list[int]) -> str:
