@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from polysite.api import RowPut
 from polysite.errors import LockLost, OutcomeUnknown, Unavailable
 from polysite.testing.faults import FaultRates
 from polysite.testing.loop import seeded
@@ -105,6 +106,33 @@ async def test_nobody_waits_for_a_process_that_was_killed(seed: int) -> None:
                 await asyncio.wait_for(call, 5.0)
         gate.set_result(None)
         assert (await two.coordinator.acquire([row], wait_ms=10_000)).held
+
+
+@seeded(seeds=80)
+async def test_a_process_may_be_killed_at_any_step(seed: int) -> None:
+    """Goal: no call inside a process that ends waits for ever, wherever its change was. Method: kill after a drawn number of steps of
+    calls on keys that are new, known, and contended, with changes that a task carries and such that none does."""
+    for begins in (True, False):
+        async with world_of(seed, "one", "two") as world:
+            one, two = world.processes
+            one.coordinator._context.cells.begins = begins
+            row, known = world.row("a"), world.row("known")
+            await one.coordinator.release((await one.coordinator.acquire([known])).reference)
+            calls: list[asyncio.Future[Any]] = [
+                asyncio.ensure_future(one.coordinator.acquire([name], lease_ms=1_000, wait_ms=0))
+                for name in (row, known, row, known)
+            ]
+            calls.append(asyncio.ensure_future(one.coordinator.section(world.row("b"), [RowPut(columns={"count": 1})])))
+            for _ in range(int(one.runtime.randomness.uniform(0.0, 12.0))):
+                await asyncio.sleep(0)
+            await one.kill()
+            _, waiting = await asyncio.wait(calls, timeout=5.0)
+            assert not waiting
+            await asyncio.gather(*calls, return_exceptions=True)
+            for name in (row, known):
+                lock = await two.coordinator.acquire([name], wait_ms=20_000)
+                assert lock.held
+                await two.coordinator.release(lock.reference)
 
 
 @seeded(seeds=5)

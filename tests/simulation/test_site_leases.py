@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from polysite.api import Condition, Event, RowGet, RowPut
+from polysite.core.lease import answer_limit_s
 from polysite.errors import LockLost, OutcomeUnknown, PolysiteError, SiteUnreachable, Unavailable
 from polysite.testing.loop import seeded
 from tests.support.sites import world_of
@@ -460,3 +461,27 @@ async def test_a_get_after_the_lease_is_not_answered_from_the_store(seed: int) -
         answers = await asyncio.gather(*asked, return_exceptions=True)
         assert [type(answer) for answer in answers] == [LockLost, LockLost], answers
         await two.coordinator.release(successor.reference)
+
+
+@seeded(seeds=3)
+async def test_a_process_stopped_right_after_sending(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Goal: the lease counts from before the enqueue was sent, also if the process is stopped right behind that (I15). Method: let its
+    clock go on by half a lease between the sending and whatever comes next."""
+    async with world_of(seed) as world:
+        one, row = world.processes[0], world.row("a")
+        await one.coordinator.queue(row)
+        cells = one.coordinator._context.cells
+        send, sent_s = cells.begin, []
+
+        def stopped_behind(*arguments: Any) -> None:
+            sent_s.append(one.clock.monotonic_s())
+            send(*arguments)
+            one.clock.step_monotonic_s(LEASE_MS / 2000)
+
+        monkeypatch.setattr(cells, "begin", stopped_behind)
+        lock = await one.coordinator.acquire([row], lease_ms=LEASE_MS)
+        monkeypatch.undo()
+        (state,) = (state for state in one.coordinator._keys.in_use() if state.key.columns == (b"a",))
+        (live,) = state.sessions.values()
+        assert live.core.done_until_s == pytest.approx(sent_s[0] + answer_limit_s(LEASE_MS / 1000))
+        await one.coordinator.release(lock.reference)

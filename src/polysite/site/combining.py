@@ -83,16 +83,16 @@ class Combiner:
         """Called when a key's driver starts and has ended: the driver counts as a user of the key."""
         self.changed: Callable[[KeyState], None] = lambda _state: None
         """Called when a change of this process gave a key another head."""
-        self._begun: dict[KeyState, None] = {}
-        """Keys with a change under way that no task waits for."""
+        self._driven: dict[KeyState, bool] = {}
+        """Keys whose wishes are being seen to; True: a change of it is under way that no task carries (yet)."""
 
     def close(self) -> None:
-        """Whoever waits for a change that no task carries is told that its outcome is unknown; answers that come later are for
-        nobody."""
-        begun, self._begun = self._begun, {}
-        for state in begun:
+        """Once the tasks have ended: whoever still waits for a change is told that its outcome is unknown. No task carried it, or
+        its task was ended before it began. Answers that come later are for nobody."""
+        for state, entered in list(self._driven.items()):
             self._fail(state, list(state.pending), OutcomeUnknown("the process is closing"))
-            state.leave()
+            if entered:
+                state.leave()
             self._ended(state)
 
     async def ask(
@@ -130,8 +130,9 @@ class Combiner:
         if state.driving:
             return
         state.driving = True
+        self._driven[state] = False
         self.keep_key(state)
-        if state.version == UNSEEN or not self._cells.begins:
+        if not self._context.closing and (state.version == UNSEEN or not self._cells.begins):
             self._context.background(self._drive(state), name="site-change")
         else:
             # Whoever asks in this round of the loop comes along.
@@ -154,29 +155,29 @@ class Combiner:
             self._refresh(state, wishes)
             change = self._build(state, wishes)
             if change.effective and not change.expired:
-                self._begun[state] = None
+                self._driven[state] = True
+                # Noted before it is sent: the process may be stopped in between, and leases count from the sending (I15).
+                self._note_sent(wishes)
                 answered = partial(self._answered, state, wishes, change)
                 self._cells.begin(state.encoded, change.expected_version, change.content, answered)
         except BaseException as error:  # noqa: BLE001 - whoever waits is told
-            self._begun.pop(state, None)
+            self._driven[state] = False
             state.leave()
             self._give_up(state, wishes, error)
             return
-        if change.effective and not change.expired:
-            self._note_sent(wishes)
-        else:
+        if not change.effective or change.expired:
             state.leave()
             self._context.background(self._drive(state), name="site-change")
 
     def _answered(
         self, state: KeyState, wishes: list[PendingWish], change: Change, answer: CellAnswer | BaseException
     ) -> None:
-        if state not in self._begun:
+        if not self._driven.get(state):
             return  # the process has closed meanwhile
-        self._begun.pop(state, None)
         if not isinstance(answer, CellAnswer) or not answer.applied:
             self._context.background(self._drive(state, (wishes, change, answer)), name="site-change")
             return
+        self._driven[state] = False
         try:
             state.trips += self._cells.costs.compare_and_set
             self._applied(state, wishes, change)
@@ -201,6 +202,7 @@ class Combiner:
 
     def _ended(self, state: KeyState) -> None:
         state.driving = False
+        self._driven.pop(state, None)
         self.release_key(state)
 
     async def look(self, state: KeyState, *, linearizable: bool = False) -> float:
@@ -223,6 +225,7 @@ class Combiner:
         """Make changes until nothing is pending; the first was begun already, where there is one."""
         try:
             if begun is not None:
+                self._driven[state] = False
                 try:
                     await self._change(state, begun[0], begun)
                 finally:
