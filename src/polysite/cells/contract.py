@@ -84,7 +84,7 @@ class Cells(ABC):
     ) -> None:
         """Begin a compare-and-set that no task waits for (only where `begins`): `answered` is called later, on the loop, with
         what `compare_and_set` would answer or raise. Raises `Unavailable` if it is not sent."""
-        raise NotImplementedError((self.name, key, expected_version, content, answered))
+        raise NotImplementedError(f"{self.name} begins no change by itself")
 
     @abstractmethod
     async def keys(self, after: bytes, limit: int) -> list[bytes]:

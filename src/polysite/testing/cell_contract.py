@@ -101,6 +101,31 @@ class CellContract:
 
         await asyncio.gather(change(), look(), look())
 
+    async def test_a_change_that_no_task_waits_for(self, cells: Cells) -> None:
+        """`begin` answers once, later, what `compare_and_set` would: applied, or what stood against it; of many that are begun at
+        once on one version one applies."""
+        if not cells.begins:
+            pytest.skip(f"{cells.name} begins no change by itself")
+        told: asyncio.Queue[CellAnswer | BaseException] = asyncio.Queue()
+
+        async def answers(count: int) -> "list[CellAnswer | BaseException]":
+            async with asyncio.timeout(10):
+                return [await told.get() for _ in range(count)]
+
+        cells.begin(KEY, 0, b"one", told.put_nowait)
+        assert told.empty()
+        assert await answers(1) == [CellAnswer(True, CellView(1, b"one"))]
+        assert await cells.read(KEY) == CellView(1, b"one")
+        cells.begin(KEY, 0, b"x", told.put_nowait)
+        assert await answers(1) == [CellAnswer(False, CellView(1, b"one"))]
+        for at in range(20):
+            cells.begin(KEY, 1, b"%d" % at, told.put_nowait)
+        found = [answer for answer in await answers(20) if isinstance(answer, CellAnswer)]
+        assert len(found) == 20
+        (applied,) = [answer.view for answer in found if answer.applied]
+        assert {answer.view for answer in found} == {applied} == {await cells.read(KEY)}
+        assert told.empty()
+
     async def test_keys_in_order(self, cells: Cells) -> None:
         """Every key once, above the one given, as bytes sort, at most so many."""
         keys = [b"contract/k\x00", b"contract/k", b"contract/k\xff", b"contract/ka", b"contract/j"]

@@ -193,6 +193,30 @@ async def test_a_cancelled_caller_disturbs_nobody(engine: SqliteEngine) -> None:
     assert notes(engine.reader) == {"a": 1, "b": 1, "c": 1}
 
 
+async def test_a_posted_job_is_answered_by_a_call(engine: SqliteEngine, caplog: pytest.LogCaptureFixture) -> None:
+    """Jobs without a task: each is told its result or its error, in order; a callback that fails harms neither those behind it
+    nor the writer, and is logged."""
+    told: list[tuple[Any, type[BaseException] | None]] = []
+
+    def answered(result: Any, error: BaseException | None) -> None:
+        told.append((result, None if error is None else type(error)))
+        if len(told) == 1:
+            raise RuntimeError("a bug of the caller")
+
+    def refuse(_: Connection) -> None:
+        raise UnknownKey
+
+    engine.writer.post(adding("a"), answered)
+    engine.writer.post(refuse, answered)
+    engine.writer.post(adding("b"), answered)
+    assert not told
+    assert await engine.writer.submit(adding("c")) == 1
+    assert told == [(1, None), (None, UnknownKey), (1, None)]
+    assert engine.writer.unanswered == 0
+    assert "callback of a write failed" in caplog.text
+    assert notes(engine.reader) == {"a": 1, "b": 1, "c": 1}
+
+
 async def test_a_read_sees_what_was_answered(engine: SqliteEngine) -> None:
     """On the loop's connection and in the pool."""
     for at in range(50):
