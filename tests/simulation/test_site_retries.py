@@ -8,6 +8,7 @@ import pytest
 
 from polysite.api import KeyName, LockAnswer, RowExpectation, RowGet, RowPut, SectionAnswer, Step
 from polysite.errors import AcquireTimeout, CompareFailed, IdempotencyMismatch, LockLost, OutcomeUnknown
+from polysite.testing.faults import Operation
 from polysite.testing.loop import seeded
 from polysite.values.tables import ColumnSpec, TableSpec
 from tests.support.sites import Process, World, table_of, until, world_of
@@ -43,34 +44,21 @@ async def note(world: World) -> Any:
 @seeded(seeds=5)
 async def test_late_attempt_finds_the_record_of_the_retry(seed: int) -> None:
     """Goal: an attempt that comes late does nothing if the request was carried out elsewhere meanwhile, however much the cell
-    has forgotten of it; it gives the same answer. Method: hold an attempt before its commit; send the request again at another
-    process; more sections than a cell remembers; let the first go on."""
-    async with world_of(seed, "one", "two") as world:
-        one, two = world.processes
-        gate, sent = one.faults.hold("joint"), begun(one, "joint")
-        first = asyncio.ensure_future(mine(world, one))
-        await until(sent)
-        again = await mine(world, two)
-        await others(world, 66)
-        gate.set_result(None)
-        assert (await first).fencing_token == again.fencing_token
-        assert await note(world) == "theirs"
-
-
-@seeded(seeds=5)
-async def test_late_attempt_on_the_general_road_finds_the_record_under_its_lock(seed: int) -> None:
-    """Goal: the same where the engine cannot make cell, rows and record in one step. Method: hold the attempt before its entry
-    is made, so that it gets the lock after all others."""
-    async with world_of(seed, "one", "two", joint=False) as world:
-        one, two = world.processes
-        gate, sent = one.faults.hold("compare_and_set"), begun(one, "compare_and_set")
-        first = asyncio.ensure_future(mine(world, one))
-        await until(sent)
-        again = await mine(world, two)
-        await others(world, 66)
-        gate.set_result(None)
-        assert (await first).fencing_token == again.fencing_token
-        assert await note(world) == "theirs"
+    has forgotten of it; it gives the same answer. Method: hold an attempt before its commit, or where cell, rows and record are no
+    one step before its entry is made, so that it gets the lock after all others; send the request again at another process; more
+    sections than a cell remembers; let the first go on."""
+    for joint in (True, False):
+        async with world_of(seed, "one", "two", joint=joint) as world:
+            one, two = world.processes
+            operation: Operation = "joint" if joint else "compare_and_set"
+            gate, sent = one.faults.hold(operation), begun(one, operation)
+            first = asyncio.ensure_future(mine(world, one))
+            await until(sent)
+            again = await mine(world, two)
+            await others(world, 66)
+            gate.set_result(None)
+            assert (await first).fencing_token == again.fencing_token
+            assert await note(world) == "theirs"
 
 
 @seeded(seeds=5)

@@ -108,9 +108,9 @@ def plan_one_shot(
     """Plan the section. `rows` holds every row that a get or expect step names, read after the cell; `now` is a stamp.
 
     `request_id` None: the request has no idempotency key, nobody can send it again. `change_id` alone then tells whether the
-    step was made. A step sees what earlier steps wrote; expectations are judged against what earlier steps left. A failed expectation after
-    a row had to be re-stamped is told as `TakeGeneralPath`, because the re-stamp would not be written with it. CellExhausted
-    if the cell has no stamps left.
+    step was made. A step sees what earlier steps wrote; expectations are judged against what earlier steps left. A failed
+    expectation after a row had to be re-stamped is told as `TakeGeneralPath`, because the re-stamp would not be written with
+    it. CellExhausted if the cell has no stamps left.
     """
     gone = None if request_id is None else departed_ticket(cell, request_id)
     if gone is not None:

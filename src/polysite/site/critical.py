@@ -156,8 +156,9 @@ class Critical:
         *,
         before: Callable[[Planned], Awaitable[None]] | None = None,
     ) -> tuple[int, float]:
-        """Several writes of one partition as one atomic batch. `beside`: the record of the request, which goes into
-        the same commit (engines with `joint` only); RequestRecorded if that finds another one there. `before`: what must be stored before the batch is sent."""
+        """Several writes of one partition as one atomic batch. `beside`: the record of the request, which goes into the same
+        commit (engines with `joint` only); RequestRecorded if that finds another one there. `before`: what must be stored
+        before the batch is sent."""
         return await self._write(live, lambda: live.core.plan_batch(intents), beside, before)
 
     async def _write(

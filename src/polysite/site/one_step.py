@@ -50,21 +50,23 @@ class RepeatedRequest(Exception):
 
 
 class Beside(Protocol):
-    """Makes the idempotency record that goes into the same commit as the section's effect."""
+    """Makes the idempotency record of a section, which is stored beside the section's effect."""
 
     doubted: bool
     """An earlier attempt may have sent writes that may still come: a refusal of this one does not say that nothing happened."""
+
+    joint: bool
+    """The record goes into one commit with the effect, if it is the first of its request. Else it is made `before` the effect,
+    under the lock: there whoever else is at this request finds it (`is_recorded`)."""
 
     @property
     def place(self) -> tuple[TableSpec, RowKey]:
         """Where the record is: if one is there, the request was carried out before, or is being carried out elsewhere."""
         ...
 
-    joint: bool
-    """The record goes into one commit with the effect, if it is the first of its request. Else it is made `before` the effect,
-    under the lock: there whoever else is at this request finds it (`is_recorded`)."""
-
-    async def is_recorded(self) -> bool: ...
+    async def is_recorded(self) -> bool:
+        """Whether a record of the request is there. IdempotencyMismatch if it is of another request."""
+        ...
 
     async def before(self, done: SectionDone, writes: Sequence[Write]) -> None:
         """Make the record of a batch that is sent next; `writes` as for a call."""
@@ -256,6 +258,9 @@ class _Step:
         """A record of the request was there: nothing was decided, and nothing written."""
 
     def __call__(self, version: int, content: bytes, rows: list[StoredRow]) -> CellEffect | None:
+        # Only the last call counts: the engine may have taken back what an earlier one was for.
+        self.plan = self.done = None
+        self.is_recorded = False
         self.version = version
         self.cell = cell = lock_cell.decode(content)
         if self._beside is not None and rows.pop().present:

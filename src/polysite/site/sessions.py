@@ -319,8 +319,8 @@ class Sessions:
         again: bool = True,
         waiter: "asyncio.Future[WishAnswer] | None" = None,
     ) -> None:
-        """Ask for the end of a tenure; with `again` until it is known to be over, whether anybody waits for it or not. `waiter` is told
-        what became of this wish; whoever else waits, when the tenure is over."""
+        """Ask for the end of a tenure; with `again` until it is known to be over, whether anybody waits for it or not. `waiter`
+        is told what became of this wish; whoever else waits, when the tenure is over."""
 
         def decided(answer: WishAnswer) -> None:
             expired = isinstance(answer.result, Refusal) and answer.result.code == "expired"

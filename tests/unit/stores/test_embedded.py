@@ -1,6 +1,7 @@
 """What the embedded store does beyond the contract: several users of one file, collecting, a loop of virtual time."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from polysite.errors import UnknownKey
 from polysite.stores.contract import TOMBSTONE_LIFE_S, CellChange, TableWrites
 from polysite.stores.embedded import EmbeddedStore
 from polysite.stores.embedded.schema import WriterSchema, create_table
-from polysite.testing.loop import run_traced
+from polysite.testing.loop import run_traced, seeded
 from polysite.testing.stepped_clock import SteppedClock
 from polysite.testing.store_contract.support import (
     BY_COLOUR,
@@ -30,6 +31,7 @@ from polysite.testing.store_contract.support import (
     years,
 )
 from polysite.values.rows import WHOLE_PARTITION, Bound, DeleteRange, DeleteRow, Put, SetPartStamp, Slice
+from polysite.values.tables import KeyspaceSpec
 
 PARTITION = (text("a"),)
 
@@ -288,3 +290,31 @@ def test_a_seed_decides_the_run_in_memory() -> None:
     ]
     assert orders[0] == orders[1] != orders[2]
     assert runs[0].trace_hash == runs[1].trace_hash
+
+
+@seeded(seeds=30)
+async def test_whoever_changed_the_schema_sees_it(seed: int) -> None:
+    """Goal: one look at the schema serves a round of the loop, but never hides from a caller what it has changed itself. Method: others
+    look all the time while a table is made and dropped again and again, in a drawn order of steps."""
+    engine = SqliteEngine(MEMORY)
+    store = EmbeddedStore(engine)
+    await store.start()
+    await store.create_keyspace(KeyspaceSpec(name=FLAT.keyspace))
+    ended = False
+
+    async def look() -> None:
+        while not ended:
+            with contextlib.suppress(UnknownKey):
+                await store.table(FLAT.keyspace, FLAT.name)
+            await asyncio.sleep(0)
+
+    lookers = [asyncio.ensure_future(look()) for _ in range(4)]
+    for _ in range(10):
+        assert await store.create_table(FLAT)
+        assert (await store.table(FLAT.keyspace, FLAT.name)).name == FLAT.name
+        assert await store.drop_table(FLAT.keyspace, FLAT.name)
+        with pytest.raises(UnknownKey):
+            await store.table(FLAT.keyspace, FLAT.name)
+    ended = True
+    await asyncio.gather(*lookers)
+    await store.close()
