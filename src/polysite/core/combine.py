@@ -13,7 +13,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeAlias
 
 import msgspec
-from msgspec.structs import replace
 
 from polysite.core.lock_cell import (
     Author,
@@ -21,6 +20,7 @@ from polysite.core.lock_cell import (
     LockCell,
     departed_ticket,
     encode,
+    entry_by_nonce,
     entry_by_request,
     entry_by_ticket,
     find_change,
@@ -90,11 +90,18 @@ def build_change(
     version: int,
     wishes: Sequence[AskedWish],
     *,
-    change_id: bytes,
+    change_id: bytes | None,
     author: Author,
     now: int,
 ) -> Change:
-    """Gather up to `WISHES_MAX` wishes, applied in order on the intermediate states. `now` is a stamp."""
+    """Gather up to `WISHES_MAX` wishes, applied in order on the intermediate states. `now` is a stamp.
+
+    `change_id` None: a change of one wish goes by the wish's id. Another process may send the same wish alone as well, but on
+    one version only one change is ever made, and what its record says of the wish is how the wish was decided.
+    """
+    if change_id is None:
+        (alone,) = wishes
+        change_id = alone.wish_id
     results: dict[bytes, Result] = {}
     carried: list[tuple[bytes, Result]] = []
     expired: list[bytes] = []
@@ -119,9 +126,8 @@ def build_change(
             after, result = apply(after, asked.wish, now)
         results[asked.wish_id] = result
         carried.append((asked.wish_id, result))
-    content = replace(
-        after, recent=with_recent(after.recent, pack_change(change_id, version + 1, tuple(carried))), author=author
-    )
+    recent = with_recent(after.recent, pack_change(change_id, version + 1, tuple(carried)))
+    content = LockCell(after.issued, after.floor, after.fence, after.queue, recent, after.departed, author)
     return Change(
         change_id=change_id,
         expected_version=version,
@@ -163,7 +169,7 @@ Resolution: TypeAlias = Happened | SendAgain | NotMade | Undecided
 
 def resolve_unknown(change: Change, version: int, cell: LockCell) -> Resolution:
     """What became of a change whose compare-and-set was not answered, from a linearizable read made after it was sent."""
-    record = find_change(cell, change.change_id)
+    record = find_change(cell, change.change_id, change.expected_version + 1)
     if record is not None:
         return Happened({**change.results, **dict(record.results)})
     if version < change.expected_version:
@@ -202,7 +208,7 @@ def _trace(wish: Wish, cell: LockCell) -> Result | None:
     taken over. An entry that is not there may have gone in other ways: that proves nothing.
     """
     if isinstance(wish, Enqueue):
-        queued = entry_by_request(cell, wish.request_id)
+        queued = entry_by_nonce(cell, wish.nonce) or entry_by_request(cell, wish.request_id)
         if queued is not None:
             return Enqueued(queued.ticket, repeated=True)
         gone = departed_ticket(cell, wish.request_id)

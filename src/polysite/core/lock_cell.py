@@ -5,7 +5,7 @@
     fence     a row whose row_stamp is below it may still be changed by late writes of an earlier session
     queue     the entries, in the order in which they hold
     recent    the last 16 changes: id, the version each made, the result of each wish in it
-    departed  request ids and tickets of the last 64 entries that left
+    departed  request ids and tickets of the last 64 entries that left and whose request could be made again
 
 The register around it (`cells`) gives every state a version; each change adds 1. A process acts as holder only while the
 entry in its newest view carries a nonce that this incarnation of it made. What may happen to a cell is in `transitions`.
@@ -21,18 +21,22 @@ from polysite.core.stamps import STAMP_BASE
 from polysite.core.wishes import ID_BYTES, EntryKind, Identity, Result
 from polysite.errors import UnknownCellFormat
 
-FORMAT = 1
+FORMAT = 2
 RECENT_MAX = 16
 DEPARTED_MAX = 64
+NO_REQUEST = b""
+"""The request id of an entry whose request nobody can make again: its nonce alone names it."""
 _FORMAT_BYTE = bytes([FORMAT])
-_VERSION = struct.Struct(">Q")
-_VERSION_END = ID_BYTES + _VERSION.size
+_RECORD = struct.Struct(f">IQ{ID_BYTES}s")
+"""What a record of `recent` begins with: its length, the version that the change made, the change's id."""
+_RECORD_BYTES = _RECORD.size
+_ALONE, _MANY = b"\x00", b"\x01"
 _TICKET = struct.Struct(">Q")
 _DEPARTED_BYTES = ID_BYTES + _TICKET.size
 
 
 class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """One entry of the queue. `upto` is used while promoting: the ticket of the last entry of its run when it asked."""
+    """One entry of the queue. `request_id` is `NO_REQUEST` if nobody can make its request again. `upto` is used while promoting: the ticket of the last entry of its run when it asked."""
 
     ticket: int
     secret: bytes
@@ -83,7 +87,7 @@ class LockCell(msgspec.Struct, frozen=True, array_like=True, gc=False):
     floor: int
     fence: int
     queue: tuple[Entry, ...] = ()
-    recent: tuple[bytes, ...] = ()
+    recent: bytes = b""
     departed: bytes = b""
     author: Author | None = None
 
@@ -97,6 +101,7 @@ NEVER_USED = LockCell(issued=0, floor=STAMP_BASE, fence=0)
 
 _encoder = msgspec.msgpack.Encoder()
 _cell_decoder = msgspec.msgpack.Decoder(LockCell)
+_result_decoder: msgspec.msgpack.Decoder[Result] = msgspec.msgpack.Decoder(Result)
 _results_decoder = msgspec.msgpack.Decoder(tuple[tuple[bytes, Result], ...])
 
 
@@ -206,9 +211,18 @@ def entry_by_secret(cell: LockCell, ticket: int, secret: bytes) -> Entry | None:
 
 
 def entry_by_request(cell: LockCell, request_id: bytes) -> Entry | None:
-    """The entry that was enqueued with `request_id`, if it is still in the queue."""
+    """The entry that was enqueued with `request_id`, if it is still in the queue; never one with `NO_REQUEST`."""
+    if request_id:
+        for entry in cell.queue:
+            if entry.request_id == request_id:
+                return entry
+    return None
+
+
+def entry_by_nonce(cell: LockCell, nonce: bytes) -> Entry | None:
+    """The entry whose session made `nonce`, for an author who does not know its ticket."""
     for entry in cell.queue:
-        if entry.request_id == request_id:
+        if entry.nonce == nonce:
             return entry
     return None
 
@@ -216,6 +230,8 @@ def entry_by_request(cell: LockCell, request_id: bytes) -> Entry | None:
 def departed_ticket(cell: LockCell, request_id: bytes) -> int | None:
     """The ticket of the entry enqueued with `request_id`, if it is among the last 64 that left."""
     packed = cell.departed
+    if not packed or not request_id:
+        return None
     found = packed.find(request_id)
     while found >= 0:
         if found % _DEPARTED_BYTES == 0:
@@ -226,41 +242,69 @@ def departed_ticket(cell: LockCell, request_id: bytes) -> int | None:
 
 
 def with_departed(packed: bytes, request_id: bytes, ticket: int) -> bytes:
-    """`departed` after one more entry has left."""
+    """`departed` after one more entry has left. One with `NO_REQUEST` is not asked for again, and leaves nothing."""
+    if not request_id:
+        return packed
     return packed[-(DEPARTED_MAX - 1) * _DEPARTED_BYTES :] + request_id + _TICKET.pack(ticket)
 
 
 def pack_change(change_id: bytes, version: int, results: tuple[tuple[bytes, Result], ...]) -> bytes:
-    """A change as `recent` keeps it: id, version, then the results."""
-    return change_id + _VERSION.pack(version) + _encoder.encode(results)
+    """A change as `recent` keeps it. A change of one wish that goes by the wish's id does not name it twice."""
+    if not results:
+        body = b""
+    elif len(results) == 1 and results[0][0] == change_id:
+        body = _ALONE + _encoder.encode(results[0][1])
+    else:
+        body = _MANY + _encoder.encode(results)
+    return _RECORD.pack(_RECORD_BYTES + len(body), version, change_id) + body
 
 
-def with_recent(recent: tuple[bytes, ...], packed: bytes) -> tuple[bytes, ...]:
-    """`recent` after one more change."""
-    return (*recent[-(RECENT_MAX - 1) :], packed)
+def with_recent(recent: bytes, packed: bytes) -> bytes:
+    """`recent` after one more change: each change makes the next version, so the versions tell which are too old."""
+    while recent:
+        length, oldest, _ = _RECORD.unpack_from(recent)
+        if _RECORD.unpack_from(packed)[1] - oldest < RECENT_MAX:
+            break
+        recent = recent[length:]
+    return recent + packed
 
 
 def recent_changes(cell: LockCell) -> tuple[ChangeRecord, ...]:
     """The changes the cell remembers, oldest first."""
-    return tuple(_unpack_change(packed) for packed in cell.recent)
+    packed, start = cell.recent, 0
+    changes: list[ChangeRecord] = []
+    while start < len(packed):
+        length, version, change_id = _RECORD.unpack_from(packed, start)
+        body = memoryview(packed)[start + _RECORD_BYTES : start + length]
+        results: tuple[tuple[bytes, Result], ...] = ()
+        if body[:1] == _ALONE:
+            results = ((change_id, _result_decoder.decode(body[1:])),)
+        elif body:
+            results = _results_decoder.decode(body[1:])
+        changes.append(ChangeRecord(change_id, version, results))
+        start += length
+    return tuple(changes)
 
 
-def find_change(cell: LockCell, change_id: bytes) -> ChangeRecord | None:
-    """The change with this id, if the cell remembers it."""
-    for packed in reversed(cell.recent):
-        if packed.startswith(change_id):
-            return _unpack_change(packed)
+def find_change(cell: LockCell, change_id: bytes, version: int) -> ChangeRecord | None:
+    """The change with this id that made this version, if the cell remembers it.
+
+    Two processes may send the same lone wish at once, under the same id: whichever was made, the wish was decided by it, as
+    the record says.
+    """
+    if change_id in cell.recent:
+        for change in recent_changes(cell):
+            if change.change_id == change_id and change.version == version:
+                return change
     return None
 
 
 def find_wish(cell: LockCell, wish_id: bytes) -> Result | None:
     """The result of a wish, whichever change carried it, if the cell remembers it. Any cell that comes back is to be searched
     for own ids before anything else is concluded from it."""
-    if wish_id not in b"".join(cell.recent):
-        return None
-    for packed in reversed(cell.recent):
-        if packed.find(wish_id, _VERSION_END) >= 0:
-            for found_id, result in _results_decoder.decode(memoryview(packed)[_VERSION_END:]):
+    if wish_id in cell.recent:
+        for change in reversed(recent_changes(cell)):
+            for found_id, result in change.results:
                 if found_id == wish_id:
                     return result
     return None
@@ -272,10 +316,5 @@ def reaches_back(cell: LockCell, version: int, seen_version: int) -> bool:
         return True
     if not cell.recent:
         return False
-    oldest: int = _VERSION.unpack_from(cell.recent[0], ID_BYTES)[0]
+    oldest: int = _RECORD.unpack_from(cell.recent)[1]
     return oldest <= seen_version + 1
-
-
-def _unpack_change(packed: bytes) -> ChangeRecord:
-    version: int = _VERSION.unpack_from(packed, ID_BYTES)[0]
-    return ChangeRecord(packed[:ID_BYTES], version, _results_decoder.decode(memoryview(packed)[_VERSION_END:]))

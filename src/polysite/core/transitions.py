@@ -27,6 +27,7 @@ from polysite.core.lock_cell import (
     Entry,
     LockCell,
     departed_ticket,
+    entry_by_nonce,
     entry_by_request,
     entry_by_secret,
     entry_by_ticket,
@@ -100,7 +101,7 @@ def pass_through(
     used: int,
     now: int,
     *,
-    recent: tuple[bytes, ...] | None = None,
+    recent: bytes | None = None,
     author: Author | None = None,
 ) -> tuple[LockCell, int, int]:
     """Enqueue and clean release in one step, for a one-shot section on a cell whose queue is empty.
@@ -131,13 +132,14 @@ def pass_through(
 
 
 def _enqueue(cell: LockCell, wish: Enqueue, now: int) -> Answer:
-    assert len(wish.request_id) == ID_BYTES, "request ids have a fixed length"
-    queued = entry_by_request(cell, wish.request_id)
-    if queued is not None:
-        return cell, Enqueued(queued.ticket, repeated=True)
-    gone = departed_ticket(cell, wish.request_id)
-    if gone is not None:
-        return cell, Enqueued(gone, repeated=True, gone=True)
+    if wish.request_id:
+        assert len(wish.request_id) == ID_BYTES, "request ids have a fixed length"
+        queued = entry_by_request(cell, wish.request_id)
+        if queued is not None:
+            return cell, Enqueued(queued.ticket, repeated=True)
+        gone = departed_ticket(cell, wish.request_id)
+        if gone is not None:
+            return cell, Enqueued(gone, repeated=True, gone=True)
     if len(cell.queue) >= QUEUE_MAX:
         return cell, FULL
     if wish.site_limit < QUEUE_MAX and sum(entry.site == wish.site for entry in cell.queue) >= wish.site_limit:
@@ -269,8 +271,8 @@ def _renew(cell: LockCell, wish: Renew, _now: int) -> Answer:
 
 
 def _cancel_request(cell: LockCell, wish: CancelRequest, now: int) -> Answer:
-    entry = entry_by_request(cell, wish.request_id)
-    if entry is None or entry.nonce != wish.nonce:
+    entry = entry_by_nonce(cell, wish.nonce)
+    if entry is None:
         return cell, LOST
     return _leave(cell, Cancel(entry.ticket, entry.nonce), now)
 
@@ -306,7 +308,7 @@ def _compact(cell: LockCell, _wish: Compact, _now: int) -> Answer:
         return cell, Refusal("compare_failed", "the queue is not empty")
     if not cell.recent and not cell.departed:
         return cell, DONE
-    return replace(cell, recent=(), departed=b""), DONE
+    return replace(cell, recent=b"", departed=b""), DONE
 
 
 def _own(cell: LockCell, ticket: int, nonce: bytes) -> Entry | None:

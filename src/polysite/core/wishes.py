@@ -40,7 +40,8 @@ class Observed(NamedTuple):
 
 
 class Enqueue(msgspec.Struct, frozen=True, array_like=True, tag="enqueue", gc=False):
-    """Append an entry. The answer is `Enqueued`, with the same ticket if `request_id` was enqueued before.
+    """Append an entry. The answer is `Enqueued`, with the same ticket if `request_id` was enqueued before; empty: nobody can
+    make the request again, and the cell need not remember it once the entry has left.
 
     `site_limit`: how many entries this site may have in the queue (`QUEUE_MAX // sites`). `secret` and `nonce` are made by
     the author in memory; `incarnation` names the author's run of its process. Refused: overloaded, cell_exhausted.
@@ -142,12 +143,11 @@ class Cancel(msgspec.Struct, frozen=True, array_like=True, tag="cancel"):
 
 
 class CancelRequest(msgspec.Struct, frozen=True, array_like=True, tag="cancel_request"):
-    """Give up the entry that was enqueued with `request_id` and `nonce`, for an author who never learned its ticket.
+    """Give up the entry that was enqueued with `nonce`, for an author who never learned its ticket.
 
     Not there: refused with lock_lost, which proves nothing while the enqueue itself may still apply.
     """
 
-    request_id: bytes
     nonce: bytes
 
 

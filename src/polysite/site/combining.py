@@ -288,7 +288,7 @@ class Combiner:
             state.cell,
             state.version,
             [pending.asked for pending in wishes],
-            change_id=self._context.new_id(),
+            change_id=None if len(wishes) == 1 else self._context.new_id(),
             author=self._context.author,
             now=self._context.now_stamp(),
         )

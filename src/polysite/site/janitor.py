@@ -77,7 +77,7 @@ class Janitor:
             except PolysiteError:
                 continue
             # A compaction leaves itself behind as the last change: it is not to be followed by another for ever.
-            if cell.queue or (len(cell.recent) <= 1 and not cell.departed):
+            if cell.queue or (len(lock_cell.recent_changes(cell)) <= 1 and not cell.departed):
                 self._idle.pop(encoded, None)
                 continue
             seen = self._idle.get(encoded)

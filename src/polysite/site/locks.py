@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
 from polysite.core import lock_cell
-from polysite.core.lock_cell import Entry
+from polysite.core.lock_cell import NO_REQUEST, Entry
 from polysite.core.plans import Answer, Restamp
 from polysite.core.wishes import (
     CancelRequest,
@@ -104,7 +104,7 @@ class Locks:
         if self._sessions.count >= context.settings.sessions_max:
             raise Overloaded("this process serves as many lock references as it may")
         state = self._keys.take(key, key.encode())
-        asking = _Asking(self, state, spec, kind, lease_ms, owner, request_id or context.new_id())
+        asking = _Asking(self, state, spec, kind, lease_ms, owner, request_id or NO_REQUEST)
         try:
             trips = await self._combiner.look(state) if state.version == UNSEEN else 0.0
             stood_on = state.version
@@ -352,7 +352,7 @@ class Locks:
         return answer.result.dropped, trips + answer.round_trips
 
     def give_up_request(
-        self, state: KeyState, request_id: bytes, nonce: bytes, attempt: int = 0, given_up_at: int | None = None
+        self, state: KeyState, nonce: bytes, attempt: int = 0, given_up_at: int | None = None
     ) -> None:
         """Keep a cancellation pending for an enqueue of which nothing is known, until the cell has moved.
 
@@ -377,13 +377,13 @@ class Locks:
             state.users += 1
 
             def ask() -> None:
-                self.give_up_request(state, request_id, nonce, attempt + 1, version)
+                self.give_up_request(state, nonce, attempt + 1, version)
                 self._keys.drop(state)
 
             pause_s = min(context.settings.release_retry_s_max, context.settings.release_retry_s * 2**attempt)
             context.timers.after(pause_s, ask)
 
-        self._combiner.submit(state, CancelRequest(request_id, nonce), decided=decided, failed=failed)
+        self._combiner.submit(state, CancelRequest(nonce), decided=decided, failed=failed)
 
 
 async def _nobody_is_dead(_entry: Entry) -> bool:
@@ -486,4 +486,4 @@ class _Asking:
 
     def _failed(self, error: PolysiteError) -> None:
         if isinstance(error, OutcomeUnknown):
-            self._locks.give_up_request(self._state, self._wish.request_id, self._wish.nonce)
+            self._locks.give_up_request(self._state, self._wish.nonce)
