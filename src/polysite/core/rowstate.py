@@ -9,6 +9,8 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Literal, TypeAlias
 
+import msgspec
+
 from polysite.core.plans import Partition, Planned
 from polysite.core.restamp import expires, is_there, size_bytes
 from polysite.core.settle import Batch
@@ -24,20 +26,17 @@ NOTHING: frozenset[int] = frozenset()
 Kind: TypeAlias = Literal["write", "restamp", "read", "range", "settle", "batch", "part_stamp"]
 
 
-class RowState:
+class RowState(msgspec.Struct, eq=False):
     """One row. Stamps are those that an operation's statements have on this row, the highest of them."""
 
-    __slots__ = ("copy", "covered", "inflight", "key", "last_sent", "reader", "resend", "unanswered")
-
-    def __init__(self, key: RowKey) -> None:
-        self.key = key
-        self.copy: StoredRow | None = None
-        self.inflight: dict[int, int] = {}
-        self.unanswered: dict[int, int] = {}
-        self.covered = 0
-        self.last_sent = 0
-        self.reader = 0
-        self.resend: Operation | None = None
+    key: RowKey
+    copy: StoredRow | None = None
+    inflight: dict[int, int] = {}
+    unanswered: dict[int, int] = {}
+    covered: int = 0
+    last_sent: int = 0
+    reader: int = 0
+    resend: "Operation | None" = None
 
     @property
     def idle(self) -> bool:
@@ -45,33 +44,19 @@ class RowState:
         return not (self.inflight or self.unanswered or self.reader or self.resend)
 
 
-class PartState:
+class PartState(msgspec.Struct, eq=False):
     """One partition: its rows, and the writes and reads that concern it as a whole. `exclusive_op`: a range get or settle."""
 
-    __slots__ = (
-        "covered",
-        "exclusive_op",
-        "inflight",
-        "known_part_stamp",
-        "last_sent",
-        "last_sent_range",
-        "partition",
-        "resend",
-        "rows",
-        "unanswered",
-    )
-
-    def __init__(self, partition: Partition) -> None:
-        self.partition = partition
-        self.rows: dict[RowKey, RowState] = {}
-        self.inflight: dict[int, int] = {}
-        self.unanswered: dict[int, int] = {}
-        self.covered = 0
-        self.last_sent = 0
-        self.last_sent_range = 0
-        self.exclusive_op = 0
-        self.known_part_stamp = 0
-        self.resend: Operation | None = None
+    partition: Partition
+    rows: dict[RowKey, RowState] = {}
+    inflight: dict[int, int] = {}
+    unanswered: dict[int, int] = {}
+    covered: int = 0
+    last_sent: int = 0
+    last_sent_range: int = 0
+    exclusive_op: int = 0
+    known_part_stamp: int = 0
+    resend: "Operation | None" = None
 
     def row_unsettled(self, row: RowState) -> bool:
         """Whether an own write without an answer may still change the row."""
@@ -88,7 +73,13 @@ class PartState:
     @property
     def unsettled(self) -> bool:
         """Whether anything in the partition is unsettled, shown or not."""
-        return self.range_unsettled or any(map(self.row_unsettled, self.rows.values()))
+        if self.range_unsettled:
+            return True
+        # A loop, as in `Ledger.clean`: every release asks, and nearly always there is one row and nothing to find.
+        for row in self.rows.values():
+            if self.row_unsettled(row):
+                return True
+        return False
 
     @property
     def row_ops(self) -> frozenset[int]:
@@ -106,61 +97,37 @@ class PartState:
         return frozenset(row.reader for row in self.rows.values() if row.reader)
 
 
-class RowEffect:
+class RowEffect(msgspec.Struct, eq=False):
     """What one write operation does to one row. `covers`: lowest stamp of its covering statements, 0 if it does not cover."""
 
-    __slots__ = ("covers", "row", "stamp")
-
-    def __init__(self, row: RowState, stamp: int, covers: int) -> None:
-        self.row = row
-        self.stamp = stamp
-        self.covers = covers
+    row: RowState
+    stamp: int
+    covers: int
 
 
-class Operation:
+class Operation(msgspec.Struct, eq=False):
     """Something begun and not ended, or a write that was given up."""
 
-    __slots__ = (
-        "after",
-        "effects",
-        "fence",
-        "finale",
-        "given_up",
-        "kind",
-        "known_part_stamp",
-        "op",
-        "part",
-        "pending",
-        "planned",
-        "range_covers",
-        "range_stamp",
-        "read_row",
-        "row",
-        "settle",
-        "standing",
-    )
-
-    def __init__(self, op: int, kind: Kind, part: PartState) -> None:
-        self.op = op
-        self.kind = kind
-        self.part = part
-        self.planned: Planned | None = None
-        self.effects: list[RowEffect] = []
-        self.range_stamp = 0
-        self.range_covers = 0
-        self.given_up = False
-        self.row: RowState | None = None
-        self.read_row: StoredRow | None = None
-        self.after: StoredRow | None = None
-        self.fence = 0
-        self.known_part_stamp = 0
-        self.standing = ""
-        self.settle: Operation | None = None
-        """The settle that a batch belongs to."""
-        self.pending: dict[int, Operation] = {}
-        """Of a settle: the batches that are not answered."""
-        self.finale: Batch | None = None
-        """Of a settle in several batches: the write of the part_stamp, still to be sent."""
+    op: int
+    kind: Kind
+    part: PartState
+    planned: Planned | None = None
+    effects: list[RowEffect] = []
+    range_stamp: int = 0
+    range_covers: int = 0
+    given_up: bool = False
+    row: RowState | None = None
+    read_row: StoredRow | None = None
+    after: StoredRow | None = None
+    fence: int = 0
+    known_part_stamp: int = 0
+    standing: str = ""
+    settle: "Operation | None" = None
+    """The settle that a batch belongs to."""
+    pending: dict[int, "Operation"] = {}
+    """Of a settle: the batches that are not answered."""
+    finale: Batch | None = None
+    """Of a settle in several batches: the write of the part_stamp, still to be sent."""
 
 
 class Ledger:
@@ -199,7 +166,12 @@ class Ledger:
     def row(self, part: PartState, key: RowKey) -> RowState:
         """The state of a row, made if it is not there. Overloaded if nothing can be forgotten to make room."""
         found = part.rows.get(key)
-        return self.rows(part, (key,))[0] if found is None else found
+        if found is None:
+            if self._rows >= self._rows_max:
+                self._forget_rows(part, frozenset((key,)), 1)
+            found = part.rows[key] = RowState(key)
+            self._rows += 1
+        return found
 
     def rows(self, part: PartState, keys: Sequence[RowKey]) -> list[RowState]:
         """As `row`, for all rows of one operation: none of them is forgotten for the sake of another."""
@@ -223,9 +195,12 @@ class Ledger:
         op, part = operation.op, operation.part
         for effect in operation.effects:
             row = effect.row
-            row.inflight[op] = effect.stamp
-            row.last_sent = max(row.last_sent, effect.stamp)
-            part.last_sent = max(part.last_sent, effect.stamp)
+            stamp = effect.stamp
+            row.inflight[op] = stamp
+            if stamp > row.last_sent:
+                row.last_sent = stamp
+            if stamp > part.last_sent:
+                part.last_sent = stamp
         if operation.range_stamp:
             part.inflight[op] = operation.range_stamp
             part.last_sent = max(part.last_sent, operation.range_stamp)
@@ -242,7 +217,8 @@ class Ledger:
             row = effect.row
             row.inflight.pop(op, None)
             row.unanswered.pop(op, None)
-            row.covered = max(row.covered, effect.covers)
+            if effect.covers > row.covered:
+                row.covered = effect.covers
             self._drop_covered(part, row)
         if operation.range_stamp:
             part.inflight.pop(op, None)
@@ -329,7 +305,10 @@ class Ledger:
         for operation in self.ops.values():
             if operation.planned is not None and not operation.given_up:
                 return False
-        return not any(part.inflight or part.unsettled for part in self.parts.values())
+        for part in self.parts.values():
+            if part.inflight or part.unsettled:
+                return False
+        return True
 
     def set_copy(self, row: RowState, stored: StoredRow | None) -> None:
         """Keep `stored` as the row's copy, if it does not expire and the bound allows it; None: keep none."""

@@ -214,6 +214,10 @@ class Session(RangeGets):
         """Several writes of one partition: one atomic batch, each at its own next stamp."""
         self._check_writes()
         assert intents, "a batch has at least one write"
+        if len(intents) == 1:
+            (intent,) = intents
+            if not isinstance(intent, RangeIntent):
+                return self._plan_row_write(intent)
         partition = _partition_of(intents[0])
         part = self._ledger.part(partition)
         blockers: frozenset[int] = frozenset()
@@ -229,6 +233,25 @@ class Session(RangeGets):
         if not self._has_stamps(len(intents)):
             return NeedExtend()
         return self._begin_write(part, intents)
+
+    def _plan_row_write(self, intent: PutIntent | DeleteIntent) -> WritePlan:
+        """As `plan_batch` of one write of one row, which most writes are."""
+        ledger, key = self._ledger, intent.key
+        part = ledger.part(key.partition)
+        blockers = ledger.blockers_of_row(part, part.rows.get(key), for_get=False)
+        if blockers:
+            return Wait(blockers)
+        if not self._has_stamps(1):
+            return NeedExtend()
+        row = ledger.row(part, key)
+        stamp = self._next_stamp
+        self._use_stamps(1)
+        operation = ledger.begin("write", part)
+        write, covers = self._row_write(row, intent, stamp, known_absent=ledger.known_absent(part, row))
+        operation.effects.append(RowEffect(row, stamp, stamp if covers else 0))
+        operation.planned = planned = Planned(operation.op, (write,), part.partition, stamp)
+        ledger.sent(operation)
+        return planned
 
     def _begin_write(self, part: PartState, intents: Sequence[Intent]) -> Planned:
         rows = self._ledger.rows(part, [intent.key for intent in intents if not isinstance(intent, RangeIntent)])

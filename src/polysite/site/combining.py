@@ -7,7 +7,9 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
+
+import msgspec
 
 from polysite.cells.contract import CellAnswer
 from polysite.core import combine, lock_cell
@@ -26,7 +28,7 @@ RESOLVE_PAUSE_S_MAX = 2.0
 REFUSALS_BEFORE_JITTER = 4
 
 
-class WishAnswer(NamedTuple):
+class WishAnswer(msgspec.Struct, frozen=True):
     """How a wish was decided.
 
     `sent_s`: when the change that carried it was first sent (own monotonic clock). `version` and `cell`: the newest view when it
@@ -40,30 +42,20 @@ class WishAnswer(NamedTuple):
     round_trips: float
 
 
-class PendingWish:
+class PendingWish(msgspec.Struct, eq=False):
     """A wish that waits for its change. `decided` is called once, before the sessions of the key see the new cell; `failed`
-    if it cannot be decided. `future` is what the author waits on, None if nobody does."""
+    if it cannot be decided."""
 
-    __slots__ = ("asked", "decided", "failed", "future", "own", "sent_s", "trips")
-
-    def __init__(
-        self,
-        asked: AskedWish,
-        trips: float,
-        decided: Callable[[WishAnswer], None] | None,
-        failed: Callable[[PolysiteError], None] | None,
-        *,
-        own: bool = True,
-    ) -> None:
-        """`own`: this process is its author, and knows that no other road carries it."""
-        self.own = own
-        self.asked = asked
-        self.trips = trips
-        self.decided = decided
-        self.failed = failed
-        self.future: asyncio.Future[WishAnswer] | None = None
-        self.sent_s: float | None = None
-        """When a change with this wish was first sent: leases count from there, however it was then found out (I15)."""
+    asked: AskedWish
+    trips: float
+    decided: Callable[[WishAnswer], None] | None
+    failed: Callable[[PolysiteError], None] | None
+    own: bool = True
+    """This process is its author, and knows that no other road carries it."""
+    future: "asyncio.Future[WishAnswer] | None" = None
+    """What the author waits on, None if nobody does."""
+    sent_s: float | None = None
+    """When a change with this wish was first sent: leases count from there, however it was then found out (I15)."""
 
 
 Begun: TypeAlias = "tuple[list[PendingWish], Change, CellAnswer | BaseException]"
@@ -117,18 +109,18 @@ class Combiner:
         """Put a wish into the next change of the key, without waiting."""
         pending = PendingWish(AskedWish(self._context.new_id(), state.version, wish), state.trips, decided, failed)
         state.pending.append(pending)
-        self._start(state)
+        if not state.driving:
+            self._start(state)
         return pending
 
     def carry(self, state: KeyState, asked: AskedWish) -> None:
         """Put another process's wish into the next change, if the cell still reaches back to when it was asked; its author sees
         the result in the cell."""
         state.pending.append(PendingWish(asked, state.trips, None, None, own=False))
-        self._start(state)
+        if not state.driving:
+            self._start(state)
 
     def _start(self, state: KeyState) -> None:
-        if state.driving:
-            return
         state.driving = True
         self._driven[state] = False
         self.keep_key(state)
@@ -186,7 +178,10 @@ class Combiner:
             self._give_up(state, wishes, error)
             return
         state.leave()
-        self._begin(state)
+        if state.pending:
+            self._begin(state)
+        else:
+            self._ended(state)
 
     def _give_up(self, state: KeyState, wishes: list[PendingWish], error: BaseException) -> None:
         """Nobody else drives this key: whoever waits must not wait for ever."""
@@ -296,14 +291,15 @@ class Combiner:
     def _refresh(self, state: KeyState, wishes: list[PendingWish]) -> None:
         """A wish of this process that no change under way carries may count as asked now, unless the cell remembers it. One of
         another process may not: what its author knows of it, and has sent on other roads, is not known here (I17)."""
+        version = state.version
         for pending in wishes:
             asked = pending.asked
             if (
-                pending.own
-                and asked.seen_version != state.version
+                asked.seen_version != version
+                and pending.own
                 and lock_cell.find_wish(state.cell, asked.wish_id) is None
             ):
-                pending.asked = AskedWish(asked.wish_id, state.version, asked.wish)
+                pending.asked = AskedWish(asked.wish_id, version, asked.wish)
 
     def _leave_to_author(self, state: KeyState, wishes: list[PendingWish], expired: tuple[bytes, ...]) -> None:
         """Wishes that may not go into a change any more: whoever made them reads the cell and asks again."""

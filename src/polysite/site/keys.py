@@ -7,6 +7,8 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from polysite.core import lock_cell
 from polysite.core.lease import Observation
 from polysite.core.lock_cell import LockCell
@@ -25,53 +27,33 @@ UNSEEN = -1
 """The version of a key whose cell was not looked at yet."""
 
 
-class KeyState:
+class KeyState(msgspec.Struct, eq=False):
     """One lock key in use.
 
     `version` and `cell` are the newest view; it never goes back. `busy` is held by whoever has a compare-and-set of this
     key under way, so that those of one process do not race each other; the next in line gets it in the order of asking.
     """
 
-    __slots__ = (
-        "beat_timer",
-        "busy",
-        "cell",
-        "driving",
-        "encoded",
-        "key",
-        "line",
-        "look_timer",
-        "looking",
-        "observation",
-        "pending",
-        "preempting",
-        "sessions",
-        "trips",
-        "users",
-        "version",
-        "watch_until_s",
-    )
-
-    def __init__(self, key: LockKey, encoded: bytes) -> None:
-        self.key = key
-        self.encoded = encoded
-        self.version = UNSEEN
-        self.cell: LockCell = lock_cell.NEVER_USED
-        self.users = 0
-        self.busy = False
-        self.line: deque[asyncio.Future[bool]] = deque()
-        self.pending: list[PendingWish] = []
-        self.driving = False
-        self.trips = 0.0
-        """Round trips that changes of this key have cost so far: an author takes the difference."""
-        self.sessions: dict[int, LiveSession] = {}
-        self.beat_timer: Timer | None = None
-        self.look_timer: Timer | None = None
-        self.looking = False
-        self.observation: Observation | None = None
-        self.preempting = False
-        """A wish to drop dead entries is under way."""
-        self.watch_until_s = 0.0
+    key: LockKey
+    encoded: bytes
+    version: int = UNSEEN
+    cell: LockCell = lock_cell.NEVER_USED
+    users: int = 0
+    busy: bool = False
+    line: "deque[asyncio.Future[bool]] | None" = None
+    """Who waits for `busy`; made for the first of them."""
+    pending: "list[PendingWish]" = []
+    driving: bool = False
+    trips: float = 0.0
+    """Round trips that changes of this key have cost so far: an author takes the difference."""
+    sessions: "dict[int, LiveSession]" = {}
+    beat_timer: Timer | None = None
+    look_timer: Timer | None = None
+    looking: bool = False
+    observation: Observation | None = None
+    preempting: bool = False
+    """A wish to drop dead entries is under way."""
+    watch_until_s: float = 0.0
 
     def enter_now(self) -> bool:
         """Enter if no other change of this key is under way in this process; False: `enter` waits for that."""
@@ -91,7 +73,7 @@ class KeyState:
             return await self._turn()
         if wait_s <= 0:
             return False
-        if len(self.line) >= LINE_MAX:
+        if self.line and len(self.line) >= LINE_MAX:
             raise Overloaded("too many sections wait for this key in this process")
         turn: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         timer = timers.after(wait_s, lambda: None if turn.done() else turn.set_result(False))
@@ -103,6 +85,8 @@ class KeyState:
     async def _turn(self, turn: "asyncio.Future[bool] | None" = None) -> bool:
         if turn is None:
             turn = asyncio.get_running_loop().create_future()
+        if self.line is None:
+            self.line = deque()
         self.line.append(turn)
         got_it = False
         try:

@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Iterable
 from typing import Any, Literal
 
+import msgspec
+
 from polysite.core import lock_cell
 from polysite.core.lease import ClientLife
 from polysite.core.session import Session
@@ -20,59 +22,29 @@ BEAT_RETRY = 1 / 12
 """After this part of the lease a beat that failed is sent again."""
 
 
-class LiveSession:
+class LiveSession(msgspec.Struct, eq=False):
     """One lock reference, served here. `core` decides; this is who waits for it and how long it lives."""
 
-    __slots__ = (
-        "core",
-        "end_waiters",
-        "ended",
-        "extending",
-        "kind",
-        "lease_ms",
-        "life",
-        "op_waiters",
-        "open_calls",
-        "promoters",
-        "reference",
-        "standing_waiters",
-        "state",
-        "text",
-        "withdrawing",
-    )
-
-    def __init__(
-        self,
-        state: KeyState,
-        core: Session,
-        reference: Reference,
-        *,
-        kind: str,
-        lease_ms: int,
-        now_s: float,
-        sent_s: float,
-    ) -> None:
-        """`sent_s`: when the wish was sent that made the entry or took it over (own monotonic clock)."""
-        self.state = state
-        self.core = core
-        self.reference = reference
-        self.kind = kind
-        self.lease_ms = lease_ms
-        self.life = ClientLife(lease_ms / 1000, now_s, sent_s)
-        self.open_calls = 0
-        """Calls under way, each of which shows that the client lives."""
-        self.ended = False
-        """A release was planned: the session serves nobody any more."""
-        self.end_waiters: list[asyncio.Future[WishAnswer]] = []
-        self.op_waiters: dict[int, list[asyncio.Future[None]]] = {}
-        self.standing_waiters: list[asyncio.Future[None]] = []
-        self.extending = False
-        self.promoters = 0
-        """Calls that wait for the session to be promoted."""
-        self.withdrawing = False
-        """A promotion is being taken back, and it is not known yet that it was."""
-        self.text = ""
-        """The reference as it was handed out, once it was."""
+    state: KeyState
+    core: Session
+    reference: Reference
+    kind: str
+    lease_ms: int
+    life: ClientLife
+    open_calls: int = 0
+    """Calls under way, each of which shows that the client lives."""
+    ended: bool = False
+    """A release was planned: the session serves nobody any more."""
+    end_waiters: "list[asyncio.Future[WishAnswer]]" = []
+    op_waiters: "dict[int, list[asyncio.Future[None]]]" = {}
+    standing_waiters: "list[asyncio.Future[None]]" = []
+    extending: bool = False
+    promoters: int = 0
+    """Calls that wait for the session to be promoted."""
+    withdrawing: bool = False
+    """A promotion is being taken back, and it is not known yet that it was."""
+    text: str = ""
+    """The reference as it was handed out, once it was."""
 
     @property
     def holds(self) -> bool:
@@ -159,7 +131,8 @@ class Sessions:
             settings=self._context.session_settings,
         )
         core.lease_applied(answer.sent_s)
-        live = LiveSession(state, core, reference, kind=kind, lease_ms=lease_ms, now_s=now_s, sent_s=answer.sent_s)
+        life = ClientLife(lease_ms / 1000, now_s, answer.sent_s)
+        live = LiveSession(state, core, reference, kind, lease_ms, life)
         if core.standing == "lost":
             live.ended = True
             return live
@@ -179,7 +152,7 @@ class Sessions:
     def hand_out(self, live: LiveSession) -> str:
         """The text of the session's reference."""
         if not live.text:
-            live.text = str(live.reference)
+            live.text = live.reference.spell(live.state.encoded)
             if live.state.sessions.get(live.reference.ticket) is live:
                 self._by_text[live.text] = live
         return live.text
@@ -212,6 +185,10 @@ class Sessions:
         if not sessions:
             return
         cell, version = state.cell, state.version
+        if len(sessions) == 1:
+            (live,) = sessions.values()
+            if live.core.version >= version:
+                return  # it was made from this very cell
         concerned = [live for entry in lock_cell.holders(cell) if (live := sessions.get(entry.ticket)) is not None]
         present = {entry.ticket: entry.nonce for entry in cell.queue}
         if len(sessions) > len(concerned):
@@ -356,13 +333,12 @@ class Sessions:
     # beats
 
     def _arm_beat(self, state: KeyState, now_s: float, *, at_least_s: float = 0.0) -> None:
-        live_sessions = [live for live in state.sessions.values() if not live.ended]
-        if not live_sessions:
+        next_s = float("inf")
+        for live in state.sessions.values():
+            if not live.ended:
+                next_s = min(next_s, live.life.next_event_s(now_s))
+        if next_s == float("inf"):
             return
-        if len(live_sessions) == 1:
-            next_s = live_sessions[0].life.next_event_s(now_s)
-        else:
-            next_s = min(live.life.next_event_s(now_s) for live in live_sessions)
         due_s = now_s + max(next_s, at_least_s)
         timer = state.beat_timer
         if timer is not None and timer.callback is not None:

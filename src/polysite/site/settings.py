@@ -27,7 +27,7 @@ class SiteSettings:
     hello_s: float = 30.0
     settle_rows_max: int = 10_000
     settle_bytes_max: int = 8 * 1024 * 1024
-    views_max: int = 1_024
+    views_max: int = 8_192
     """Cell views kept of keys that nobody uses at the moment; they save a local read each and are dropped oldest first."""
     sessions_max: int = 50_000
     events_max: int = 1_000

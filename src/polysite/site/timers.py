@@ -5,19 +5,18 @@ import heapq
 import logging
 from collections.abc import Callable
 
+import msgspec
+
 from polysite.clock import Runtime
 
 _log = logging.getLogger(__name__)
 
 
-class Timer:
+class Timer(msgspec.Struct, eq=False):
     """Something that is to be called once; `cancel` if it is not to be."""
 
-    __slots__ = ("callback", "due_s")
-
-    def __init__(self, due_s: float, callback: Callable[[], None]) -> None:
-        self.due_s = due_s
-        self.callback: Callable[[], None] | None = callback
+    due_s: float
+    callback: Callable[[], None] | None
 
     def cancel(self) -> None:
         """Do not call. The entry stays in the heap until its time, or until half the heap is cancelled."""

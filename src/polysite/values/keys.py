@@ -58,8 +58,11 @@ class Reference(NamedTuple):
     secret: bytes
 
     def __str__(self) -> str:
-        body = self.secret + _TICKET.pack(self.ticket) + self.key.encode()
-        return f"{REFERENCE_FORMAT}.{_base64(body)}"
+        return self.spell(self.key.encode())
+
+    def spell(self, encoded_key: bytes) -> str:
+        """The text form, by who has the key's bytes at hand."""
+        return f"{REFERENCE_FORMAT}.{_base64(self.secret + _TICKET.pack(self.ticket) + encoded_key)}"
 
     def __repr__(self) -> str:
         return f"Reference(ticket={self.ticket})"

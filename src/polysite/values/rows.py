@@ -14,7 +14,7 @@ PLAIN_STAMP_MAX = 2**52 - 1
 """Highest stamp of an unlocked write; critical stamps start above it (locks.md 6.5, I2)."""
 
 
-class Cell(NamedTuple):
+class Cell(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One column's value: CQL serialisation, the stamp it was written with, and what is left of its life.
 
     `life_ms` None: it does not expire.
