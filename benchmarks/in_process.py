@@ -102,12 +102,13 @@ def one_shot(site: Site) -> Job:
     return section
 
 
-def in_four_calls(site: Site) -> Job:
+def general(site: Site, *, read: bool) -> Job:
+    """The general path; `read`: the row is got beside the compare-and-set."""
     coordinator = site.coordinator
 
     async def section(number: int) -> None:
         key = named(number)
-        lock = await coordinator.acquire([key], read=True)
+        lock = await coordinator.acquire([key], read=read)
         await coordinator.put(key, {"value": TEXT}, level="critical", reference=lock.reference)
         await coordinator.release(lock.reference, validate=False)
 
@@ -147,10 +148,12 @@ async def measure() -> list[Figure]:
         base = await base_job(base_engine)
         joint = await locked_site(SqliteEngine(Path(folder) / "joint.db"), joint=True)
         general_engine = SqliteEngine(Path(folder) / "general.db")
-        general = await locked_site(general_engine, joint=False)
-        cases: list[tuple[str, Job, float]] = [
+        plain = await locked_site(general_engine, joint=False)
+        reading = await locked_site(SqliteEngine(Path(folder) / "reading.db"), joint=False)
+        cases: list[tuple[str, Job, float | None]] = [
             ("in process: one-shot section (joint)", one_shot(joint), 0.15),
-            ("in process: general path (acquire, put, release)", in_four_calls(general), 0.07),
+            ("in process: general path (compare-and-set, put, release)", general(plain, read=False), 0.07),
+            ("in process: general path with a get beside the compare-and-set", general(reading, read=True), None),
         ]
         figures: list[Figure] = []
         all_bases: list[float] = []
@@ -167,10 +170,11 @@ async def measure() -> list[Figure]:
             0, Figure("base B", sorted(all_bases)[len(all_bases) // 2], "per second", detail=spread(all_bases))
         )
         figures.insert(0, Figure("64 pages written and synced", commit_ms(Path(folder)), "ms"))
-        waited = await group_commits(general, general_engine)
+        waited = await group_commits(plain, general_engine)
         figures.append(Figure("group commits a general section waits for", waited, "commits", at_most=2))
         await joint.close()
-        await general.close()
+        await plain.close()
+        await reading.close()
         await base_engine.close()
         return figures
 

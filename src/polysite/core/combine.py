@@ -101,6 +101,8 @@ def build_change(
     """
     if change_id is None:
         (alone,) = wishes
+        if alone.seen_version == version:
+            return _change_of(cell, alone, author, now)
         change_id = alone.wish_id
     results: dict[bytes, Result] = {}
     carried: list[tuple[bytes, Result]] = []
@@ -138,6 +140,16 @@ def build_change(
         effective=after is not cell,
         wishes=tuple(wishes),
     )
+
+
+def _change_of(cell: LockCell, asked: AskedWish, author: Author, now: int) -> Change:
+    """A change of one wish that was asked on this very version, as nearly all are: nothing need be searched for."""
+    after, result = apply(cell, asked.wish, now)
+    version = asked.seen_version
+    recent = with_recent(after.recent, pack_change(asked.wish_id, version + 1, ((asked.wish_id, result),)))
+    content = LockCell(after.issued, after.floor, after.fence, after.queue, recent, after.departed, author)
+    results = {asked.wish_id: result}
+    return Change(asked.wish_id, version, encode(content), content, results, (), after is not cell, (asked,))
 
 
 class Happened(msgspec.Struct, frozen=True):

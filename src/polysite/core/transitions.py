@@ -157,7 +157,10 @@ def _enqueue(cell: LockCell, wish: Enqueue, now: int) -> Answer:
         owner=wish.owner,
     )
     floor = cell.floor if cell.queue else max(cell.floor + 1, now)
-    return replace(cell, issued=entry.ticket, floor=floor, queue=(*cell.queue, entry)), Enqueued(entry.ticket)
+    after = LockCell(
+        entry.ticket, floor, cell.fence, (*cell.queue, entry), cell.recent, cell.departed, cell.author
+    )
+    return after, Enqueued(entry.ticket)
 
 
 def _release_clean(cell: LockCell, wish: ReleaseClean, now: int) -> Answer:
@@ -185,9 +188,8 @@ def _floor_after(cell: LockCell, last: int | None, now: int) -> int:
 
 def _pop(cell: LockCell, *, floor: int) -> LockCell:
     gone = cell.queue[0]
-    return replace(
-        cell, floor=floor, queue=cell.queue[1:], departed=with_departed(cell.departed, gone.request_id, gone.ticket)
-    )
+    departed = with_departed(cell.departed, gone.request_id, gone.ticket)
+    return LockCell(cell.issued, floor, cell.fence, cell.queue[1:], cell.recent, departed, cell.author)
 
 
 def _leave(cell: LockCell, wish: Leave | Cancel, now: int) -> Answer:

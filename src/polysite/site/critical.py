@@ -7,12 +7,14 @@ from polysite.core.plans import (
     Answer,
     AskFirst,
     ConfirmFence,
+    DeleteIntent,
     GotRow,
     Intent,
     NeedExtend,
     NotSettled,
     Partition,
     Planned,
+    PutIntent,
     RangeAnswer,
     ReadAgain,
     ReadRange,
@@ -23,7 +25,6 @@ from polysite.core.plans import (
     Settled,
     SettleFirst,
     Wait,
-    WritePlan,
 )
 from polysite.core.wishes import Refusal
 from polysite.errors import LockLost, OutcomeUnknown, PolysiteError, Unavailable
@@ -143,10 +144,10 @@ class Critical:
         self, live: LiveSession, key: RowKey, cells: dict[str, bytes | None], life_ms: int | None = None
     ) -> tuple[int, float]:
         """Write columns of a row; the stamp, and the round trips waited for."""
-        return await self._write(live, lambda: live.core.plan_put(key, cells, life_ms))
+        return await self.batch(live, (PutIntent(key, cells, life_ms),))
 
     async def delete(self, live: LiveSession, key: RowKey) -> tuple[int, float]:
-        return await self._write(live, lambda: live.core.plan_delete(key))
+        return await self.batch(live, (DeleteIntent(key),))
 
     async def batch(
         self,
@@ -159,18 +160,9 @@ class Critical:
         """Several writes of one partition as one atomic batch. `beside`: the record of the request, which goes into the same
         commit (engines with `joint` only); RequestRecorded if that finds another one there. `before`: what must be stored
         before the batch is sent."""
-        return await self._write(live, lambda: live.core.plan_batch(intents), beside, before)
-
-    async def _write(
-        self,
-        live: LiveSession,
-        plan_write: Callable[[], WritePlan],
-        beside: Callable[[Planned], Receipt] | None = None,
-        before: Callable[[Planned], Awaitable[None]] | None = None,
-    ) -> tuple[int, float]:
         trips = 0.0
         while True:
-            plan = plan_write()
+            plan = live.core.plan_batch(intents)
             if isinstance(plan, Planned):
                 break
             if isinstance(plan, Wait):

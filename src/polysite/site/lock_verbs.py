@@ -5,6 +5,8 @@ import contextlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import msgspec
+
 from polysite.api import (
     LOCK_SET_KEYS_MAX,
     HeldKey,
@@ -33,7 +35,7 @@ OWNER_BYTES_MAX = 1_024
 _RELEASED_OR_LOST = "The reference no longer holds its lock: an earlier release has ended it, also one that was not answered, or it was lost."
 
 
-class Wanted(NamedTuple):
+class Wanted(msgspec.Struct, frozen=True):
     """One key of an acquire."""
 
     encoded: bytes
@@ -96,7 +98,12 @@ class LockVerbs:
         self.check_wait(wait_ms)
         if owner is not None and len(owner.encode()) > OWNER_BYTES_MAX:
             raise BadRequest(f"owner is at most {OWNER_BYTES_MAX} bytes")
-        wanted = [await self._wanted(name, read=read) for name in keys]
+        wanted: list[Wanted] = []
+        for name in keys:
+            spec = self._store.known_table(name.keyspace, name.table)
+            if spec is None:
+                spec = await self._store.table(name.keyspace, name.table)
+            wanted.append(_wanted(spec, name, read=read))
         if idempotency_key is None:
             if len(wanted) == 1:
                 return await self._acquire_one(wanted[0], kind, lease_ms, wait_ms, owner, None)
@@ -124,6 +131,7 @@ class LockVerbs:
             acquired = await self._locks.enqueue(
                 item.spec,
                 item.key,
+                item.encoded,
                 kind=kind,
                 lease_ms=lease_ms,
                 owner=owner,
@@ -183,7 +191,7 @@ class LockVerbs:
             for item in ordered:
                 request_id = None if keyed is None else keyed.request_id(item)
                 acquired = await self._locks.enqueue(
-                    item.spec, item.key, kind=kind, lease_ms=lease_ms, owner=owner, request_id=request_id, read=item.row
+                    item.spec, item.key, item.encoded, kind=kind, lease_ms=lease_ms, owner=owner, request_id=request_id, read=item.row
                 )
                 live = acquired.live
                 lives.append(live)
@@ -291,8 +299,12 @@ class LockVerbs:
         What failed is told afterwards: what may still be held before what was lost. A refusal says that nothing happened,
         so it is OutcomeUnknown (`released` names those) once another lock of the set was released.
         """
-        own = self._sessions.by_text(text)
-        references = _references(text) if own is None else (own.reference,)
+        own = None if validate else self._sessions.by_text(text)
+        if own is not None:
+            own.life.sign(self._context.clock.monotonic_s())
+            self._sessions.release_later(own)
+            return ReleaseAnswer(validated=False, round_trips=0.0)
+        references = _references(text)
         trips = 0.0
         released: list[Reference] = []
         failures: list[PolysiteError] = []
@@ -330,13 +342,21 @@ class LockVerbs:
             }
         return told
 
+    def own(self, text: str | None, key: LockKey) -> LiveSession | None:
+        """The session of a reference that covers a lock key, if this process handed that reference out and still serves it; the
+        call is a sign of life. LockLost if it has ended. None: find it in the ordinary way (`covering`)."""
+        live = None if text is None else self._sessions.by_text(text)
+        if live is None or live.reference.key != key:
+            return None
+        if live.ended:
+            raise live.lost_error()
+        live.life.sign(self._context.clock.monotonic_s())
+        return live
+
     async def covering(self, text: str | None, key: LockKey) -> Reference:
         """The reference (of a set: its member) that covers a lock key. BadRequest if it covers another."""
         if text is None:
             raise BadRequest("level critical needs the reference of a held lock")
-        own = self._sessions.by_text(text)
-        if own is not None and own.reference.key == key:
-            return own.reference
         for reference in _references(text):
             if reference.key == key:
                 return reference
@@ -371,14 +391,6 @@ class LockVerbs:
 
     def _take(self, key: LockKey) -> KeyState:
         return self._keys.take(key, key.encode())
-
-    async def _wanted(self, name: KeyName, *, read: bool) -> Wanted:
-        spec = await self._store.table(name.keyspace, name.table)
-        check_locks(spec)
-        key, row_key = spec.keys_of(name.key)
-        if read and row_key is None:
-            row_key = spec.row_key(name.key)  # says what is missing
-        return Wanted(key.encode(), name, spec, key, row_key if read else None)
 
     async def _lock_answer(
         self, text: str, references: Sequence[Reference], statuses: Sequence[Status], trips: float
@@ -416,6 +428,14 @@ class LockVerbs:
     def check_wait(self, wait_ms: int) -> None:
         if not 0 <= wait_ms <= self._context.settings.wait_ms_max:
             raise BadRequest(f"wait_ms is from 0 to {self._context.settings.wait_ms_max}")
+
+
+def _wanted(spec: TableSpec, name: KeyName, *, read: bool) -> Wanted:
+    check_locks(spec)
+    key, row_key = spec.keys_of(name.key)
+    if read and row_key is None:
+        row_key = spec.row_key(name.key)  # says what is missing
+    return Wanted(key.encode(), name, spec, key, row_key if read else None)
 
 
 def _in_order(wanted: list[Wanted]) -> list[Wanted]:

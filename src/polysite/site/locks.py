@@ -5,10 +5,13 @@ import hmac
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
+import msgspec
+
 from polysite.core import lock_cell
 from polysite.core.lock_cell import NO_REQUEST, Entry
 from polysite.core.plans import Answer, Restamp
 from polysite.core.wishes import (
+    ID_BYTES,
     CancelRequest,
     Done,
     Enqueue,
@@ -41,7 +44,7 @@ from polysite.values.rows import StoredRow
 from polysite.values.tables import TableSpec
 
 
-class Acquired(NamedTuple):
+class Acquired(msgspec.Struct, frozen=True):
     """A session of an entry just made (or found, when the request was made before); `row` was read beside the enqueue and
     serves as the first get, None if it does not."""
 
@@ -87,6 +90,7 @@ class Locks:
         self,
         spec: TableSpec,
         key: LockKey,
+        encoded: bytes,
         *,
         kind: str,
         lease_ms: int,
@@ -95,7 +99,7 @@ class Locks:
         read: RowKey | None = None,
         stays: bool = False,
     ) -> Acquired:
-        """Append an entry to the key's queue; `read`: read that row beside it. `stays`: also if the caller gives up, since it
+        """Append an entry to the queue of a key (`encoded`: its bytes); `read`: read that row beside it. `stays`: also if the caller gives up, since it
         may come back with the same request; its silence ends the entry otherwise.
 
         Overloaded: too many wait. OutcomeUnknown: it may be in the queue; a cancellation was left behind.
@@ -103,7 +107,7 @@ class Locks:
         context = self._context
         if self._sessions.count >= context.settings.sessions_max:
             raise Overloaded("this process serves as many lock references as it may")
-        state = self._keys.take(key, key.encode())
+        state = self._keys.take(key, encoded)
         asking = _Asking(self, state, spec, kind, lease_ms, owner, request_id or NO_REQUEST)
         try:
             trips = await self._combiner.look(state) if state.version == UNSEEN else 0.0
@@ -152,7 +156,7 @@ class Locks:
     ) -> Acquired:
         """Enqueue and wait to hold; AcquireTimeout, and the entry is gone, if it does not within `wait_s`."""
         acquired = await self.enqueue(
-            spec, key, kind=kind, lease_ms=lease_ms, owner=owner, request_id=request_id, read=read
+            spec, key, key.encode(), kind=kind, lease_ms=lease_ms, owner=owner, request_id=request_id, read=read
         )
         try:
             await self.until_held(acquired.live, wait_s)
@@ -415,10 +419,11 @@ class _Asking:
         self._elsewhere: Entry | None = None
         author = context.author
         assert kind in {"exclusive", "shared"}
+        drawn = context.randomness.random_bytes(2 * ID_BYTES)
         self._wish = Enqueue(
             request_id=request_id,
-            secret=context.new_secret(),
-            nonce=context.new_secret(),
+            secret=drawn[:ID_BYTES],
+            nonce=drawn[ID_BYTES:],
             kind="shared" if kind == "shared" else "exclusive",
             site=author.site,
             process=author.process,

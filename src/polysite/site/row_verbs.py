@@ -109,10 +109,13 @@ class RowVerbs:
             trips = costs.read_majority if quorum else costs.read_local
         elif level == "critical":
             check_locks(spec)
-            found = await self._tenures.get(
-                await self._lock_verbs.covering(reference, spec.lock_key_of(key)), spec, key
-            )
-            row, trips = found.row, found.round_trips
+            lock = spec.lock_key_of(key)
+            own = self._lock_verbs.own(reference, lock)
+            if own is not None:
+                row, trips = await self._tenures.get_own(own, spec, key)
+            else:
+                found = await self._tenures.get(await self._lock_verbs.covering(reference, lock), spec, key)
+                row, trips = found.row, found.round_trips
         elif level == "atomic":
             check_locks(spec)
             _no_reference(reference, level)
@@ -189,7 +192,7 @@ class RowVerbs:
     ) -> PageAnswer:
         if not isinstance(selection, list) or len({read.partition for read in selection}) != 1:
             raise BadRequest(f"a select at level {level} reads one partition: every partition column by eq")
-        key = spec.lock_key_of(RowKey(selection[0].partition))
+        key = spec.lock_key_of_partition(selection[0].partition)
         if level == "critical":
             held = await self._lock_verbs.covering(reference, key)
 
@@ -252,8 +255,11 @@ class RowVerbs:
         expires_ms: int | None,
         idempotency_key: str | None,
     ) -> WriteAnswer:
-        spec = await self._spec(name.keyspace, name.table)
-        intent = PutIntent(spec.row_key(name.key), cells_of(spec, columns), self._life(expires_ms))
+        spec = self._store.known_table(name.keyspace, name.table)
+        if spec is None or name.keyspace == RESERVED_KEYSPACE:
+            spec = await self._spec(name.keyspace, name.table)
+        life_ms = None if expires_ms is None else self._life(expires_ms)
+        intent = PutIntent(spec.row_key(name.key), cells_of(spec, columns), life_ms)
         return await self._write(spec, [intent], level, reference, idempotency_key)
 
     async def delete(
@@ -329,13 +335,17 @@ class RowVerbs:
             _no_reference(reference, level)
             check_plain(spec)
             if spec.writes == "mixed":
-                key = spec.lock_key_of(RowKey(_partition_of(intents[0])))
+                key = spec.lock_key_of_partition(_partition_of(intents[0]))
                 if await self._ever_locked(key):
                     return await self._write_atomic(spec, intents, idempotency_key, _plain_digest(spec, intents))
             return await self._write_plain(spec, intents, quorum=level == "quorum", idempotency_key=idempotency_key)
         check_locks(spec)
         if level == "critical":
-            key = spec.lock_key_of(RowKey(_partition_of(intents[0])))
+            key = spec.lock_key_of_partition(_partition_of(intents[0]))
+            own = self._lock_verbs.own(reference, key) if idempotency_key is None else None
+            if own is not None:
+                stamp, trips = await self._tenures.write_own(own, spec, intents)
+                return WriteAnswer(stamp=stamp, round_trips=trips)
             held = await self._lock_verbs.covering(reference, key)
             written = await self._tenures.write(held, spec, intents, idempotency_key)
             return WriteAnswer(stamp=written.stamp, round_trips=written.round_trips)
@@ -380,7 +390,7 @@ class RowVerbs:
         self, spec: TableSpec, intents: list[Intent], idempotency_key: str | None, digest: bytes | None = None
     ) -> WriteAnswer:
         """A section of its own around the writes; `digest`: of the write without a lock that was asked for."""
-        key = spec.lock_key_of(RowKey(_partition_of(intents[0])))
+        key = spec.lock_key_of_partition(_partition_of(intents[0]))
         steps = [intent for intent in intents if not isinstance(intent, RangeIntent)]
         if len(steps) == len(intents):
             done = await self._run_once(spec, key, steps, idempotency_key, digest)

@@ -97,6 +97,7 @@ class Sections:
         acquired = await self._locks.enqueue(
             spec,
             key,
+            key.encode(),
             kind="exclusive",
             lease_ms=lease_ms,
             owner=owner,

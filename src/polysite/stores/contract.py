@@ -170,6 +170,10 @@ class Store(ABC):
         same name before must not be taken for it.
         """
 
+    def known_table(self, keyspace: str, name: str) -> TableSpec | None:  # noqa: ARG002
+        """What `table` would answer, if that can be said at once; None: ask it."""
+        return None
+
     @abstractmethod
     async def create_index(self, keyspace: str, table: str, index: IndexSpec) -> bool:
         """Add a secondary index; rows already there are found through it when this returns. Answers as `create_table`."""

@@ -161,11 +161,22 @@ class TableSpec(msgspec.Struct, frozen=True, kw_only=True, dict=True):
             raise UnknownKey(f"table {self.keyspace}.{self.name} has no such column; it has {', '.join(self.types)}")
         return found
 
+    @cached_property
+    def _lone_key(self) -> tuple[str, CqlType] | None:
+        """Name and type of the primary key's column, if it is only one: most tables' keys are made in fewer steps so."""
+        return (self.key_names[0], self.types[self.key_names[0]]) if len(self.key_names) == 1 else None
+
     def row_key(self, values: Mapping[str, object]) -> RowKey:
         """The row key of `values`, which must name every primary key column and nothing else.
 
         BadRequest names the missing or surplus column; TooLarge if the serialised key passes `PRIMARY_KEY_BYTES_MAX`.
         """
+        if self._lone_key is not None and len(values) == 1:
+            name, cql_type = self._lone_key
+            value = values.get(name)
+            data = None if value is None else cql_type.serialise(value)
+            if data is not None and len(data) <= PRIMARY_KEY_BYTES_MAX:
+                return RowKey((data,))
         if values.keys() != self._key_name_set:
             missing = [name for name in self.key_names if name not in values]
             detail = f"{', '.join(missing)} is missing" if missing else "it names other columns too"
@@ -204,9 +215,13 @@ class TableSpec(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
     def lock_key_of(self, key: RowKey) -> LockKey:
         """The lock key that protects the row `key`."""
-        if self._locks_partition and len(key.partition) == len(self.partition_key):
-            return LockKey(self.keyspace, self.name, key.partition)
-        by_name = dict(zip(self.partition_key, key.partition, strict=True))
+        return self.lock_key_of_partition(key.partition)
+
+    def lock_key_of_partition(self, partition: tuple[bytes, ...]) -> LockKey:
+        """The lock key that protects a partition's rows."""
+        if self._locks_partition and len(partition) == len(self.partition_key):
+            return LockKey(self.keyspace, self.name, partition)
+        by_name = dict(zip(self.partition_key, partition, strict=True))
         return LockKey(self.keyspace, self.name, tuple(by_name[name] for name in self.locked_names))
 
     def keys_of(self, values: Mapping[str, object]) -> tuple[LockKey, RowKey | None]:

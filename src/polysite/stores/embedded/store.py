@@ -113,6 +113,10 @@ class EmbeddedStore(Store):
             self._look_again()
             return self._latest().table(keyspace, name).spec
 
+    def known_table(self, keyspace: str, name: str) -> TableSpec | None:
+        found = self._latest().tables.get((keyspace, name))
+        return None if found is None else found.spec
+
     async def create_index(self, keyspace: str, table: str, index: IndexSpec) -> bool:
         check_index(await self.table(keyspace, table), index)
 
