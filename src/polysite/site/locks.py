@@ -355,9 +355,7 @@ class Locks:
         assert isinstance(answer.result, Preempted)
         return answer.result.dropped, trips + answer.round_trips
 
-    def give_up_request(
-        self, state: KeyState, nonce: bytes, attempt: int = 0, given_up_at: int | None = None
-    ) -> None:
+    def give_up_request(self, state: KeyState, nonce: bytes, attempt: int = 0, given_up_at: int | None = None) -> None:
         """Keep a cancellation pending for an enqueue of which nothing is known, until the cell has moved.
 
         `given_up_at`: the version at the first attempt; once the cell is past it the enqueue has been made or never will be.
