@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from polysite.api import RowPut
+from polysite.core.lock_cell import recent_changes
 from polysite.site import janitor
 from polysite.testing.loop import seeded
 from tests.support.sites import Process, World, world_of
@@ -29,7 +30,7 @@ async def test_a_cell_in_use_is_not_compacted(seed: int) -> None:
         await asyncio.sleep(400.0)
         cell = await world.cell("a")
         assert not cell.departed
-        assert len(cell.recent) == 1
+        assert len(recent_changes(cell)) == 1
         assert cell.issued == 4
         # And that was the last change of it: a key that was locked once is not written for ever.
         await asyncio.sleep(2_000.0)
@@ -46,7 +47,7 @@ async def test_every_cell_has_its_turn(seed: int, monkeypatch: pytest.MonkeyPatc
             for _ in range(2):
                 await world.processes[0].coordinator.section(world.row(key), [RowPut(columns={"count": 1})])
         await asyncio.sleep(1_000.0)
-        assert [len((await world.cell(key)).recent) for key in keys] == [1] * len(keys)
+        assert [len(recent_changes(await world.cell(key))) for key in keys] == [1] * len(keys)
 
 
 @seeded

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from polysite.core.lock_cell import LockCell, departed_ticket, empty, is_holder, role
+from polysite.core.lock_cell import LockCell, departed_ticket, empty, is_holder, pack_change, role
 from polysite.core.stamps import FLOOR_MAX, STAMP_BASE, WINDOW
 from polysite.core.transitions import apply, pass_through
 from polysite.core.wishes import (
@@ -226,15 +226,17 @@ def test_renew_moves_beats_of_those_that_are_there() -> None:
 
 
 def test_cancel_of_waiting_and_of_holding_entries() -> None:
-    """Goal: a waiting one goes; a holder that has written nothing lets go clean. Method: both, by ticket and by request."""
+    """Goal: a waiting one goes; a holder that has written nothing lets go clean. Method: both, by ticket and by nonce; a
+    nonce that nobody made, and one that a take-over has ended."""
     cell = queue_of("exclusive", "exclusive")
     assert make(cell, Cancel(2, nonce(2))).floor == cell.floor
     held = make(cell, Cancel(1, nonce(1)), now=NOW + 9)
     assert (held.floor, held.fence) == (NOW + 9, 0)
     refused(cell, Cancel(2, nonce(1)), "lock_lost")
-    assert [e.ticket for e in make(cell, CancelRequest(number(1002), nonce(2))).queue] == [1]
-    refused(cell, CancelRequest(number(1002), nonce(1)), "lock_lost")
-    refused(cell, CancelRequest(number(5), nonce(1)), "lock_lost")
+    assert [e.ticket for e in make(cell, CancelRequest(nonce(2))).queue] == [1]
+    assert make(cell, CancelRequest(nonce(1)), now=NOW + 9) == held
+    refused(cell, CancelRequest(nonce(5)), "lock_lost")
+    refused(make(cell, take_over(cell, 2, 9)), CancelRequest(nonce(2)), "lock_lost")
 
 
 def test_promote_and_withdraw() -> None:
@@ -257,9 +259,9 @@ def test_promote_and_withdraw() -> None:
 def test_compact_forgets_only_what_may_be_forgotten() -> None:
     """Goal: issued, floor and fence stay for ever. Method: a used, idle cell; one in use; one compacted before."""
     cell = make(queue_of("exclusive"), ReleaseDirty(1, nonce(1), None))
-    idle = replace(cell, recent=(number(1) + bytes(9),))
+    idle = replace(cell, recent=pack_change(number(1), 3, ()))
     after = make(idle, Compact())
-    assert (after.recent, after.departed) == ((), b"")
+    assert (after.recent, after.departed) == (b"", b"")
     assert (after.issued, after.floor, after.fence) == (cell.issued, cell.floor, cell.fence)
     refused(queue_of("exclusive"), Compact(), "compare_failed")
     assert apply(after, Compact(), NOW)[0] is after
