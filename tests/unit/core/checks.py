@@ -2,8 +2,20 @@
 
 from typing import Any
 
-from polysite.core.combine import AskedWish, Undecided, build_change, resolve_unknown
-from polysite.core.lock_cell import LockCell, find_change, is_holder
+from msgspec.structs import replace
+
+from polysite.core.combine import AskedWish, Happened, NotMade, Undecided, build_change, resolve_unknown
+from polysite.core.lock_cell import (
+    NO_REQUEST,
+    LockCell,
+    departed_ticket,
+    entry_by_ticket,
+    find_change,
+    is_holder,
+    pack_change,
+    recent_changes,
+    with_recent,
+)
 from polysite.core.one_shot import GetStep, OneShot, plan_one_shot
 from polysite.core.plans import (
     Answer,
@@ -27,15 +39,19 @@ from polysite.core.session import Session, SessionSettings
 from polysite.core.transitions import apply
 from polysite.core.wishes import (
     Cancel,
+    CancelRequest,
     Enqueued,
     Extend,
     Identity,
+    Leave,
+    Observed,
     Preempt,
     Refusal,
     ReleaseClean,
     ReleaseDirty,
     Renew,
     TakeOver,
+    Wish,
 )
 from polysite.values.keys import RowKey
 from polysite.values.rows import WHOLE_PARTITION, Bound, Cell, DeleteRow, Put, SetPartStamp, Slice, StoredRow
@@ -140,6 +156,55 @@ def only_head_releases() -> None:
         after, result = apply(cell, wish, NOW)
         assert isinstance(result, Refusal)
         assert after is cell
+
+
+def keyless_requests_are_never_the_same() -> None:
+    """Enqueues that nobody can make again are different requests: each has its own entry, whoever waits and whoever has left."""
+    cell = queue_of("exclusive")
+    for ticket in (2, 3):
+        cell, result = apply(cell, enqueue(ticket, request_id=NO_REQUEST), NOW)
+        assert result == Enqueued(ticket)
+    assert [entry.nonce for entry in cell.queue] == [nonce(1), nonce(2), nonce(3)]
+    left = make(make(cell, Cancel(2, nonce(2))), Cancel(3, nonce(3)))
+    assert apply(left, enqueue(4, request_id=NO_REQUEST), NOW)[1] == Enqueued(4)
+
+
+def only_requests_with_a_key_are_remembered() -> None:
+    """Whichever way entries go, `departed` gets those whose request could be made again and no others, and keeps what it had."""
+    started = make(queue_of("exclusive"), ReleaseClean(1, nonce(1), None))
+    for keyless in ((), (3,), (2, 4), (2, 3, 4)):
+        cell = started
+        for value in (2, 3, 4):
+            request_id = NO_REQUEST if value in keyless else number(1000 + value)
+            cell = make(cell, enqueue(value, kind="shared", request_id=request_id))
+        for wish, gone in goings(cell):
+            after = make(cell, wish)
+            assert [entry.ticket for entry in cell.queue if entry_by_ticket(after, entry.ticket) is None] == list(gone)
+            for ticket in gone:
+                remembered = departed_ticket(after, number(1000 + ticket))
+                assert remembered == (None if ticket in keyless else ticket)
+            assert departed_ticket(after, number(1001)) == 1
+            keyed = [ticket for ticket in gone if ticket not in keyless]
+            assert len(after.departed) == len(cell.departed) + 24 * len(keyed)
+            assert keyed or after.departed == cell.departed
+
+
+def goings(cell: LockCell) -> list[tuple[Wish, tuple[int, ...]]]:
+    """Every way in which the shared entries 2, 3 and 4 may go, and which of them go."""
+    observed = tuple(Observed(entry.ticket, entry.nonce, entry.beat) for entry in cell.queue)
+    return [
+        (ReleaseClean(2, nonce(2), None), (2,)),
+        (ReleaseDirty(2, nonce(2), cell.floor), (2,)),
+        (Leave(2, nonce(2)), (2,)),
+        (Leave(3, nonce(3)), (3,)),
+        (Cancel(2, nonce(2)), (2,)),
+        (Cancel(4, nonce(4)), (4,)),
+        (CancelRequest(nonce(2)), (2,)),
+        (CancelRequest(nonce(3)), (3,)),
+        (Preempt(forced=Identity(3, nonce(3)), ordered_by="admin"), (3,)),
+        (Preempt(observed[1:]), (3, 4)),
+        (Preempt(observed), (2, 3, 4)),
+    ]
 
 
 # gets
@@ -473,8 +538,10 @@ def asked(value: int, wish: Any, seen: int = 0) -> AskedWish:
     return AskedWish(number(7000 + value), seen, wish)
 
 
-def change_of(cell: LockCell, version: int, *wishes: AskedWish, change: int = 1) -> Any:
-    return build_change(cell, version, wishes, change_id=number(9000 + change), author=AUTHOR, now=NOW)
+def change_of(cell: LockCell, version: int, *wishes: AskedWish, change: int | None = 1) -> Any:
+    """`change` None: a lone wish names its change."""
+    change_id = None if change is None else number(9000 + change)
+    return build_change(cell, version, wishes, change_id=change_id, author=AUTHOR, now=NOW)
 
 
 def after_many_changes(cell: LockCell, version: int, count: int = 20) -> tuple[LockCell, int]:
@@ -511,6 +578,47 @@ def request_ids_outlive_recent() -> None:
     assert not again.effective
     assert isinstance(resolve_unknown(first, version, cell), Undecided)
     assert resolve_unknown(first, version, cell).decided == {number(7001): Enqueued(ticket, repeated=True, gone=True)}  # type: ignore[union-attr]
+
+
+def recent_is_of_sixteen_versions() -> None:
+    """The changes of the last 16 versions are remembered, and no others: a wish may be as old as that, and no older (I17)."""
+    cell, version = after_many_changes(queue_of("exclusive"), 0)
+    assert [change.version for change in recent_changes(cell)] == list(range(version - 15, version + 1))
+    assert not change_of(cell, version, asked(1, enqueue(2), version - 16)).expired
+    assert change_of(cell, version, asked(1, enqueue(2), version - 17)).expired
+
+
+def lone_change_is_found_at_its_version() -> None:
+    """Changes of the same lone wish have the same id: only the one that made the version in question is the one asked of. Another
+    one, at another version, decided the wish all the same."""
+    cell = queue_of("exclusive")
+    change = change_of(cell, 5, asked(1, enqueue(2), 5), change=None)
+    assert resolve_unknown(change, 6, change.cell) == Happened({number(7001): Enqueued(2)})
+    other = change_of(cell, 5, asked(2, enqueue(3), 5), change=None)
+    carried = change_of(other.cell, 6, asked(1, enqueue(2), 5), change=None)
+    assert carried.change_id == change.change_id == number(7001)
+    assert resolve_unknown(change, 7, carried.cell) == NotMade({number(7001): Enqueued(3)})
+
+
+def record_says_how_a_wish_was_decided() -> None:
+    """Two processes sent the same lone wish at the same version: whichever was made, its record has the result."""
+    cell = queue_of("exclusive")
+    change = change_of(cell, 5, asked(1, enqueue(2), 5), change=None)
+    record = pack_change(number(7001), 6, ((number(7001), Enqueued(9)),))
+    made = replace(change.cell, recent=with_recent(cell.recent, record))
+    assert resolve_unknown(change, 6, made) == Happened({number(7001): Enqueued(9)})
+
+
+def keyless_enqueue_is_traced_by_its_nonce() -> None:
+    """When the cell does not reach back, an entry with the wish's nonce tells that the enqueue was made; another entry without a
+    request id tells nothing, and once the entry has left nothing does."""
+    cell = make(queue_of("exclusive"), enqueue(2, request_id=NO_REQUEST))
+    change = change_of(cell, 5, asked(1, enqueue(3, request_id=NO_REQUEST), 5), change=None)
+    made, version = after_many_changes(change.cell, 6)
+    assert resolve_unknown(change, version, made) == Undecided({number(7001): Enqueued(3, repeated=True)}, ())
+    for unknown in (cell, make(change.cell, Cancel(3, nonce(3)))):
+        later, version = after_many_changes(unknown, 6)
+        assert resolve_unknown(change, version, later) == Undecided({}, (number(7001),))
 
 
 def one_shot_counts() -> None:

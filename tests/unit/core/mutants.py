@@ -24,8 +24,10 @@ from polysite.core.settle import Batch, cut_batches
 from polysite.core.tenure import Tenure
 from polysite.core.transitions import DONE, LOST
 from polysite.core.wishes import (
+    ID_BYTES,
     Done,
     Enqueue,
+    Enqueued,
     Extend,
     Preempt,
     ReleaseClean,
@@ -162,6 +164,13 @@ def enqueue_floor_now(cell: LockCell, wish: Enqueue, now: int) -> Any:
 
 def head_unchecked(cell: LockCell, ticket: int, nonce: bytes) -> Any:
     return LOST if transitions._own(cell, ticket, nonce) is None else None
+
+
+def enqueue_matches_keyless(cell: LockCell, wish: Enqueue, now: int) -> Any:
+    for found in cell.queue:
+        if found.request_id == wish.request_id:
+            return cell, Enqueued(found.ticket, repeated=True)
+    return transitions._enqueue(cell, wish, now)
 
 
 def clean_clears_fence(cell: LockCell, wish: ReleaseClean, now: int) -> Any:
@@ -506,7 +515,25 @@ def absence_is_release(wish: Any, cell: LockCell) -> Any:
     return TRACE(wish, cell) or Done()
 
 
+def change_at_any_version(cell: LockCell, change_id: bytes, _version: int) -> Any:
+    return next((change for change in lock_cell.recent_changes(cell) if change.change_id == change_id), None)
+
+
+def change_without_results(cell: LockCell, change_id: bytes, version: int) -> Any:
+    found = lock_cell.find_change(cell, change_id, version)
+    return None if found is None else replace(found, results=())
+
+
+def request_matches_keyless(cell: LockCell, request_id: bytes) -> Any:
+    return next((found for found in cell.queue if found.request_id == request_id), None)
+
+
+def departed_with_keyless(packed: bytes, request_id: bytes, ticket: int) -> bytes:
+    return WITH_DEPARTED(packed, request_id or bytes(ID_BYTES), ticket)
+
+
 TRACE = combine._trace
+WITH_DEPARTED = lock_cell.with_departed
 PASS_THROUGH = transitions.pass_through
 
 
@@ -765,6 +792,51 @@ MUTANTS: tuple[Mutant, ...] = (
         "request id only in recent (I18)",
         attribute(transitions, "departed_ticket", lambda cell, request_id: None),
         checks.request_ids_outlive_recent,
+    ),
+    Mutant(
+        "request id forgotten when its entry leaves (I18)",
+        attribute(transitions, "with_departed", lambda packed, request_id, ticket: packed),
+        checks.request_ids_outlive_recent,
+    ),
+    Mutant(
+        "request that nobody can make again remembered when its entry leaves",
+        attribute(transitions, "with_departed", departed_with_keyless),
+        checks.only_requests_with_a_key_are_remembered,
+    ),
+    Mutant(
+        "requests that nobody can make again taken for one",
+        transition(Enqueue, enqueue_matches_keyless),
+        checks.keyless_requests_are_never_the_same,
+    ),
+    Mutant(
+        "enqueue without a request id traced by another one's entry (I18)",
+        attribute(combine, "entry_by_request", request_matches_keyless),
+        checks.keyless_enqueue_is_traced_by_its_nonce,
+    ),
+    Mutant(
+        "enqueue traced by its request id alone",
+        attribute(combine, "entry_by_nonce", lambda cell, nonce: None),
+        checks.keyless_enqueue_is_traced_by_its_nonce,
+    ),
+    Mutant(
+        "change of a lone wish found at any version",
+        attribute(combine, "find_change", change_at_any_version),
+        checks.lone_change_is_found_at_its_version,
+    ),
+    Mutant(
+        "results of the own change believed, not the record's",
+        attribute(combine, "find_change", change_without_results),
+        checks.record_says_how_a_wish_was_decided,
+    ),
+    Mutant(
+        "recent drops one change too many (I17)",
+        attribute(lock_cell, "RECENT_MAX", 15),
+        checks.recent_is_of_sixteen_versions,
+    ),
+    Mutant(
+        "recent keeps one change too many (I17)",
+        attribute(lock_cell, "RECENT_MAX", 17),
+        checks.recent_is_of_sixteen_versions,
     ),
 )
 

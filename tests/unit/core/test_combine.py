@@ -8,6 +8,7 @@ from polysite.core.combine import (
     NotMade,
     SendAgain,
     Undecided,
+    build_change,
     combiner_of,
     decided_within_s,
     entries_of,
@@ -19,7 +20,7 @@ from polysite.core.combine import (
     search_own,
     steward_of,
 )
-from polysite.core.lock_cell import Author, decode, empty, find_change, recent_changes
+from polysite.core.lock_cell import NO_REQUEST, Author, decode, empty, find_change, recent_changes
 from polysite.core.wishes import (
     Cancel,
     Compact,
@@ -32,7 +33,7 @@ from polysite.core.wishes import (
     Renew,
 )
 from tests.unit.core.checks import after_many_changes, asked, change_of, make, take_over
-from tests.unit.core.factories import AUTHOR, enqueue, nonce, number, queue_of
+from tests.unit.core.factories import AUTHOR, NOW, enqueue, nonce, number, queue_of
 
 
 def test_wishes_apply_in_order_on_intermediate_states() -> None:
@@ -111,6 +112,68 @@ def test_unknown_answers_are_resolved() -> None:
     assert resolve_unknown(change, 6, carried.cell) == NotMade({number(7001): Enqueued(2)})
     with pytest.raises(ValueError, match="linearizable"):
         resolve_unknown(change, 4, cell)
+
+
+def test_a_lone_wish_names_its_change() -> None:
+    """Goal: a change of one wish may go by the wish's id, one of several may not. Method: build them; the record of the lone one
+    is found by either, and carrying the wish again does nothing."""
+    wish = asked(1, enqueue(1))
+    change = change_of(empty(), 0, wish, change=None)
+    assert change.change_id == number(7001)
+    record = find_change(change.cell, number(7001), 1)
+    assert record is not None
+    assert dict(record.results) == dict(change.results) == {number(7001): Enqueued(1)}
+    assert change.cell.recent.count(number(7001)) == 1
+    again = change_of(change.cell, 1, wish, change=None)
+    assert (again.results, again.effective, again.cell.queue) == (change.results, False, change.cell.queue)
+    late = change_of(empty(), 0, asked(1, enqueue(1), 3), change=None)
+    assert (late.expired, late.results, late.effective) == ((number(7001),), {}, False)
+    for wishes in ((), (asked(1, enqueue(1)), asked(2, enqueue(2)))):
+        with pytest.raises(ValueError, match="unpack"):
+            change_of(empty(), 0, *wishes, change=None)
+
+
+def test_unknown_answers_of_lone_wishes_are_resolved() -> None:
+    """Goal: happened, send again, not made, as for any change. Method: the cell with its record, also later and also if another
+    process made it, the version unmoved, and the version moved by others, one of which carried the wish."""
+    cell = queue_of("exclusive")
+    wish = asked(1, enqueue(2, request_id=NO_REQUEST), 5)
+    change = change_of(cell, 5, wish, change=None)
+    assert resolve_unknown(change, 5, cell) == SendAgain()
+    assert resolve_unknown(change, 6, change.cell) == Happened({number(7001): Enqueued(2)})
+    elsewhere = build_change(cell, 5, [wish], change_id=None, author=Author("s1", "p2", "i2"), now=NOW + 9)
+    assert elsewhere.content != change.content
+    assert resolve_unknown(change, 6, elsewhere.cell) == Happened({number(7001): Enqueued(2)})
+    later = change_of(elsewhere.cell, 6, asked(2, enqueue(3), 6), change=None)
+    assert resolve_unknown(change, 7, later.cell) == Happened({number(7001): Enqueued(2)})
+    other = change_of(cell, 5, asked(2, enqueue(3), 5), change=None)
+    assert resolve_unknown(change, 6, other.cell) == NotMade({})
+    for change_id in (None, 2):
+        carried = change_of(other.cell, 6, wish, change=change_id)
+        assert resolve_unknown(change, 7, carried.cell) == NotMade({number(7001): Enqueued(3)})
+    beside = change_of(cell, 5, asked(2, enqueue(3), 5), wish, change=2)
+    assert resolve_unknown(change, 6, beside.cell) == NotMade({number(7001): Enqueued(3)})
+    with pytest.raises(ValueError, match="linearizable"):
+        resolve_unknown(change, 4, cell)
+
+
+def test_traces_of_enqueues() -> None:
+    """Goal: where the cell has forgotten the change, the nonce or the request id tells of an enqueue, and of one without a request
+    id only the nonce. Method: the entry waits, was taken over, has left."""
+    cell = make(queue_of("exclusive"), enqueue(2, request_id=NO_REQUEST))
+    for request_id in (NO_REQUEST, number(1003)):
+        change = change_of(cell, 5, asked(1, enqueue(3, request_id=request_id), 5), change=None)
+        waiting = Undecided({number(7001): Enqueued(3, repeated=True)}, ())
+        gone = Undecided({number(7001): Enqueued(3, repeated=True, gone=True)}, ())
+        nothing = Undecided({}, (number(7001),))
+        for after, resolution in (
+            (change.cell, waiting),
+            (make(change.cell, take_over(change.cell, 3, 9)), waiting if request_id else nothing),
+            (make(change.cell, Cancel(3, nonce(3))), gone if request_id else nothing),
+            (cell, nothing),
+        ):
+            forgotten, version = after_many_changes(after, 6)
+            assert resolve_unknown(change, version, forgotten) == resolution
 
 
 def test_traces_decide_what_they_can() -> None:

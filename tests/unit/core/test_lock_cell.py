@@ -10,11 +10,14 @@ from msgspec.structs import replace
 from polysite.core.lock_cell import (
     DEPARTED_MAX,
     FORMAT,
+    NO_REQUEST,
     RECENT_MAX,
+    ChangeRecord,
     decode,
     departed_ticket,
     empty,
     encode,
+    entry_by_nonce,
     entry_by_request,
     entry_by_secret,
     entry_by_ticket,
@@ -34,7 +37,7 @@ from polysite.core.lock_cell import (
     with_recent,
 )
 from polysite.core.stamps import FLOOR_MAX, STAMP_BASE, WINDOW, now_stamp, window_end
-from polysite.core.wishes import Cancel, Done, Enqueued, Preempted, Promote, Refusal, Renewed
+from polysite.core.wishes import Cancel, Done, Enqueued, Preempted, Promote, Refusal, Renewed, Result
 from polysite.errors import UnknownCellFormat
 from tests.unit.core.checks import make
 from tests.unit.core.factories import AUTHOR, enqueue, nonce, number, queue_of
@@ -121,7 +124,8 @@ def test_promotion_closes_the_run() -> None:
 
 
 def test_entries_are_found() -> None:
-    """Goal: by ticket, by reference, by request; a wrong secret or nonce finds nothing. Method: each once right, once wrong."""
+    """Goal: by ticket, by reference, by request, by nonce; a wrong secret or nonce finds nothing. Method: each once right, once
+    wrong."""
     cell = queue_of("exclusive", "exclusive")
     assert entry_by_ticket(cell, 2) is cell.queue[1]
     assert entry_by_ticket(cell, 3) is None
@@ -130,8 +134,25 @@ def test_entries_are_found() -> None:
     assert entry_by_secret(cell, 9, number(2001)) is None
     assert entry_by_request(cell, number(1002)) is cell.queue[1]
     assert entry_by_request(cell, number(5)) is None
+    assert entry_by_nonce(cell, nonce(2)) is cell.queue[1]
+    assert entry_by_nonce(cell, nonce(5)) is None
     assert (position(cell, 1), position(cell, 2), position(cell, 3)) == (0, 1, None)
     assert role(cell, 1, nonce(2)) is None
+
+
+def test_no_request_is_nobodys() -> None:
+    """Goal: entries whose request nobody can make again are found by their nonce, and never for one another. Method: two of them
+    beside one with a request id, in the queue and gone."""
+    cell = make(queue_of("exclusive"), enqueue(2, request_id=NO_REQUEST))
+    cell = make(cell, enqueue(3, request_id=NO_REQUEST))
+    assert entry_by_request(cell, NO_REQUEST) is None
+    assert entry_by_request(cell, number(1001)) is cell.queue[0]
+    assert [entry_by_nonce(cell, nonce(value)) for value in (1, 2, 3)] == list(cell.queue)
+    assert decode(encode(cell)) == cell
+    packed = with_departed(b"", number(1001), 1)
+    assert with_departed(packed, NO_REQUEST, 2) == packed
+    assert departed_ticket(replace(cell, departed=packed), NO_REQUEST) is None
+    assert departed_ticket(replace(cell, departed=packed), number(1001)) == 1
 
 
 def test_departed_entries_are_remembered_for_a_while() -> None:
@@ -171,3 +192,96 @@ def test_recent_changes_are_remembered_for_a_while() -> None:
     assert reaches_back(cell, 20, 20)
     assert reaches_back(empty(), 0, 0)
     assert not reaches_back(empty(), 1, 0)
+
+
+RESULTS = st.one_of(
+    st.just(Done()),
+    st.builds(Enqueued, st.integers(1, 2**62), st.booleans(), st.booleans()),
+    st.builds(Preempted, st.lists(st.integers(1, 2**62), max_size=3).map(tuple), st.none() | st.text(max_size=5)),
+    st.builds(Renewed, st.lists(st.integers(1, 2**62), max_size=3).map(tuple)),
+    st.builds(Refusal, st.text(max_size=5), st.text(max_size=20)),
+)
+IDS = st.integers(0, 20).map(number) | st.binary(min_size=16, max_size=16)
+
+
+@st.composite
+def changes(draw: st.DrawFn) -> tuple[bytes, tuple[tuple[bytes, Result], ...]]:
+    """A change's id and results: of no wish, of a lone one that names it or does not, of several."""
+    change_id = draw(IDS)
+    if draw(st.booleans()):
+        return change_id, ((change_id, draw(RESULTS)),)
+    return change_id, tuple(draw(st.lists(st.tuples(IDS, RESULTS), max_size=4)))
+
+
+@given(st.lists(changes(), min_size=1, max_size=20), st.integers(1, 2**62))
+def test_changes_survive_packing(made: list[tuple[bytes, tuple[tuple[bytes, Result], ...]]], first: int) -> None:
+    """Goal: whatever a change carried is read back, and found by its id and version and by its wishes' ids. Method: up to 20
+    changes in a row, many of them with the same ids."""
+    recent = b""
+    records = []
+    for version, (change_id, results) in enumerate(made, first):
+        recent = with_recent(recent, pack_change(change_id, version, results))
+        records.append(ChangeRecord(change_id, version, results))
+    records, forgotten = records[-16:], records[:-16]
+    cell = replace(empty(), recent=recent)
+    assert recent_changes(cell) == tuple(records)
+    assert recent_changes(decode(encode(cell))) == tuple(records)
+    for record in records:
+        assert find_change(cell, record.change_id, record.version) == record
+        for wish_id, _ in record.results:
+            newest = next(found for found in reversed(records) if wish_id in dict(found.results))
+            assert find_wish(cell, wish_id) == next(result for found, result in newest.results if found == wish_id)
+    for record in forgotten:
+        assert find_change(cell, record.change_id, record.version) is None
+
+
+def test_a_lone_wish_names_its_change_once() -> None:
+    """Goal: the id of a change that goes by its wish's is there once, and tells of both. Method: beside one with an id of its own,
+    and one of no wish."""
+    own = pack_change(number(1), 7, ((number(1), Done()),))
+    other = pack_change(number(2), 7, ((number(1), Done()),))
+    none = pack_change(number(1), 7, ())
+    assert [packed.count(number(1)) for packed in (own, other, none)] == [1, 1, 1]
+    assert len(none) < len(own) <= len(other) - 16
+    assert find_wish(replace(empty(), recent=own), number(1)) == Done()
+    assert find_wish(replace(empty(), recent=other), number(1)) == Done()
+    assert find_wish(replace(empty(), recent=none), number(1)) is None
+
+
+def test_recent_goes_by_versions() -> None:
+    """Goal: what is kept is of the last 16 versions. Method: changes in a row; behind a compaction; where some left no record."""
+    for versions, kept in (
+        (range(1, 17), range(1, 17)),
+        (range(1, 18), range(2, 18)),
+        (range(2**62, 2**62 + 40), range(2**62 + 24, 2**62 + 40)),
+        ((1, 2, 3, 5, 18), (3, 5, 18)),
+        ((1, 2, 3, 19), (19,)),
+        ((7,), (7,)),
+    ):
+        recent = b""
+        for version in versions:
+            recent = with_recent(recent, pack_change(number(version), version, ()))
+        cell = replace(empty(), recent=recent)
+        assert [record.version for record in recent_changes(cell)] == list(kept)
+        assert reaches_back(cell, versions[-1], kept[0] - 1)
+        assert not reaches_back(cell, versions[-1], kept[0] - 2)
+
+
+def test_a_change_is_found_by_id_and_version() -> None:
+    """Goal: the same id at another version is another change. Method: a lone wish's id at two versions, and the id inside what
+    another change carried."""
+    recent = b""
+    for version, change_id, result in (
+        (4, number(1), Refusal("overloaded", "full")),
+        (5, number(2), Done()),
+        (6, number(1), Enqueued(3)),
+    ):
+        recent = with_recent(recent, pack_change(change_id, version, ((number(1), result),)))
+    cell = replace(empty(), recent=recent)
+    first, last = find_change(cell, number(1), 4), find_change(cell, number(1), 6)
+    assert first == ChangeRecord(number(1), 4, ((number(1), Refusal("overloaded", "full")),))
+    assert last == ChangeRecord(number(1), 6, ((number(1), Enqueued(3)),))
+    assert [find_change(cell, number(1), version) for version in (3, 5, 7)] == [None] * 3
+    assert find_change(cell, number(2), 5) is not None
+    assert find_change(cell, number(2), 6) is None
+    assert find_wish(cell, number(1)) == Enqueued(3)

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from polysite.core.lock_cell import LockCell, departed_ticket, empty, is_holder, pack_change, role
+from polysite.core.lock_cell import NO_REQUEST, LockCell, departed_ticket, empty, is_holder, pack_change, role
 from polysite.core.stamps import FLOOR_MAX, STAMP_BASE, WINDOW
 from polysite.core.transitions import apply, pass_through
 from polysite.core.wishes import (
@@ -70,6 +70,18 @@ def test_enqueue_again_gives_the_same_ticket() -> None:
     after, result = apply(left, enqueue(2), NOW)
     assert result == Enqueued(2, repeated=True, gone=True)
     assert after is left
+
+
+def test_enqueues_without_a_request_id_are_each_their_own() -> None:
+    """Goal: nobody can make them again, so each gets an entry, and none is told of another's. Method: two beside one with a request
+    id, which is still enqueued once; then of a wrong length."""
+    cell = make(queue_of("exclusive"), enqueue(2, request_id=NO_REQUEST))
+    after, result = apply(cell, enqueue(3, request_id=NO_REQUEST), NOW)
+    assert result == Enqueued(3)
+    assert [entry.request_id for entry in after.queue] == [number(1001), NO_REQUEST, NO_REQUEST]
+    assert apply(after, enqueue(4, request_id=number(1001)), NOW) == (after, Enqueued(1, repeated=True))
+    with pytest.raises(AssertionError):
+        apply(after, enqueue(4, request_id=b"short"), NOW)
 
 
 def test_a_full_queue_refuses() -> None:
