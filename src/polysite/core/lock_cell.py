@@ -36,7 +36,8 @@ _DEPARTED_BYTES = ID_BYTES + _TICKET.size
 
 
 class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """One entry of the queue. `request_id` is `NO_REQUEST` if nobody can make its request again. `upto` is used while promoting: the ticket of the last entry of its run when it asked."""
+    """One entry of the queue. `request_id` is `NO_REQUEST` if nobody can make its request again. `upto` is used while promoting: the
+    ticket of the last entry of its run when it asked."""
 
     ticket: int
     secret: bytes
