@@ -8,7 +8,7 @@ import pytest
 from polysite.api import LockAnswer, RowPut
 from polysite.cells.embedded import EmbeddedCells
 from polysite.core.combine import AskedWish
-from polysite.core.lock_cell import find_wish
+from polysite.core.lock_cell import NO_REQUEST, departed_ticket, find_wish, recent_changes
 from polysite.core.wishes import Renew, Renewed
 from polysite.errors import AcquireTimeout, IdempotencyMismatch, LockLost, Overloaded, Unavailable
 from polysite.site import peers
@@ -106,6 +106,32 @@ async def test_what_was_refused_leaves_no_entry(seed: int) -> None:
         for lock in locks:
             await one.coordinator.release(lock.reference)
         assert (await one.coordinator.acquire([world.row("d")])).held
+
+
+@seeded(seeds=3)
+async def test_only_requests_with_a_key_are_remembered(seed: int) -> None:
+    """Goal: what nobody can ask again leaves nothing in its cell but the changes, each of which goes by its wish's id; what has an
+    idempotency key is remembered once its entry has left. Method: acquires and sections of both kinds on one cell."""
+    async with world_of(seed, joint=False) as world:
+        site, row = world.processes[0].coordinator, world.row("a")
+        for count in range(3):
+            lock = await site.acquire([row])
+            assert [entry.request_id for entry in (await world.cell("a")).queue] == [NO_REQUEST]
+            await site.release(lock.reference)
+            await site.section(row, [RowPut(columns={"count": count})])
+            await asyncio.sleep(0.5)
+        cell = await world.cell("a")
+        assert (cell.queue, cell.issued, cell.departed) == ((), 6, b"")
+        changes = recent_changes(cell)
+        assert len(changes) == 12
+        assert all([wish_id for wish_id, _ in change.results] == [change.change_id] for change in changes)
+        lock = await site.acquire([row], idempotency_key="lock")
+        (entry,) = (await world.cell("a")).queue
+        await site.release(lock.reference)
+        assert departed_ticket(await world.cell("a"), entry.request_id) == lock.fencing_token == 7
+        await site.section(row, [RowPut(columns={"count": 9})], idempotency_key="section")
+        await asyncio.sleep(0.5)
+        assert len((await world.cell("a")).departed) == 2 * 24
 
 
 @seeded(seeds=5)
