@@ -7,7 +7,19 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from polysite.core.combine import AskedWish, build_change
-from polysite.core.lock_cell import decode, empty, encode, holders, is_head, role
+from polysite.core.lock_cell import (
+    NO_REQUEST,
+    LockCell,
+    decode,
+    departed_ticket,
+    empty,
+    encode,
+    entry_by_ticket,
+    find_change,
+    holders,
+    is_head,
+    role,
+)
 from polysite.core.stamps import STAMP_BASE, WINDOW, window_end
 from polysite.core.wishes import (
     Cancel,
@@ -60,13 +72,16 @@ class CellMachine(RuleBasedStateMachine):
             before,
             self.version,
             [AskedWish(wish_id, self.version, wish)],
-            change_id=number(self.fresh()),
+            change_id=None,
             author=AUTHOR,
             now=STAMP_BASE + clock,
         )
         result = change.results[wish_id]
         after = decode(change.content)
         assert after == change.cell
+        record = find_change(after, wish_id, self.version + 1)
+        assert record is not None
+        assert record.results == ((wish_id, result),)
         assert (after.issued, after.floor, after.fence) >= (before.issued, before.floor, before.fence)
         assert after.floor >= before.floor
         assert after.fence >= before.fence
@@ -77,9 +92,18 @@ class CellMachine(RuleBasedStateMachine):
                 before.fence,
                 before.queue,
             )
+        if not isinstance(wish, Compact):
+            self.note_gone(before, after)
         self.cell, self.version = after, self.version + 1
         self.note_head()
         return result
+
+    def note_gone(self, before: LockCell, after: LockCell) -> None:
+        """Of the entries that went, those with a request id are remembered, and nothing is of the others."""
+        gone = [entry for entry in before.queue if entry_by_ticket(after, entry.ticket) is None]
+        keyed = [entry for entry in gone if entry.request_id]
+        assert [departed_ticket(after, entry.request_id) for entry in keyed] == [entry.ticket for entry in keyed]
+        assert keyed or after.departed == before.departed
 
     def note_head(self) -> None:
         """The head's window; a tenure's windows lie above everything that earlier tenures could have used."""
@@ -103,10 +127,10 @@ class CellMachine(RuleBasedStateMachine):
     def pick(self, which: int) -> Identity:
         return self.identities[-1 - which % len(self.identities)] if self.identities else Identity(1, number(0))
 
-    @rule(kind=st.sampled_from(("exclusive", "shared")), clock=clocks)
-    def enqueue(self, kind: str, clock: int) -> None:
+    @rule(kind=st.sampled_from(("exclusive", "shared")), clock=clocks, keyed=st.booleans())
+    def enqueue(self, kind: str, clock: int, keyed: bool) -> None:
         value = self.fresh()
-        wish = enqueue(value, kind=kind)
+        wish = enqueue(value, kind=kind) if keyed else enqueue(value, kind=kind, request_id=NO_REQUEST)
         result = self.ask(wish, clock)
         assert isinstance(result, Enqueued)
         assert result.ticket not in self.tickets
@@ -114,7 +138,8 @@ class CellMachine(RuleBasedStateMachine):
         self.tickets.add(result.ticket)
         self.secrets[result.ticket] = wish.secret
         self.identities.append(Identity(result.ticket, wish.nonce))
-        assert self.ask(wish, clock) == Enqueued(result.ticket, repeated=True)
+        if keyed:
+            assert self.ask(wish, clock) == Enqueued(result.ticket, repeated=True)
 
     @rule(which=index, clock=clocks, dirty=st.booleans(), used=st.integers(0, WINDOW - 1) | st.none())
     def release(self, which: int, clock: int, dirty: bool, used: int | None) -> None:

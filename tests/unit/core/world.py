@@ -15,7 +15,7 @@ from unittest import mock
 
 from polysite.core import stamps, tenure, transitions
 from polysite.core.combine import AskedWish, Change, Happened, NotMade, SendAgain, build_change, resolve_unknown
-from polysite.core.lock_cell import LockCell, decode, entry_by_ticket, find_wish, is_holder
+from polysite.core.lock_cell import NO_REQUEST, LockCell, decode, entry_by_ticket, find_wish, is_holder
 from polysite.core.plans import (
     Answer,
     AskFirst,
@@ -372,7 +372,7 @@ class Client:
                 cell,
                 version,
                 [AskedWish(wish_id, seen, wish)],
-                change_id=number(world.fresh()),
+                change_id=None,
                 author=AUTHOR,
                 now=world.now(),
             )
@@ -432,7 +432,8 @@ class Client:
         world = self.world
         value = world.fresh()
         kind: Literal["exclusive", "shared"] = "exclusive" if self.kind == "exclusive" else "shared"
-        wish = Enqueue(number(value), number(value), number(value), kind, "s1", "p1", "i1", 10_000)
+        request_id = number(value) if value % 2 else NO_REQUEST
+        wish = Enqueue(request_id, number(value), number(value), kind, "s1", "p1", "i1", 10_000)
         version, cell = self.view()
         key = world.random.choice(KEYS)
         read = world.read() if world.chance("speculate") else None
