@@ -266,6 +266,7 @@ def with_recent(recent: bytes, packed: bytes) -> bytes:
         length, oldest, _ = _RECORD.unpack_from(recent)
         if _RECORD.unpack_from(packed)[1] - oldest < RECENT_MAX:
             break
+        assert length >= _RECORD_BYTES, "a record is as long as its beginning, or longer"
         recent = recent[length:]
     return recent + packed
 
@@ -276,6 +277,7 @@ def recent_changes(cell: LockCell) -> tuple[ChangeRecord, ...]:
     changes: list[ChangeRecord] = []
     while start < len(packed):
         length, version, change_id = _RECORD.unpack_from(packed, start)
+        assert length >= _RECORD_BYTES, "a record is as long as its beginning, or longer"
         body = memoryview(packed)[start + _RECORD_BYTES : start + length]
         results: tuple[tuple[bytes, Result], ...] = ()
         if body[:1] == _ALONE:

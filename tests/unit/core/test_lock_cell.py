@@ -267,6 +267,15 @@ def test_recent_goes_by_versions() -> None:
         assert not reaches_back(cell, versions[-1], kept[0] - 2)
 
 
+def test_a_record_that_cannot_be_is_no_endless_one() -> None:
+    """Goal: a broken cell is an error, not a loop that never ends. Method: records that say that they have no length."""
+    cell = replace(empty(), recent=bytes(28))
+    with pytest.raises(AssertionError):
+        recent_changes(cell)
+    with pytest.raises(AssertionError):
+        with_recent(cell.recent, pack_change(number(1), 99, ()))
+
+
 def test_a_change_is_found_by_id_and_version() -> None:
     """Goal: the same id at another version is another change. Method: a lone wish's id at two versions, and the id inside what
     another change carried."""
