@@ -49,7 +49,7 @@ class Spawner(Protocol):
 class SystemClock:
     """The machine's clocks."""
 
-    monotonic_s = staticmethod(time.monotonic)
+    monotonic_s: "staticmethod[[], float]" = staticmethod(time.monotonic)
 
     def wall_us(self) -> int:
         return time.time_ns() // 1000

@@ -73,13 +73,7 @@ class PartState(msgspec.Struct, eq=False):
     @property
     def unsettled(self) -> bool:
         """Whether anything in the partition is unsettled, shown or not."""
-        if self.range_unsettled:
-            return True
-        # A loop, as in `Ledger.clean`: every release asks, and nearly always there is one row and nothing to find.
-        for row in self.rows.values():
-            if self.row_unsettled(row):
-                return True
-        return False
+        return self.range_unsettled or any(map(self.row_unsettled, self.rows.values()))
 
     @property
     def row_ops(self) -> frozenset[int]:
@@ -197,10 +191,8 @@ class Ledger:
             row = effect.row
             stamp = effect.stamp
             row.inflight[op] = stamp
-            if stamp > row.last_sent:
-                row.last_sent = stamp
-            if stamp > part.last_sent:
-                part.last_sent = stamp
+            row.last_sent = max(row.last_sent, stamp)
+            part.last_sent = max(part.last_sent, stamp)
         if operation.range_stamp:
             part.inflight[op] = operation.range_stamp
             part.last_sent = max(part.last_sent, operation.range_stamp)
@@ -217,8 +209,7 @@ class Ledger:
             row = effect.row
             row.inflight.pop(op, None)
             row.unanswered.pop(op, None)
-            if effect.covers > row.covered:
-                row.covered = effect.covers
+            row.covered = max(row.covered, effect.covers)
             self._drop_covered(part, row)
         if operation.range_stamp:
             part.inflight.pop(op, None)
@@ -305,7 +296,7 @@ class Ledger:
         for operation in self.ops.values():
             if operation.planned is not None and not operation.given_up:
                 return False
-        for part in self.parts.values():
+        for part in self.parts.values():  # noqa: SIM110 - a release asks it of one part, for which a generator is dear
             if part.inflight or part.unsettled:
                 return False
         return True

@@ -157,9 +157,7 @@ def _enqueue(cell: LockCell, wish: Enqueue, now: int) -> Answer:
         owner=wish.owner,
     )
     floor = cell.floor if cell.queue else max(cell.floor + 1, now)
-    after = LockCell(
-        entry.ticket, floor, cell.fence, (*cell.queue, entry), cell.recent, cell.departed, cell.author
-    )
+    after = LockCell(entry.ticket, floor, cell.fence, (*cell.queue, entry), cell.recent, cell.departed, cell.author)
     return after, Enqueued(entry.ticket)
 
 

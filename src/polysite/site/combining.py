@@ -294,11 +294,7 @@ class Combiner:
         version = state.version
         for pending in wishes:
             asked = pending.asked
-            if (
-                asked.seen_version != version
-                and pending.own
-                and lock_cell.find_wish(state.cell, asked.wish_id) is None
-            ):
+            if asked.seen_version != version and pending.own and lock_cell.find_wish(state.cell, asked.wish_id) is None:
                 pending.asked = AskedWish(asked.wish_id, version, asked.wish)
 
     def _leave_to_author(self, state: KeyState, wishes: list[PendingWish], expired: tuple[bytes, ...]) -> None:

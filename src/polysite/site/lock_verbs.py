@@ -191,7 +191,14 @@ class LockVerbs:
             for item in ordered:
                 request_id = None if keyed is None else keyed.request_id(item)
                 acquired = await self._locks.enqueue(
-                    item.spec, item.key, item.encoded, kind=kind, lease_ms=lease_ms, owner=owner, request_id=request_id, read=item.row
+                    item.spec,
+                    item.key,
+                    item.encoded,
+                    kind=kind,
+                    lease_ms=lease_ms,
+                    owner=owner,
+                    request_id=request_id,
+                    read=item.row,
                 )
                 live = acquired.live
                 lives.append(live)

@@ -186,8 +186,8 @@ class Sessions:
             return
         cell, version = state.cell, state.version
         if len(sessions) == 1:
-            (live,) = sessions.values()
-            if live.core.version >= version:
+            (only,) = sessions.values()
+            if only.core.version >= version:
                 return  # it was made from this very cell
         concerned = [live for entry in lock_cell.holders(cell) if (live := sessions.get(entry.ticket)) is not None]
         present = {entry.ticket: entry.nonce for entry in cell.queue}

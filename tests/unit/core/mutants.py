@@ -780,7 +780,10 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "rows of the operation at hand forgotten",
-        attribute(Ledger, "rows", rows_one_by_one),
+        both(
+            attribute(Ledger, "rows", rows_one_by_one),
+            attribute(Ledger, "row", lambda self, part, key: rows_one_by_one(self, part, (key,))[0]),
+        ),
         checks.making_room_keeps_the_operation,
     ),
     Mutant(

@@ -80,6 +80,7 @@ async def test_a_turn_passes_over_who_gave_up(seed: int) -> None:
     await asyncio.sleep(0.1)
     second = asyncio.ensure_future(state.enter(timers, 60.0))
     await asyncio.sleep(0.1)
+    assert state.line is not None
     state.line[0].set_result(False)
     state.leave()
     assert [await first, await second] == [False, True]
