@@ -28,7 +28,10 @@ BOOTSTRAP = ROOT / "requirements" / "bootstrap.lock"
 LOCKS = {
     "bootstrap": ["requirements/bootstrap.in"],
     "run": ["pyproject.toml", "--group", "build"],
-    "dev": ["pyproject.toml", "--group", "build", "--group", "dev"],
+    "dev": [
+        *("pyproject.toml", "--group", "build", "--group", "dev"),
+        *("--extra", "cassandra", "--extra", "fast", "--extra", "zookeeper"),
+    ],
 }
 
 
