@@ -233,7 +233,7 @@ async def test_a_wish_may_go_by_another_process(seed: int) -> None:
         view = await EmbeddedCells(world.engine).read(key)
         asked = AskedWish(b"w" * 16, view.version, Renew((entry.identity,)))
         for _ in range(2):
-            await two.coordinator.handle_peer_message("wish", peers.encode(WishMessage(key, asked)))
+            await two.coordinator.handle_peer_message("wish", peers.encode(WishMessage(key, (asked,), "")))
             await asyncio.sleep(0.1)
         after = await world.cell("a")
         assert after.queue[0].beat == entry.beat + 1

@@ -213,6 +213,12 @@ def search_own(wish_ids: Iterable[bytes], cell: LockCell) -> dict[bytes, Result]
     return found
 
 
+def trace(wish: Wish, cell: LockCell) -> Result | None:
+    """What the entries of a later cell tell about a wish, where `recent` does not reach back to when it was asked. None: nothing;
+    a Refusal `expired`: it had not been carried out."""
+    return _trace(wish, cell)
+
+
 def _trace(wish: Wish, cell: LockCell) -> Result | None:
     """What the entries alone tell about a wish that may have been carried out at any time before this state.
 

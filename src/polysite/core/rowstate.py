@@ -320,6 +320,12 @@ class Ledger:
             oldest.copy = None
             self._copies_bytes -= oldest_size
 
+    def copies(self, bytes_max: int) -> tuple[StoredRow, ...]:
+        """Every copy, none if together they are larger than `bytes_max`."""
+        if self._copies_bytes > bytes_max:
+            return ()
+        return tuple(row.copy for row, _ in self._copies.values() if row.copy is not None)
+
     def void_copies(self, part: PartState) -> None:
         """No copy of the partition's rows counts any more."""
         for row in part.rows.values():

@@ -52,6 +52,9 @@ from polysite.values.rows import WHOLE_PARTITION, DeleteRange, DeleteRow, Slice,
 
 __all__ = ["DEFAULT_SETTINGS", "EndWish", "Session", "SessionSettings", "Standing"]
 
+PARTING_BYTES_MAX = 64 * 1024
+"""Rows of a tenure are pushed to the next holder up to this size; beyond it he reads them."""
+
 UNREAD = StoredRow(RowKey(()), {}, False)
 
 
@@ -181,6 +184,11 @@ class Session(RangeGets):
         got = self.got(ReadRow(operation.op, key), row)
         assert isinstance(got, Answer | Restamp)
         return got
+
+    def parting_rows(self) -> tuple[StoredRow, ...]:
+        """The rows as this session knows them, for its successor: what it released cleanly is what is stored. Empty if they are
+        many or large."""
+        return self._ledger.copies(PARTING_BYTES_MAX)
 
     def pushed(self, key: RowKey, row: StoredRow, version: int) -> bool:
         """A value that came with the grant, labelled with its cell's version. True: taken as the session's copy.

@@ -9,16 +9,15 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TypeAlias
 
-import msgspec
-
 from polysite.cells.contract import CellAnswer
 from polysite.core import combine, lock_cell
 from polysite.core.combine import WISHES_MAX, AskedWish, Change, Happened, NotMade, SendAgain, Undecided
-from polysite.core.lock_cell import LockCell
-from polysite.core.wishes import Result, Wish, unknown
+from polysite.core.wishes import Refusal, Result, Wish, unknown
 from polysite.errors import Expired, OutcomeUnknown, PolysiteError, Unavailable
 from polysite.site.context import SiteContext
-from polysite.site.keys import UNSEEN, KeyState
+from polysite.site.keys import UNSEEN, KeyState, KeyTable
+from polysite.site.stewards import Stewards
+from polysite.site.wishing import PendingWish, WishAnswer
 
 _log = logging.getLogger(__name__)
 
@@ -28,36 +27,6 @@ RESOLVE_PAUSE_S_MAX = 2.0
 REFUSALS_BEFORE_JITTER = 4
 
 
-class WishAnswer(msgspec.Struct, frozen=True):
-    """How a wish was decided.
-
-    `sent_s`: when the change that carried it was first sent (own monotonic clock). `version` and `cell`: the newest view when it
-    was known. `round_trips` were waited for.
-    """
-
-    result: Result
-    sent_s: float
-    version: int
-    cell: LockCell
-    round_trips: float
-
-
-class PendingWish(msgspec.Struct, eq=False):
-    """A wish that waits for its change. `decided` is called once, before the sessions of the key see the new cell; `failed`
-    if it cannot be decided."""
-
-    asked: AskedWish
-    trips: float
-    decided: Callable[[WishAnswer], None] | None
-    failed: Callable[[PolysiteError], None] | None
-    own: bool = True
-    """This process is its author, and knows that no other road carries it."""
-    future: "asyncio.Future[WishAnswer] | None" = None
-    """What the author waits on, None if nobody does."""
-    sent_s: float | None = None
-    """When a change with this wish was first sent: leases count from there, however it was then found out (I15)."""
-
-
 Begun: TypeAlias = "tuple[list[PendingWish], Change, CellAnswer | BaseException]"
 """A change that was sent once: its wishes, itself, and what came of it."""
 
@@ -65,24 +34,28 @@ Begun: TypeAlias = "tuple[list[PendingWish], Change, CellAnswer | BaseException]
 class Combiner:
     """Carries out changes. `seen` is told of every newer cell, after the wishes of the change were decided."""
 
-    def __init__(self, context: SiteContext, seen: Callable[[KeyState], None]) -> None:
+    def __init__(self, context: SiteContext, seen: Callable[[KeyState], None], keys: KeyTable) -> None:
         self._context = context
+        self._keys = keys
         self._cells = context.cells
         self._clock = context.clock
         self._seen = seen
-        self.keep_key: Callable[[KeyState], None] = lambda _state: None
-        self.release_key: Callable[[KeyState], None] = lambda _state: None
-        """Called when a key's driver starts and has ended: the driver counts as a user of the key."""
-        self.changed: Callable[[KeyState], None] = lambda _state: None
-        """Called when a change of this process gave a key another head."""
+        self.changed: Callable[[KeyState, int, list[str]], None] = lambda *_: None
+        """Called when a change of this process gave a key another head: with the ticket of the head before (0: there was none),
+        and with the addresses of those whose wishes it carried."""
+        self.stewards = stewards = Stewards(context, keys)
+        stewards.start, stewards.take, stewards.look = self._see_to, self.take, self.look
+        stewards.decide = self._told
         self._driven: dict[KeyState, bool] = {}
         """Keys whose wishes are being seen to; True: a change of it is under way that no task carries (yet)."""
 
     def close(self) -> None:
         """Once the tasks have ended: whoever still waits for a change is told that its outcome is unknown. No task carried it, or
         its task was ended before it began. Answers that come later are for nobody."""
-        for state, entered in list(self._driven.items()):
+        for state in self._keys.in_use():
+            state.pending += self.stewards.close(state)
             self._fail(state, list(state.pending), OutcomeUnknown("the process is closing"))
+        for state, entered in list(self._driven.items()):
             if entered:
                 state.leave()
             self._ended(state)
@@ -113,17 +86,14 @@ class Combiner:
             self._start(state)
         return pending
 
-    def carry(self, state: KeyState, asked: AskedWish) -> None:
-        """Put another process's wish into the next change, if the cell still reaches back to when it was asked; its author sees
-        the result in the cell."""
-        state.pending.append(PendingWish(asked, state.trips, None, None, own=False))
+    def _see_to(self, state: KeyState) -> None:
         if not state.driving:
             self._start(state)
 
     def _start(self, state: KeyState) -> None:
         state.driving = True
         self._driven[state] = False
-        self.keep_key(state)
+        self._keys.keep(state)
         if not self._context.closing and (state.version == UNSEEN or not self._cells.begins):
             self._context.background(self._drive(state), name="site-change")
         else:
@@ -132,6 +102,7 @@ class Combiner:
 
     def _begin(self, state: KeyState) -> None:
         """Send the next change without a task to wait for it: most apply at once. What does not is for `_drive`."""
+        self.stewards.route(state)
         wishes = state.pending[:WISHES_MAX]
         if self._context.closing:
             self._fail(state, list(state.pending), OutcomeUnknown("the process is closing"))
@@ -198,7 +169,7 @@ class Combiner:
     def _ended(self, state: KeyState) -> None:
         state.driving = False
         self._driven.pop(state, None)
-        self.release_key(state)
+        self._keys.drop(state)
 
     async def look(self, state: KeyState, *, linearizable: bool = False) -> float:
         """Take in the cell as the nearest replica has it, or as it is now; answers the round trips."""
@@ -214,7 +185,15 @@ class Combiner:
     def take(self, state: KeyState, version: int, content: bytes) -> None:
         """Take in a cell that came from anywhere; older ones than the newest known are ignored."""
         if version > state.version and state.take_view(version, lock_cell.decode(content)):
-            self._seen(state)
+            self._noticed(state)
+
+    def _noticed(self, state: KeyState) -> None:
+        """A newer cell is known, and own wishes of its change were told so."""
+        if self._context.rtt_s:
+            state.seen_s = self._clock.monotonic_s()
+            if state.handed:
+                self.stewards.seen(state)
+        self._seen(state)
 
     async def _drive(self, state: KeyState, begun: "Begun | None" = None) -> None:
         """Make changes until nothing is pending; the first was begun already, where there is one."""
@@ -226,6 +205,8 @@ class Combiner:
                 finally:
                     state.leave()
             while state.pending:
+                if not await self._routed(state):
+                    continue
                 if not state.enter_now():
                     await state.enter()
                 try:
@@ -240,6 +221,17 @@ class Combiner:
         finally:
             self._ended(state)
 
+    async def _routed(self, state: KeyState) -> bool:
+        """Hand over what others carry; whether anything is left for an own change."""
+        if self._context.rtt_s:
+            try:
+                if state.version == UNSEEN:
+                    state.trips += await self.look(state)
+            except PolysiteError as error:
+                self._fail(state, list(state.pending), error)
+            self.stewards.route(state)
+        return bool(state.pending)
+
     async def _change(self, state: KeyState, wishes: list[PendingWish], begun: "Begun | None" = None) -> None:
         """Have these wishes decided by one change; those that another change must carry stay pending."""
         try:
@@ -249,25 +241,28 @@ class Combiner:
             if begun is not None:
                 if await self._send(state, wishes, begun[1], begun[2]):
                     return
+                self.stewards.route(state)
                 wishes = state.pending[:WISHES_MAX]
                 refusals = 1
             while wishes:
                 self._refresh(state, wishes)
                 change = self._build(state, wishes)
                 if change.expired:
-                    self._leave_to_author(state, wishes, change.expired)
+                    await self._ask_anew(state, wishes, change.expired)
                     wishes = state.pending[:WISHES_MAX]
                     continue
                 if not change.effective:
                     before = state.version
                     state.trips += await self.look(state, linearizable=True)
                     if state.version == before:
-                        self._decide(state, wishes, change.results)
+                        authors = self._decide(state, wishes, change.results)
+                        self.stewards.tell(state, authors)
                         return
                     continue
                 if await self._send(state, wishes, change):
                     return
                 # Whoever asked meanwhile comes along.
+                self.stewards.route(state)
                 wishes = state.pending[:WISHES_MAX]
                 refusals += 1
                 if refusals >= REFUSALS_BEFORE_JITTER:
@@ -290,20 +285,36 @@ class Combiner:
 
     def _refresh(self, state: KeyState, wishes: list[PendingWish]) -> None:
         """A wish of this process that no change under way carries may count as asked now, unless the cell remembers it. One of
-        another process may not: what its author knows of it, and has sent on other roads, is not known here (I17)."""
+        another process, or one that was handed to a steward, may not: it may be under way on other roads (I17)."""
         version = state.version
         for pending in wishes:
             asked = pending.asked
-            if asked.seen_version != version and pending.own and lock_cell.find_wish(state.cell, asked.wish_id) is None:
+            if asked.seen_version == version or not pending.own or pending.was_handed:
+                continue
+            if lock_cell.find_wish(state.cell, asked.wish_id) is None:
                 pending.asked = AskedWish(asked.wish_id, version, asked.wish)
 
-    def _leave_to_author(self, state: KeyState, wishes: list[PendingWish], expired: tuple[bytes, ...]) -> None:
-        """Wishes that may not go into a change any more: whoever made them reads the cell and asks again."""
+    async def _ask_anew(self, state: KeyState, wishes: list[PendingWish], expired: tuple[bytes, ...]) -> None:
+        """Wishes that may not go into a change any more: those of others are their authors'. An own one was handed to a steward
+        long ago: once a linearizable read shows no trace of it, it has not been made and never will be (I17), so it is asked
+        again under another id."""
         gone = set(expired)
         left = [pending for pending in wishes if pending.asked.wish_id in gone]
-        self._fail(
-            state, left, Expired("the wish is older than what the cell remembers, or newer than it is known here")
-        )
+        told = Expired("the wish is older than what the cell remembers, or newer than it is known here")
+        self._fail(state, [pending for pending in left if not pending.own], told)
+        own = [pending for pending in left if pending.own]
+        if not own:
+            return
+        cost = await self.look(state, linearizable=True)
+        state.trips += cost
+        for pending in own:
+            asked = pending.asked
+            result = lock_cell.find_wish(state.cell, asked.wish_id) or combine.trace(asked.wish, state.cell)
+            if result is None or isinstance(result, Refusal):
+                pending.asked = AskedWish(self._context.new_id(), state.version, asked.wish)
+            else:
+                self._decide(state, [pending], {asked.wish_id: result})
+        self._seen(state)
 
     def _note_sent(self, wishes: list[PendingWish]) -> None:
         sent_s = self._clock.monotonic_s()
@@ -314,10 +325,12 @@ class Combiner:
     def _applied(self, state: KeyState, wishes: list[PendingWish], change: Change) -> None:
         before = state.cell.queue[:1]
         state.take_view(change.expected_version + 1, change.cell)
-        self._decide(state, wishes, change.results)
-        self._seen(state)
+        authors = self._decide(state, wishes, change.results)
+        self._noticed(state)
         if change.cell.queue[:1] != before:
-            self.changed(state)
+            self.changed(state, before[0].ticket if before else 0, authors)
+        elif authors:
+            self.stewards.tell(state, authors)
 
     async def _send(
         self,
@@ -372,35 +385,40 @@ class Combiner:
         if isinstance(resolution, SendAgain):
             return False
         if isinstance(resolution, Happened):
-            self._decide(state, wishes, resolution.results)
+            authors = self._decide(state, wishes, resolution.results)
         elif isinstance(resolution, NotMade):
-            self._decide(state, wishes, resolution.decided)
+            authors = self._decide(state, wishes, resolution.decided)
         else:
             assert isinstance(resolution, Undecided)
-            self._decide(state, wishes, resolution.decided)
+            authors = self._decide(state, wishes, resolution.decided)
             lost = set(resolution.open)
             self._fail(state, [pending for pending in wishes if pending.asked.wish_id in lost], unknown())
         # A session whose enqueue or take-over was just found is registered only now, so the view is told again.
         self._seen(state)
+        if authors:
+            self.stewards.tell(state, authors)
         return True
 
-    def _decide(
-        self,
-        state: KeyState,
-        wishes: list[PendingWish],
-        results: Mapping[bytes, Result],
-    ) -> None:
+    def _decide(self, state: KeyState, wishes: list[PendingWish], results: Mapping[bytes, Result]) -> list[str]:
+        """Tell the authors of wishes how they were decided; answers the addresses of those that are other processes."""
+        elsewhere: list[str] = []
         for pending in wishes:
             result = results.get(pending.asked.wish_id)
             if result is None or pending not in state.pending:
                 continue
             state.pending.remove(pending)
-            sent_s = self._clock.monotonic_s() if pending.sent_s is None else pending.sent_s
-            answer = WishAnswer(result, sent_s, state.version, state.cell, state.trips - pending.trips)
-            if pending.decided is not None:
-                pending.decided(answer)
-            if pending.future is not None and not pending.future.done():
-                pending.future.set_result(answer)
+            if pending.answer_to:
+                elsewhere.append(pending.answer_to)
+            self._told(state, pending, result, state.trips - pending.trips)
+        return elsewhere
+
+    def _told(self, state: KeyState, pending: PendingWish, result: Result, trips: float) -> None:
+        sent_s = self._clock.monotonic_s() if pending.sent_s is None else pending.sent_s
+        answer = WishAnswer(result, sent_s, state.version, state.cell, trips)
+        if pending.decided is not None:
+            pending.decided(answer)
+        if pending.future is not None and not pending.future.done():
+            pending.future.set_result(answer)
 
     def _fail(self, state: KeyState, wishes: list[PendingWish], error: PolysiteError) -> None:
         for pending in wishes:

@@ -34,6 +34,8 @@ class SiteContext:
         self.events = EventHub(settings.site, runtime.clock, settings.events_max)
         self.author = Author(settings.site, "", "")
         self.rtt_s = settings.majority_rtt_ms / 1000
+        self.trips_s: dict[str, float] = {}
+        """Round trips to other sites, as measured on the peer channel."""
         self.site_limit = max(1, QUEUE_MAX // settings.sites)
         self.joint = settings.joint and "joint" in store.capabilities and "joint" in cells.capabilities
         self.expiry = "expiry" in store.capabilities
@@ -46,6 +48,10 @@ class SiteContext:
         self._prefix = runtime.randomness.random_bytes(ID_BYTES - 8)
         self._count = 0
         self._tasks: set[asyncio.Task[Any]] = set()
+
+    def trip_s(self, site: str) -> float:
+        """About how long a message to a site and its answer take: as measured, else twice W."""
+        return self.trips_s.get(site, 2 * self.rtt_s)
 
     def new_id(self) -> bytes:
         """A fresh id of a wish or change: unique among all processes, and cheap. No secret."""

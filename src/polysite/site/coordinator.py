@@ -53,10 +53,8 @@ from polysite.site.sessions import Sessions
 from polysite.site.settings import SiteSettings
 from polysite.site.tenures import Tenures
 from polysite.stores.contract import Store
-from polysite.values.keys import LockKey
 from polysite.values.tables import RESERVED_KEYSPACE, IndexSpec, KeyspaceSpec, TableSpec
 
-PUSH_ANSWER_S = 1.0
 CLOSE_LOOK_S = 0.005
 
 
@@ -109,6 +107,10 @@ class SiteCoordinator:
         self._registry: Registry | None = None
         self._clocks: ClockWatch | None = None
         self._sessions.combiner.changed = self._head_changed
+        stewards = self._sessions.combiner.stewards
+        stewards.channel = lambda: self._tenures.channel
+        stewards.address_of = self._tenures.address_of
+        stewards.own_address = lambda: None if self._registry is None else self._registry.address
         self._started: list[Store | Cells] = []
         self._stopping = False
 
@@ -222,17 +224,14 @@ class SiteCoordinator:
                 return peers.encode(await self._tenures.answer_call(peers.decode_call(body)))
             if kind == "push":
                 push = msgspec.msgpack.decode(body, type=Push)
-                state = self._keys.find(push.key)
-                if state is not None:
-                    self._sessions.combiner.take(state, push.version, push.content)
+                self._take_push(push)
                 return b""
             if kind == "settle":
                 await self._tenures.settle(msgspec.msgpack.decode(body, type=SettleMessage))
                 return b""
             if kind == "wish":
                 message = msgspec.msgpack.decode(body, type=WishMessage)
-                self._take_wish(message)
-                return b""
+                return peers.encode(await self._sessions.combiner.stewards.note(message))
             if kind == "hello":
                 hello = msgspec.msgpack.decode(body, type=Hello)
                 if self._clocks is not None:
@@ -247,36 +246,44 @@ class SiteCoordinator:
         """What was measured on the peer channel; beyond `skew_ms_max` eventual writes are refused. Above 0 this clock is ahead."""
         self._plain.skew_ms = difference_ms
 
-    def _take_wish(self, message: WishMessage) -> None:
-        state = self._keys.take(LockKey.decode(message.key), message.key)
-        self._sessions.combiner.carry(state, message.asked)
-        self._keys.drop(state)
+    def _take_push(self, push: Push) -> None:
+        state = self._keys.find(push.key)
+        if state is None:
+            return
+        self._sessions.combiner.take(state, push.version, push.content)
+        for live in list(state.sessions.values()):
+            for row in push.rows:
+                live.core.pushed(row.key, row, push.version)
 
-    def _head_changed(self, state: KeyState) -> None:
-        """A change of ours gave the key a new head: if another process serves it, tell it the cell."""
+    def _head_changed(self, state: KeyState, ticket_before: int, authors: list[str]) -> None:
+        """A change of ours gave the key a new head: tell the cell, and the rows if they are known, to the process that serves it,
+        and the cell to those whose wishes it carried."""
         head = lock_cell.head(state.cell)
         author = self._context.author
-        if head is None or self._tenures.channel is None or self._context.closing:
+        parting, state.parting = state.parting, None
+        if self._tenures.channel is None or self._context.closing:
             return
         targets = [
             entry
             for entry in lock_cell.holders(state.cell)
             if (entry.process, entry.incarnation, entry.site) != (author.process, author.incarnation, author.site)
         ]
-        if targets:
+        if head is not None and targets:
             # One message per process, however many of its entries hold together.
             by_process = {(entry.site, entry.process, entry.incarnation): entry for entry in targets}
-            push = Push(state.encoded, state.version, lock_cell.encode(state.cell))
-            self._context.background(self._push(list(by_process.values()), push), name="site-push")
+            rows = parting[1] if parting is not None and parting[0] == ticket_before else ()
+            push = Push(state.encoded, state.version, lock_cell.encode(state.cell), rows)
+            self._context.background(self._push(state, list(by_process.values()), push, authors), name="site-push")
+        elif authors:
+            self._sessions.combiner.stewards.tell(state, authors)
 
-    async def _push(self, entries: list[lock_cell.Entry], push: Push) -> None:
-        channel = self._tenures.channel
-        body = peers.encode(push)
-        for entry in entries:
-            address = await self._tenures.address_of(entry)
-            if channel is not None and address is not None:
-                with contextlib.suppress(PolysiteError):
-                    await channel.send(address, "push", body, answer_s=PUSH_ANSWER_S)
+    async def _push(self, state: KeyState, entries: list[lock_cell.Entry], push: Push, authors: list[str]) -> None:
+        stewards = self._sessions.combiner.stewards
+        heads = [address for entry in entries if (address := await self._tenures.address_of(entry)) is not None]
+        stewards.tell(state, heads, push)
+        stewards.tell(
+            state, [address for address in authors if address not in heads], Push(push.key, push.version, push.content)
+        )
 
     # keyspaces and tables
 

@@ -15,10 +15,11 @@ from polysite.core.lock_cell import LockCell
 from polysite.errors import Overloaded
 from polysite.site.timers import Timer, Timers
 from polysite.values.keys import LockKey
+from polysite.values.rows import StoredRow
 
 if TYPE_CHECKING:
-    from polysite.site.combining import PendingWish
     from polysite.site.sessions import LiveSession
+    from polysite.site.wishing import PendingWish
 
 LINE_MAX = 1_024
 """One-shot sections of this process that may wait for one key."""
@@ -54,6 +55,15 @@ class KeyState(msgspec.Struct, eq=False):
     preempting: bool = False
     """A wish to drop dead entries is under way."""
     watch_until_s: float = 0.0
+    seen_s: float = 0.0
+    """When this view was first known here; only kept where there are several sites."""
+    handed: "dict[bytes, PendingWish]" = {}
+    """Wishes that another process, the key's steward, carries; by their ids."""
+    kept: "list[PendingWish]" = []
+    """Wishes kept back for the release or renewal of the head, which is here."""
+    kept_timer: Timer | None = None
+    parting: "tuple[int, tuple[StoredRow, ...]] | None" = None
+    """Ticket of the last session that let go cleanly, and the rows as it knew them: for its successor."""
 
     def enter_now(self) -> bool:
         """Enter if no other change of this key is under way in this process; False: `enter` waits for that."""

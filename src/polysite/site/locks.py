@@ -33,12 +33,12 @@ from polysite.errors import (
     PolysiteError,
     SiteUnreachable,
 )
-from polysite.site.combining import PendingWish, WishAnswer
 from polysite.site.context import SiteContext
 from polysite.site.critical import Critical
 from polysite.site.keys import UNSEEN, KeyState, KeyTable
 from polysite.site.sessions import LiveSession, Sessions
 from polysite.site.waiting import Waiting
+from polysite.site.wishing import PendingWish, WishAnswer
 from polysite.values.keys import LockKey, Reference, RowKey
 from polysite.values.rows import StoredRow
 from polysite.values.tables import TableSpec

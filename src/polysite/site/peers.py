@@ -1,8 +1,9 @@
 """What processes of ours say to each other. The carrier moves bytes (`PeerChannel`); what is in them is defined here.
 
 forward   a call with a reference whose session lives in the process asked; at most one hop
-push      a decided cell, for the process of its new head: a fact, so a lost or late one costs time only
-wish      a wish for a key that the process asked is steward of; answered at once, decided later
+push      a decided cell, for the process of its new head and for those whose wishes it decided: a fact, so a lost or late one
+          costs time only
+wish      wishes for a key that the process asked is steward of; answered at once (`Noted`), decided later
 hello     the sender's name and wall clock; answered with those of the process asked, so that either can measure how
           far apart the clocks are
 """
@@ -14,7 +15,7 @@ import msgspec
 from polysite.core.combine import AskedWish
 from polysite.core.plans import DeleteIntent, Intent, PutIntent, RangeIntent
 from polysite.values.keys import RowKey
-from polysite.values.rows import Slice
+from polysite.values.rows import Slice, StoredRow
 
 ANSWER_S = 10.0
 """How long a peer may take for a call that does not wait for a lock."""
@@ -86,11 +87,15 @@ Call: TypeAlias = GetCall | WriteCall | SelectCall | WaitCall | RenewCall | Prom
 
 
 class Push(msgspec.Struct, frozen=True):
-    """A cell as a change of the sender left it."""
+    """A cell as a change of the sender left it.
+
+    `rows`: as the holder before the new head knew them when it released cleanly; they are what is stored at this version.
+    """
 
     key: bytes
     version: int
     content: bytes
+    rows: tuple[StoredRow, ...] = ()
 
 
 class SettleMessage(msgspec.Struct, frozen=True):
@@ -103,10 +108,20 @@ class SettleMessage(msgspec.Struct, frozen=True):
 
 
 class WishMessage(msgspec.Struct, frozen=True):
-    """A wish for the steward of a key."""
+    """Wishes for the steward of a key; the decided cell goes to `answer_to`. `forwarded`: they were handed on once."""
 
     key: bytes
-    asked: AskedWish
+    wishes: tuple[AskedWish, ...]
+    answer_to: str
+    forwarded: bool = False
+
+
+class Noted(msgspec.Struct, frozen=True):
+    """Whether the process asked carries the wishes. Not: `version` and `content` are the newest cell it knows."""
+
+    noted: bool
+    version: int
+    content: bytes
 
 
 class Hello(msgspec.Struct, frozen=True):

@@ -100,6 +100,11 @@ class Registry:
         self._address = address
         self._last_stamp = 0
 
+    @property
+    def address(self) -> str | None:
+        """Where this process is reached, None if it is not known."""
+        return self._address
+
     def moved_to(self, address: str) -> None:
         """Tell this address from the next beat on: the server knows its port only once it listens."""
         self._address = address

@@ -11,9 +11,10 @@ from polysite.core.lease import ClientLife
 from polysite.core.session import Session
 from polysite.core.wishes import Cancel, Done, Identity, Leave, Refusal, ReleaseClean, ReleaseDirty, Renew, Renewed
 from polysite.errors import LockLost, OutcomeUnknown, PolysiteError
-from polysite.site.combining import Combiner, WishAnswer
+from polysite.site.combining import Combiner
 from polysite.site.context import SiteContext
 from polysite.site.keys import KeyState, KeyTable
+from polysite.site.wishing import WishAnswer
 from polysite.values.keys import Reference
 from polysite.values.tables import TableSpec
 
@@ -99,9 +100,7 @@ class Sessions:
         self._context = context
         self._clock = context.clock
         self.keys = keys
-        self.combiner = Combiner(context, self.seen)
-        self.combiner.keep_key = keys.keep
-        self.combiner.release_key = keys.drop
+        self.combiner = Combiner(context, self.seen, keys)
         self.count = 0
         self._by_text: dict[str, LiveSession] = {}
         """Sessions by the text of the reference that was handed out: a call with it need not be taken apart."""
@@ -283,6 +282,8 @@ class Sessions:
         if live.ended:
             raise live.lost_error()
         wish = live.core.plan_release()
+        if self._context.rtt_s and isinstance(wish, ReleaseClean):
+            live.state.parting = (live.reference.ticket, live.core.parting_rows())
         live.ended = True
         live.standing_changed()
         return wish

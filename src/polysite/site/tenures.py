@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from polysite.core import lock_cell
-from polysite.core.lock_cell import Entry
+from polysite.core.lock_cell import Author, Entry
 from polysite.core.plans import Intent
 from polysite.core.wishes import Observed
 from polysite.errors import (
@@ -361,13 +361,13 @@ class Tenures:
             return False
         return row.incarnation > incarnation or (row.incarnation == incarnation and row.farewell)
 
-    async def _address(self, entry: Entry) -> str | None:
+    async def _address(self, entry: Entry | Author) -> str | None:
         row = None if self.registry is None else await self.registry.find(entry.site, entry.process)
         if row is None or str(row.incarnation) != entry.incarnation:
             return None
         return row.address
 
-    async def address_of(self, entry: Entry) -> str | None:
+    async def address_of(self, entry: Entry | Author) -> str | None:
         """Where the process of an entry is reached, None if it is not known."""
         return await self._address(entry)
 

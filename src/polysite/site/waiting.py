@@ -10,10 +10,10 @@ from polysite.core import lock_cell
 from polysite.core.lease import Observation
 from polysite.core.wishes import Observed, Preempt, Preempted
 from polysite.errors import PolysiteError
-from polysite.site.combining import WishAnswer
 from polysite.site.context import SiteContext
 from polysite.site.keys import KeyState
 from polysite.site.sessions import LiveSession, Sessions
+from polysite.site.wishing import WishAnswer
 
 LOOK_S_LEAST = 0.005
 

@@ -1,0 +1,296 @@
+"""Contention between sites is kept away from the register: wishes go to the process that changes the key's cell anyway.
+
+    author                                        steward: the head's process, or the last changer of a cell that rests
+      wish ─────────────────────────────────────►   notes it
+      ◄──────────────────────────────── noted       (keeps it back for its next release, if it does not change who holds)
+                                                    makes the change
+      ◄────────────────────────── decided cell      pushes the cell to the author, and to the new head
+
+The steward is advice, the register arbitrates: who hears nothing makes an own change, with the same wish id. (locks.md 6.6)
+"""
+
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from functools import partial
+
+import msgspec
+
+from polysite.core import combine, lock_cell
+from polysite.core.lock_cell import Author
+from polysite.core.wishes import (
+    Cancel,
+    CancelRequest,
+    Enqueue,
+    Leave,
+    Promote,
+    Refusal,
+    Renew,
+    Result,
+    Withdraw,
+)
+from polysite.errors import PolysiteError
+from polysite.site import peers
+from polysite.site.context import SiteContext
+from polysite.site.keys import UNSEEN, KeyState, KeyTable
+from polysite.site.peers import Noted, PeerChannel, Push, WishMessage
+from polysite.site.wishing import PendingWish
+from polysite.values.keys import LockKey
+
+HANDED = (Enqueue, Leave, Cancel, CancelRequest, Renew, Promote, Withdraw)
+"""Wishes that a steward carries for others. A preemption or take-over says that he is dead, and goes its own way."""
+
+STEWARDS_MAX = 3
+"""So many processes are asked in turn, each named by a newer cell, before a wish goes its own way."""
+
+PUSH_ANSWER_S = 1.0
+
+
+class Stewards:
+    """Both ends of the steward rule. Without a channel, or with one site (W = 0), every process makes its own changes."""
+
+    def __init__(self, context: SiteContext, keys: KeyTable) -> None:
+        self._context = context
+        self._clock = context.clock
+        self._keys = keys
+        self.channel: Callable[[], PeerChannel | None] = lambda: None
+        self.address_of: Callable[[Author], Awaitable[str | None]] = _nowhere
+        self.own_address: Callable[[], str | None] = lambda: None
+        self.start: Callable[[KeyState], None] = lambda _state: None
+        """Has the pending wishes of a key seen to; the combiner's, as the next three are."""
+        self.take: Callable[[KeyState, int, bytes], None] = lambda _state, _version, _content: None
+        self.look: Callable[[KeyState], Awaitable[float]] = _no_look
+        self.decide: Callable[[KeyState, PendingWish, Result, float], None] = lambda *_: None
+
+    # where a wish goes
+
+    def elsewhere(self, state: KeyState) -> Author | None:
+        """The other process that carries wishes for this key by the newest view; None: this one changes the cell itself."""
+        rtt_s = self._context.rtt_s
+        if not rtt_s or self.channel() is None:
+            return None
+        idle_s = self._clock.monotonic_s() - state.seen_s
+        steward = combine.steward_of(state.cell, idle_s=idle_s, rtt_s=rtt_s)
+        return None if steward == self._context.author else steward
+
+    def route(self, state: KeyState) -> None:
+        """Sort the pending wishes of a key whose cell is known: what is left in `pending` goes into an own change now."""
+        if not self._context.rtt_s:
+            return
+        steward = self.elsewhere(state)
+        if steward is None:
+            self._keep_back(state)
+            return
+        self._gather(state)
+        own = [item for item in state.pending if item.own and not item.alone and isinstance(item.asked.wish, HANDED)]
+        if own:
+            self._hand(state, steward, own)
+        late = [item for item in state.pending if not item.own and not item.alone]
+        if late:
+            self._hand_on(state, steward, late)
+
+    def _hand(self, state: KeyState, steward: Author, wishes: list[PendingWish]) -> None:
+        now_s = self._clock.monotonic_s()
+        for item in wishes:
+            state.pending.remove(item)
+            state.handed[item.asked.wish_id] = item
+            item.stewards += 1
+            # The lease counts from here: the steward's change comes later.
+            item.sent_s = now_s if item.sent_s is None else item.sent_s
+            item.was_handed = True
+        state.users += len(wishes)
+        self._context.background(self._send(state, steward, wishes), name="site-wish")
+
+    async def _send(self, state: KeyState, steward: Author, wishes: list[PendingWish]) -> None:
+        noted = await self._ask(steward, state.encoded, wishes, answer_to=self.own_address() or "", forwarded=False)
+        rtt_s, timers = self._context.rtt_s, self._context.timers
+        if noted is not None and noted.noted:
+            for item in self._open(state, wishes):
+                item.timer = timers.after(combine.decided_within_s(rtt_s), partial(self._go_alone, state, item))
+            return
+        if noted is not None:
+            self.take(state, noted.version, noted.content)
+        moved = self.elsewhere(state)
+        for item in self._open(state, wishes):
+            if moved is not None and moved != steward and item.stewards < STEWARDS_MAX:
+                self._take_back(state, item)
+            else:
+                delay_s = combine.own_attempt_delay_s(
+                    rtt_s, item.stewards, self._context.randomness.uniform(0.0, 0.999)
+                )
+                item.timer = timers.after(delay_s, partial(self._go_alone, state, item))
+
+    async def _ask(
+        self, steward: Author, key: bytes, wishes: Iterable[PendingWish], *, answer_to: str, forwarded: bool
+    ) -> Noted | None:
+        """The steward's answer, None if there was none in time."""
+        channel, address = self.channel(), await self.address_of(steward)
+        if channel is None or address is None:
+            return None
+        message = WishMessage(key, tuple(item.asked for item in wishes), answer_to, forwarded)
+        within_s = combine.noted_within_s(self._context.trip_s(steward.site))
+        try:
+            body = await channel.send(address, "wish", peers.encode(message), answer_s=within_s)
+            return msgspec.msgpack.decode(body, type=Noted)
+        except (PolysiteError, msgspec.DecodeError):
+            return None  # whether it was noted is for the cell to tell
+
+    def _open(self, state: KeyState, wishes: Iterable[PendingWish]) -> list[PendingWish]:
+        return [item for item in wishes if state.handed.get(item.asked.wish_id) is item]
+
+    def _go_alone(self, state: KeyState, item: PendingWish) -> None:
+        """The steward was silent for too long: an own change, with the same wish id."""
+        if state.handed.get(item.asked.wish_id) is item:
+            item.alone = True
+            self._take_back(state, item)
+
+    def _take_back(self, state: KeyState, item: PendingWish) -> None:
+        self._end(state, item)
+        state.pending.append(item)
+        self.start(state)
+        self._keys.drop(state)
+
+    def _end(self, state: KeyState, item: PendingWish) -> None:
+        """No longer handed; whoever calls it drops the key afterwards."""
+        del state.handed[item.asked.wish_id]
+        if item.timer is not None:
+            item.timer.cancel()
+            item.timer = None
+
+    def seen(self, state: KeyState) -> None:
+        """A newer cell is known: those of the handed wishes that it says are decided are told so."""
+        cell, version = state.cell, state.version
+        for wish_id, item in list(state.handed.items()):
+            result = lock_cell.find_wish(cell, wish_id)
+            if result is None and not lock_cell.reaches_back(cell, version, item.asked.seen_version):
+                traced = combine.trace(item.asked.wish, cell)
+                result = None if isinstance(traced, Refusal) else traced
+            if result is None:
+                continue
+            self._end(state, item)
+            # The way there and back, and what the steward's change cost.
+            self.decide(state, item, result, 1 + self._context.cells.costs.compare_and_set)
+            self._keys.drop(state)
+
+    def close(self, state: KeyState) -> list[PendingWish]:
+        """The process ends: what was handed over and not decided."""
+        left = list(state.handed.values())
+        for item in left:
+            self._end(state, item)
+            self._keys.drop(state)
+        return left
+
+    # the steward's end
+
+    async def note(self, message: WishMessage) -> Noted:
+        """Take wishes of another process in, if this one is their key's steward by its newest view; else they are handed on
+        once, or its author is told the newest cell."""
+        state = self._keys.take(LockKey.decode(message.key), message.key)
+        try:
+            if state.version == UNSEEN:
+                await self.look(state)
+            steward = self.elsewhere(state)
+            if steward is None:
+                self._carry(state, message)
+                return Noted(True, state.version, b"")
+            if not message.forwarded:
+                items = [PendingWish(asked, 0.0, None, None) for asked in message.wishes]
+                noted = await self._ask(steward, message.key, items, answer_to=message.answer_to, forwarded=True)
+                if noted is not None and noted.noted:
+                    return noted
+            return Noted(False, state.version, lock_cell.encode(state.cell))
+        finally:
+            self._keys.drop(state)
+
+    def _carry(self, state: KeyState, message: WishMessage) -> None:
+        known = {item.asked.wish_id for item in (*state.pending, *state.kept)}
+        decided = False
+        for asked in message.wishes:
+            if lock_cell.find_wish(state.cell, asked.wish_id) is not None:
+                decided = True
+            elif asked.wish_id not in known:
+                state.pending.append(
+                    PendingWish(asked, state.trips, None, None, own=False, answer_to=message.answer_to, stewards=1)
+                )
+        if decided:
+            self.tell(state, [message.answer_to])
+        if state.pending:
+            self.start(state)
+
+    def _hand_on(self, state: KeyState, steward: Author, wishes: list[PendingWish]) -> None:
+        """Wishes of others that came too late, or were kept for too long: the new steward carries them, or their author does."""
+        by_author: dict[str, list[PendingWish]] = {}
+        for item in wishes:
+            state.pending.remove(item)
+            by_author.setdefault(item.answer_to, []).append(item)
+        for answer_to, items in by_author.items():
+            work = self._ask(steward, state.encoded, items, answer_to=answer_to, forwarded=True)
+            self._context.background(work, name="site-wish-handed-on")
+
+    # keeping back
+
+    def _keep_back(self, state: KeyState) -> None:
+        """While a session of this process is at the head, wishes that do not change who holds wait for its release or renewal,
+        4 W at most: each change of its own would stand in the release's way."""
+        if state.pending and all(self._may_wait(state, item) for item in state.pending):
+            state.kept += state.pending
+            state.pending.clear()
+            if state.kept_timer is None:
+                state.users += 1
+                rtt_s = self._context.rtt_s
+                state.kept_timer = self._context.timers.after(combine.keep_back_s(rtt_s), partial(self._release, state))
+        elif state.pending:
+            self._gather(state)
+
+    def _may_wait(self, state: KeyState, item: PendingWish) -> bool:
+        head = lock_cell.head(state.cell)
+        live = None if head is None else state.sessions.get(head.ticket)
+        wish = item.asked.wish
+        if live is None or live.ended or item.was_kept or (item.own and not isinstance(wish, Enqueue)):
+            return False
+        return isinstance(wish, HANDED) and combine.may_keep_back(state.cell, wish)
+
+    def _release(self, state: KeyState) -> None:
+        """They have waited long enough."""
+        self._gather(state)
+        if state.pending:
+            self.start(state)
+
+    def _gather(self, state: KeyState) -> None:
+        """Put what was kept back in front of what is pending: it came earlier."""
+        if state.kept_timer is None:
+            return
+        state.kept_timer.cancel()
+        state.kept_timer = None
+        for item in state.kept:
+            item.was_kept = True
+        state.pending[:0] = state.kept
+        state.kept.clear()
+        if state.pending and not state.driving:
+            self.start(state)
+        self._keys.drop(state)
+
+    # telling
+
+    def tell(self, state: KeyState, addresses: Sequence[str], push: Push | None = None) -> None:
+        """Push the cell (None: as it is now) to these processes; a lost one costs time only."""
+        if self.channel() is None or self._context.closing:
+            return
+        body = peers.encode(push or Push(state.encoded, state.version, lock_cell.encode(state.cell)))
+        for address in dict.fromkeys(addresses):
+            if address and address != self.own_address():
+                self._context.background(self._push(address, body), name="site-push")
+
+    async def _push(self, address: str, body: bytes) -> None:
+        channel = self.channel()
+        if channel is not None:
+            try:
+                await channel.send(address, "push", body, answer_s=PUSH_ANSWER_S)
+            except PolysiteError:
+                return  # it looks at its cell now and then
+
+
+async def _nowhere(_steward: Author) -> str | None:
+    return None
+
+
+async def _no_look(_state: KeyState) -> float:
+    return 0.0
