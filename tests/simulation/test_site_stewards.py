@@ -1,6 +1,7 @@
 """Contention between sites: wishes go to the key's steward, and nobody depends on him (locks.md 6.6)."""
 
 import asyncio
+import contextlib
 
 import pytest
 
@@ -121,7 +122,7 @@ async def test_a_steward_that_says_nothing(seed: int) -> None:
             await asyncio.sleep(1.0)
             stewards = ams._sessions.combiner.stewards
             if forgets:
-                stewards._carry = lambda _state, _message: None  # type: ignore[method-assign]
+                stewards._carry = lambda state, message: None  # type: ignore[method-assign]  # noqa: ARG005
             else:
                 world.ocean.silent.add("ams")
             began_s = asyncio.get_running_loop().time()
@@ -193,7 +194,7 @@ async def test_a_caller_that_gives_up_while_its_wish_is_handed(seed: int) -> Non
         row, rtt_s = world.row("a"), world.ocean.rtt_s
         held = await ams.acquire([row], lease_ms=60_000)
         await asyncio.sleep(1.0)
-        for step in range(0, 16):
+        for step in range(16):
             asked = asyncio.ensure_future(bei.acquire([row], lease_ms=60_000, wait_ms=60_000))
             await asyncio.sleep(step * rtt_s / 2)
             asked.cancel()
@@ -247,10 +248,8 @@ async def test_silence_and_cuts_lose_nothing(seed: int) -> None:
                     acknowledged += 1
                 except PolysiteError as error:
                     unknown += error.outcome == "unknown"
-                try:
+                with contextlib.suppress(PolysiteError):
                     await site.release(lock.reference, validate=ocean.runtime.randomness.uniform(0, 1) < 0.5)
-                except PolysiteError:
-                    pass
 
         async def trouble() -> None:
             uniform = ocean.runtime.randomness.uniform
