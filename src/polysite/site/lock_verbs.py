@@ -183,6 +183,7 @@ class LockVerbs:
         ordered = _in_order(wanted)
         clock = self._context.clock
         deadline_s = clock.monotonic_s() + wait_ms / 1000
+        asked: dict[str, Any] = {"kind": kind, "lease_ms": lease_ms, "owner": owner}
         lives: list[LiveSession] = []
         own: list[LiveSession] = []
         trips = 0.0
@@ -191,14 +192,7 @@ class LockVerbs:
             for item in ordered:
                 request_id = None if keyed is None else keyed.request_id(item)
                 acquired = await self._locks.enqueue(
-                    item.spec,
-                    item.key,
-                    item.encoded,
-                    kind=kind,
-                    lease_ms=lease_ms,
-                    owner=owner,
-                    request_id=request_id,
-                    read=item.row,
+                    item.spec, item.key, item.encoded, request_id=request_id, read=item.row, **asked
                 )
                 live = acquired.live
                 lives.append(live)
