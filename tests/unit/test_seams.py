@@ -69,6 +69,29 @@ ALLOWED: dict[str, dict[str, str]] = {
         "spawn": "hands reads to the reading threads",
     },
     "polysite.engines.process_slots": {"files": "an exclusive file lock tells whether a process lives"},
+    "polysite.lab.engines.archive": {"files": "keeps the archive beside the jars"},
+    "polysite.lab.engines.cache": {"files": "is the folder that engines are kept in, and its lock"},
+    "polysite.lab.engines.fetching": {
+        "files": "puts what Maven brought into its place, all or nothing",
+        "processes": "runs Maven",
+    },
+    "polysite.lab.engines.loopback": {
+        "chance": "draws addresses, so that runs side by side do not meet",
+        "network": "tries whether a port is free",
+    },
+    "polysite.lab.engines.probes": {
+        "network": "asks engines whether they serve",
+        "clock": "bounds how long it asks, in the process of its own that it is where the engine lives behind a prefix",
+    },
+    "polysite.lab.engines.releases": {"files": "reads the lists that are shipped with it"},
+    "polysite.lab.engines.running": {
+        "files": "writes an engine's configuration, reads its logs",
+        "processes": "starts and ends engines",
+    },
+    "polysite.lab.engines.tools": {
+        "files": "looks for commands",
+        "processes": "asks Java for its version",
+    },
     "polysite.server.peer_listener": {
         "network": "listens to other processes on a socket beside the file",
         "files": "removes that socket",
