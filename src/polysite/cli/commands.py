@@ -3,7 +3,7 @@
 import importlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import click
 
@@ -27,19 +27,22 @@ COMMANDS: dict[str, str] = {
     "section": "sections:section",
     "export": "exporting:export",
     "import": "importing:import_rows",
+    "lab": "lab:lab",
     "completion": "completion:completion",
 }
 """Name → module of this room and its attribute."""
 
 
 class Late(click.Group):
-    """A group whose commands are imported when they are asked for."""
+    """A group whose commands, its `places`, are imported when they are asked for."""
+
+    places: Mapping[str, str] = COMMANDS
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
-        return list(COMMANDS)
+        return list(self.places)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        place = COMMANDS.get(cmd_name)
+        place = self.places.get(cmd_name)
         if place is None:
             return None
         module, _, attribute = place.partition(":")

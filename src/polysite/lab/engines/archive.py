@@ -49,8 +49,12 @@ def archive_of(cache: Path, release: Release, installation: Installation) -> Arc
     return Archive(cache / f"{name}.jsa", cache / f"{name}.no-jsa")
 
 
-def ensure_archive(archive: Archive, release: Release, installation: Installation, note: Callable[[str], None]) -> None:
-    """Make it if it was not tried yet, and say so if it cannot be; the caller holds the cache's lock."""
+def ensure_archive(
+    archive: Archive, release: Release, installation: Installation, note: Callable[[str], None], *, again: bool = False
+) -> None:
+    """Make it if that was not tried yet, and say so if it cannot be; the caller holds the cache's lock. `again`: also if it failed before."""
+    if again:
+        archive.failed.unlink(missing_ok=True)
     if archive.settled:
         return
     if installation.java.major < JAVA_WITH_ARCHIVES:

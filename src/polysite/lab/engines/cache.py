@@ -15,6 +15,7 @@ from pathlib import Path
 
 from polysite.client.pacing import Pace
 from polysite.errors import Unavailable
+from polysite.lab.engines.failures import CapabilityMissing
 from polysite.lab.engines.releases import Jar, Release
 from polysite.lab.engines.running import BlockingTime
 
@@ -74,11 +75,10 @@ def cache_lock(
 ) -> Iterator[None]:
     """Be the only one that changes the cache; the operating system frees it when its holder dies.
 
-    `waiting` is called once if somebody else has it. Unavailable after `wait_s`.
+    `waiting` is called once if somebody else has it. Unavailable after `wait_s`; CapabilityMissing if the folder cannot be written.
     """
     time = pace if pace is not None else Pace()
-    cache.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(cache / "engines.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    descriptor = _opened(cache)
     try:
         end = time.monotonic_s() + wait_s
         told = False
@@ -92,6 +92,17 @@ def cache_lock(
         yield
     finally:
         os.close(descriptor)
+
+
+def _opened(cache: Path) -> int:
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        return os.open(cache / "engines.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise CapabilityMissing(
+            "a folder to keep engines in",
+            f"{cache} cannot be written ({error.strerror}); set {VARIABLE} to one that can",
+        ) from None
 
 
 def _locked(descriptor: int) -> bool:

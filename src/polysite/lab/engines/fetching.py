@@ -1,6 +1,5 @@
 """Bring an engine's jars with the user's own Maven, and let them count only when they are exactly those of the pinned list."""
 
-import os
 import re
 import shutil
 import subprocess
@@ -49,7 +48,7 @@ def fetch(
 
     CapabilityMissing: Java or Maven is not there. FetchFailed: Maven could not bring it. WrongJars: what Maven brought is not what the list
     says. After an error, and after an interruption, nothing new counts as installed. The archive of loaded classes is made on the
-    way; without it the engine only starts more slowly.
+    way; without it the engine only starts more slowly. `verify` also tries again what failed of it.
     """
     telling: Progress = progress if progress is not None else Silent()
     java = find_java(release, environ)
@@ -61,7 +60,7 @@ def fetch(
     if verify or flaws(jars, folder, thorough=False) or not archive.settled:
         with cache_lock(cache, waiting=lambda: telling.note("another process is fetching; waiting for it")):
             _ensure_jars(release, cache, environ, verify=verify, telling=telling)
-            ensure_archive(archive, release, bare, telling.note)
+            ensure_archive(archive, release, bare, telling.note, again=verify)
     return bare._replace(archive=archive.usable)
 
 
@@ -169,8 +168,3 @@ def _remove_staging(cache: Path) -> None:
     """What an interrupted fetch left; the caller holds the lock, so nobody is at it."""
     for path in cache.glob(f"{STAGING}*"):
         shutil.rmtree(path, ignore_errors=True)
-
-
-def environment() -> Mapping[str, str]:
-    """This process's environment."""
-    return os.environ

@@ -12,7 +12,7 @@ import socket
 import struct
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 ASK_S = 3.0
@@ -52,15 +52,10 @@ def ask_cassandra(address: str, port: int = 9042, ask_s: float = ASK_S) -> Stand
             _exchange(connection, _STARTUP, struct.pack(">H", 1) + _string("CQL_VERSION") + _string("3.0.0"), _READY)
             if not _rows(connection, "SELECT key FROM system.local", 1):
                 return Standing(flaw="it does not know itself yet")
-            rows = _rows(connection, "SELECT peer, data_center FROM system.peers", 2)
+            peers = peers_of(_rows(connection, "SELECT peer, data_center FROM system.peers", 2))
     except (OSError, struct.error) as error:
         return Standing(flaw=str(error) or type(error).__name__)
-    known = [
-        socket.inet_ntop(socket.AF_INET if len(peer) == 4 else socket.AF_INET6, peer)
-        for peer, dc in rows
-        if peer and dc
-    ]
-    return Standing(peers=tuple(sorted(known)))
+    return Standing(peers=peers)
 
 
 def ask_zookeeper(address: str, port: int = 2181, ask_s: float = ASK_S) -> Standing:
@@ -123,7 +118,11 @@ def _rows(connection: socket.socket, query: str, columns: int) -> list[list[byte
     """The rows of a query with so many columns, as raw bytes; only the first page."""
     encoded = query.encode()
     body = struct.pack(">i", len(encoded)) + encoded + struct.pack(">HB", _ONE, _SKIP_METADATA)
-    answer = _exchange(connection, _QUERY, body, _RESULT)
+    return rows_of(_exchange(connection, _QUERY, body, _RESULT), columns)
+
+
+def rows_of(answer: bytes, columns: int) -> list[list[bytes | None]]:
+    """The rows in the body of a RESULT that came without metadata; None is null. struct.error: the body is shorter than it says."""
     kind, flags, _ = struct.unpack_from(">iii", answer)
     if kind != _ROWS:
         return []
@@ -142,6 +141,12 @@ def _rows(connection: socket.socket, query: str, columns: int) -> list[list[byte
             place += max(length, 0)
         rows.append(row)
     return rows
+
+
+def peers_of(rows: Iterable[Sequence[bytes | None]]) -> tuple[str, ...]:
+    """The addresses in rows of (peer, data_center); a peer whose data centre is not known yet does not count."""
+    families = {4: socket.AF_INET, 16: socket.AF_INET6}
+    return tuple(sorted(socket.inet_ntop(families[len(peer)], peer) for peer, place in rows if peer and place))
 
 
 def main(arguments: list[str]) -> int:
