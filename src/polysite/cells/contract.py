@@ -88,7 +88,9 @@ class Cells(ABC):
 
     @abstractmethod
     async def keys(self, after: bytes, limit: int) -> list[bytes]:
-        """Up to `limit` keys above `after` that have a cell at the nearest replica, in byte order: for the janitor."""
+        """Up to `limit` keys that have a cell at the nearest replica, those that come after `after` in the engine's own order: for
+        the janitor. That order never changes; it is the keys' byte order, or that of a hash where the engine spreads them by one.
+        `after` is a key that was answered before, or b"" for the start; fewer than `limit` are the last ones."""
 
     def watch(self, key: bytes, changed: Callable[[], None]) -> Callable[[], None]:
         """Call `changed` soon after the cell changes, at least once per burst of changes, until the returned function

@@ -126,19 +126,34 @@ class CellContract:
         assert {answer.view for answer in found} == {applied} == {await cells.read(KEY)}
         assert told.empty()
 
-    async def test_keys_in_order(self, cells: Cells) -> None:
-        """Every key once, above the one given, as bytes sort, at most so many."""
-        keys = [b"contract/k\x00", b"contract/k", b"contract/k\xff", b"contract/ka", b"contract/j"]
+    async def test_keys_in_one_order(self, cells: Cells) -> None:
+        """Every key once, any bytes, however they are paged, and after each of them those that came after it before, also when
+        others were made meanwhile."""
+        keys = [
+            b"contract/k\x00",
+            b"contract/k",
+            b"contract/k\xff",
+            b"contract/ka",
+            b".",
+            b"..",
+            b"/",
+            b"%41",
+            b"k" * 2_000,
+        ]
         for key in keys:
             await cells.compare_and_set(key, 0, b"x")
-        found: list[bytes] = []
-        after = b"contract/"
-        while page := await cells.keys(after, 2):
+        whole = await cells.keys(b"", 10_000)
+        assert set(keys) <= set(whole)
+        assert len(set(whole)) == len(whole)
+        paged = await cells.keys(b"", 2)
+        while page := await cells.keys(paged[-1], 2):
             assert len(page) <= 2
-            found += page
-            after = page[-1]
-        assert [key for key in found if key in keys] == sorted(keys)
-        assert found == sorted(set(found))
+            paged += page
+        assert paged == whole
+        await cells.compare_and_set(b"contract/made-meanwhile", 0, b"x")
+        for key in keys:
+            rest = [found for found in await cells.keys(key, 10_000) if found in whole]
+            assert rest == whole[whole.index(key) + 1 :]
 
     async def test_watching(self, cells: Cells) -> None:
         """A change calls; one of another cell does not; none does after the watch was ended."""
