@@ -68,6 +68,10 @@ ALLOWED: dict[str, dict[str, str]] = {
         "threads": "one thread writes, a few read; the loop never waits for the disk",
         "spawn": "hands reads to the reading threads",
     },
+    "polysite.engines.zookeeper.session": {
+        "spawn": "stops its client, and asks the server what it is, beside the loop; once per connection",
+        "files": "reads the password of its user",
+    },
     "polysite.engines.process_slots": {"files": "an exclusive file lock tells whether a process lives"},
     "polysite.lab.engines.archive": {"files": "keeps the archive beside the jars"},
     "polysite.lab.engines.cache": {"files": "is the folder that engines are kept in, and its lock"},
