@@ -62,6 +62,11 @@ ALLOWED: dict[str, dict[str, str]] = {
         "threads": "is used from any thread, so its pool has a lock",
         "clock": "ages idle connections; nothing of the protocol is measured with it",
     },
+    "polysite.engines.cassandra": {
+        "threads": "a driver connects and closes on a thread beside the loop; its answers come from one",
+        "network": "makes the TLS context of the connections to Cassandra",
+        "clock": "tells the driver when a request began, for its time limit",
+    },
     "polysite.engines.sqlite": {
         "database": "owns the SQLite file",
         "files": "makes the file's folder, and the file with the right mode",

@@ -180,8 +180,7 @@ class LockVerbs:
         keyed: Keyed | None,
     ) -> LockAnswer:
         """All keys or none, taken in the order of their bytes, so that two sets never wait for each other in a ring."""
-        ordered = _in_order(wanted)
-        clock = self._context.clock
+        ordered, clock = _in_order(wanted), self._context.clock
         deadline_s = clock.monotonic_s() + wait_ms / 1000
         asked: dict[str, Any] = {"kind": kind, "lease_ms": lease_ms, "owner": owner}
         lives: list[LiveSession] = []
