@@ -66,6 +66,7 @@ ALLOWED: dict[str, dict[str, str]] = {
         "threads": "a driver connects and closes on a thread beside the loop; its answers come from one",
         "network": "makes the TLS context of the connections to Cassandra",
         "clock": "tells the driver when a request began, for its time limit",
+        "files": "reads the certificates for the driver that takes them as text",
     },
     "polysite.engines.sqlite": {
         "database": "owns the SQLite file",

@@ -5,7 +5,7 @@ import ssl
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 from cassandra import protocol
 from cassandra.auth import PlainTextAuthProvider
@@ -14,12 +14,12 @@ from cassandra.connection import ConnectionShutdown
 from cassandra.policies import ConstantReconnectionPolicy, FallthroughRetryPolicy, WhiteListRoundRobinPolicy
 from cassandra.query import UNSET_VALUE, BatchType, PreparedStatement
 
+from polysite.engines.cassandra.answers import applied_of
 from polysite.engines.cassandra.asking import AskingPort
 from polysite.engines.cassandra.bridge import Bridge, beside_the_loop
 from polysite.engines.cassandra.driver_failures import failure_of
-from polysite.engines.cassandra.outcomes import Failure, Work, judged
+from polysite.engines.cassandra.outcomes import Failure, Work, certain, judged
 from polysite.engines.cassandra.port import (
-    NOTHING,
     UNSET,
     Bound,
     Conditional,
@@ -39,7 +39,6 @@ HEARTBEAT_S = 5.0
 """How often an idle connection is tried, and how long its answer may take: a frozen server is found out after twice this."""
 
 _NEVER_AGAIN = FallthroughRetryPolicy()
-_APPLIED = "[applied]"
 
 
 class CassandraDriverPort(AskingPort):
@@ -147,7 +146,7 @@ class CassandraDriverPort(AskingPort):
         else:
             message = await self._batch(writes, BatchType.UNLOGGED, commit, serial)
             answer = await self._send(message, "conditional")
-        return conditional(answer)
+        return applied_of(answer)
 
     async def define(self, text: str) -> None:
         await self._send(protocol.QueryMessage(text, Consistency.QUORUM), "define")
@@ -213,7 +212,7 @@ class CassandraDriverPort(AskingPort):
         if session is None or bridge is None:
             raise Unavailable("the connection to Cassandra is closed")
         if len(bridge) >= self._settings.requests_max:
-            raise _raised(Failure("too_many"), "read")
+            raise certain(judged(Failure("too_many"), "read"))
         future = bridge.expect()
         response = ResponseFuture(
             session,
@@ -243,19 +242,6 @@ class CassandraDriverPort(AskingPort):
             if ours is None:
                 return None
             raise ours from error
-
-
-def conditional(page: Page | None) -> Conditional:
-    """The answer of a conditional statement: None was agreed without an answer that says so; `[applied]` is taken out."""
-    if page is None:
-        return Conditional(True)
-    at = list(page.names).index(_APPLIED)
-    if page.rows[0][at] == b"\x01":
-        return Conditional(True)
-    names = [name for name in page.names if name != _APPLIED]
-    if not names:
-        return Conditional(False, NOTHING)
-    return Conditional(False, Page(names, [row[:at] + row[at + 1 :] for row in page.rows]))
 
 
 def _execute(
@@ -310,15 +296,6 @@ def _libev() -> Any:
     return LibevConnection
 
 
-Ours = TypeVar("Ours", bound=PolysiteError)
-
-
-def _raised(failure: Failure, work: Work) -> PolysiteError:
-    error = judged(failure, work)
-    assert error is not None, "only conditional work is done despite a failure"
-    return error
-
-
 def _of_connecting(error: BaseException) -> PolysiteError:
     """Connecting failed: nothing was asked yet, so the credentials are wrong or nobody is there."""
     failure = failure_of(error)
@@ -326,7 +303,7 @@ def _of_connecting(error: BaseException) -> PolysiteError:
         causes = [failure_of(each) for each in _causes(error)]
         failure = next((cause for cause in causes if cause.kind == "unauthenticated"), Failure("not_sent"))
     if failure.kind in ("unauthenticated", "forbidden"):
-        return _raised(failure, "read")
+        return certain(judged(failure, "read"))
     return Unavailable(
         "no Cassandra node of this site can be reached: check contact_points, port and TLS, and that it is up and speaks "
         "native protocol v5 (Cassandra 4.0 and later)"

@@ -190,3 +190,9 @@ def judged(failure: Failure, work: Work) -> PolysiteError | None:
         attributes |= {"replicas_answered": failure.received, "replicas_needed": failure.required}
     words = f"{judgement.words}: {failure.detail}" if failure.detail else judgement.words
     return meaning(words, **attributes)
+
+
+def certain(error: PolysiteError | None) -> PolysiteError:
+    """The error of a judgement that cannot be "done": only conditional work is done despite a failure that says so."""
+    assert error is not None, "a failure without its level was judged as done"
+    return error

@@ -140,6 +140,8 @@ class CassandraPort(ABC):
     async def write(self, statement: Statement, values: Sequence[Value] = (), *, consistency: Consistency) -> None:
         """Execute an INSERT, UPDATE or DELETE; done when as many replicas as `consistency` says acknowledged it.
 
+        Say USING TIMESTAMP: without it the stamp is of the server's clock or the driver's.
+
         OutcomeUnknown for every write time-out and failure: the coordinator had sent it to the replicas (engines may also
         deliver it later from a hint), and for every connection lost before the answer.
         """

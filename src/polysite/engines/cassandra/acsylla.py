@@ -1,0 +1,278 @@
+"""The port on acsylla: a fifth of the CPU, with errors that say less.
+
+Its errors carry class and text only, so a time-out of a commit cannot be told from one of the agreement and is unknown. What it
+cannot carry exactly (`acsylla_values`), and schema statements, go through cassandra-driver, connected when first needed.
+"""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import acsylla
+from acsylla import errors as acsylla_errors
+
+from polysite.engines.cassandra.acsylla_values import binders, bound, is_exact, rows_as_bytes
+from polysite.engines.cassandra.answers import applied_of
+from polysite.engines.cassandra.asking import AskingPort
+from polysite.engines.cassandra.driver import CassandraDriverPort
+from polysite.engines.cassandra.driver_failures import refusal
+from polysite.engines.cassandra.outcomes import Failure, Kind, Work, certain, judged
+from polysite.engines.cassandra.port import UNSET, Bound, Conditional, Consistency, Page, Statement, Value
+from polysite.engines.cassandra.settings import CassandraSettings, Credentials
+from polysite.errors import BadRequest, PolysiteError, Unavailable
+
+PREPARED_MAX = 4_096
+HEARTBEAT_S = 5
+
+KINDS: dict[str, Kind] = {
+    "CassErrorServerUnavailable": "too_few_replicas",
+    "CassErrorServerReadTimeout": "read_timeout",
+    "CassErrorServerReadFailure": "read_failure",
+    "CassErrorServerWriteTimeout": "write_timeout",
+    "CassErrorServerWriteFailure": "write_failure",
+    "CassErrorServerOverloaded": "server_overloaded",
+    "CassErrorServerIsBootstrapping": "server_starting",
+    "CassErrorServerServerError": "server_error",
+    "CassErrorServerTruncateError": "server_error",
+    "CassErrorServerAlreadyExists": "exists",
+    "CassErrorServerBadCredentials": "unauthenticated",
+    "CassErrorServerUnauthorized": "forbidden",
+    "CassErrorLibRequestQueueFull": "too_many",
+    "CassErrorLibNoStreams": "too_many",
+    "CassErrorLibRequestTimedOut": "client_timeout",
+    "CassErrorLibWriteError": "connection_lost",
+}
+"""Class name → kind. `RequestTimedOut` is also what a request gets whose connection ends before the answer."""
+
+INVALID = ("CassErrorServerInvalidQuery", "CassErrorServerSyntaxError", "CassErrorServerConfigError")
+
+
+class AcsyllaPort(AskingPort):
+    """One session of acsylla, and of cassandra-driver where that one is needed."""
+
+    driver = "acsylla"
+
+    def __init__(self, settings: CassandraSettings, *, credentials: Credentials | None = None) -> None:
+        self._settings = settings
+        self._credentials = credentials
+        self._session: Any = None
+        self._under_way = 0
+        self._up: set[str] = set()
+        self._prepared: OrderedDict[str, tuple[Any, list[Any]]] = OrderedDict()
+        self._other = CassandraDriverPort(settings, credentials=credentials)
+        self._connecting = asyncio.Lock()
+
+    async def connect(self) -> None:
+        async with self._connecting:
+            if self._session is None:
+                cluster = acsylla.create_cluster(**_arguments(self._settings, self._credentials, self._heard))
+                try:
+                    self._session = await cluster.create_session()
+                except acsylla_errors.CassException as error:
+                    raise _of_connecting(error) from error
+
+    async def close(self) -> None:
+        session, self._session = self._session, None
+        self._prepared.clear()
+        await self._other.close()
+        if session is not None:
+            await session.close()
+
+    async def _heard(self, event: Any, host: str) -> None:
+        """A host went up or down: only while none is up, `NoHostsAvailable` proves that a request was not sent."""
+        if event == acsylla.HostListenerEvent.UP:
+            self._up.add(host)
+        elif event in (acsylla.HostListenerEvent.DOWN, acsylla.HostListenerEvent.REMOVE):
+            self._up.discard(host)
+
+    async def read(
+        self,
+        statement: Statement,
+        values: Sequence[Value] = (),
+        *,
+        consistency: Consistency,
+        page_rows: int = 0,
+        paging_state: bytes | None = None,
+    ) -> Page:
+        if not is_exact(statement):
+            other = await self._exact()
+            return await other.read(
+                statement, values, consistency=consistency, page_rows=page_rows, paging_state=paging_state
+            )
+        request = await self._bind(statement, values)
+        request.set_consistency(consistency)
+        if page_rows:
+            request.set_page_size(page_rows)
+        if paging_state is not None:
+            request.set_page_state(paging_state)
+        return _page(await self._execute(request, "read"), statement)
+
+    async def write(self, statement: Statement, values: Sequence[Value] = (), *, consistency: Consistency) -> None:
+        if not is_exact(statement):
+            await (await self._exact()).write(statement, values, consistency=consistency)
+            return
+        request = await self._bind(statement, values)
+        request.set_consistency(consistency)
+        await self._execute(request, "write")
+
+    async def write_batch(self, writes: Sequence[Bound], *, consistency: Consistency, logged: bool = False) -> None:
+        if not all(is_exact(statement) for statement, _ in writes):
+            await (await self._exact()).write_batch(writes, consistency=consistency, logged=logged)
+            return
+        batch = acsylla.create_batch_logged() if logged else acsylla.create_batch_unlogged()
+        for statement, values in writes:
+            batch.add_statement(await self._bind(statement, values))
+        batch.set_consistency(consistency)
+        await self._execute_batch(batch, "write")
+
+    async def write_if(self, writes: Sequence[Bound], *, commit: Consistency, serial: Consistency) -> Conditional:
+        if not all(is_exact(statement) for statement, _ in writes):
+            return await (await self._exact()).write_if(writes, commit=commit, serial=serial)
+        if len(writes) == 1:
+            request = await self._bind(*writes[0])
+            request.set_consistency(commit)
+            request.set_serial_consistency(serial)
+            result = await self._execute(request, "conditional")
+        else:
+            batch = acsylla.create_batch_unlogged()
+            for statement, values in writes:
+                batch.add_statement(await self._bind(statement, values))
+            batch.set_consistency(commit)
+            batch.set_serial_consistency(serial)
+            result = await self._execute_batch(batch, "conditional")
+        gives = {name: each for statement, _ in writes for name, each in statement.gives.items()}
+        return applied_of(_page(result, Statement("", gives=gives)))
+
+    async def define(self, text: str) -> None:
+        await (await self._exact()).define(text)
+
+    async def _exact(self) -> CassandraDriverPort:
+        if self._session is None:
+            raise Unavailable("the connection to Cassandra is closed")
+        async with self._connecting:
+            await self._other.connect()
+        return self._other
+
+    async def _bind(self, statement: Statement, values: Sequence[Value]) -> Any:
+        prepared, converts = await self._prepare(statement)
+        if len(values) != len(converts):
+            raise BadRequest(f"the statement takes {len(converts)} values, not {len(values)}")
+        request = prepared.bind()
+        for at, value in enumerate(values):
+            if value is None:
+                request.bind(at, None)
+            elif value is not UNSET:
+                request.bind(at, bound(converts[at], value, at))
+        return request
+
+    async def _prepare(self, statement: Statement) -> tuple[Any, list[Any]]:
+        found = self._prepared.get(statement.text)
+        if found is not None:
+            self._prepared.move_to_end(statement.text)
+            return found
+        if self._session is None:
+            raise Unavailable("the connection to Cassandra is closed")
+        try:
+            prepared = await self._session.create_prepared(statement.text)
+        except acsylla_errors.CassException as error:
+            # Nothing of the work was sent yet, so whatever fails here is told as of a read.
+            raise certain(judged(failure_of(error, was_down=True), "read")) from error
+        found = self._prepared[statement.text] = prepared, binders(statement)
+        if len(self._prepared) > PREPARED_MAX:
+            self._prepared.popitem(last=False)
+        return found
+
+    async def _execute(self, request: Any, work: Work) -> Any:
+        return await self._answer(request, work, batch=False)
+
+    async def _execute_batch(self, batch: Any, work: Work) -> Any:
+        return await self._answer(batch, work, batch=True)
+
+    async def _answer(self, request: Any, work: Work, *, batch: bool) -> Any:
+        session = self._session
+        if session is None:
+            raise Unavailable("the connection to Cassandra is closed")
+        if self._under_way >= self._settings.requests_max:
+            raise certain(judged(Failure("too_many"), work))
+        was_down = not self._up
+        self._under_way += 1
+        try:
+            return await (session.execute_batch(request) if batch else session.execute(request))
+        except acsylla_errors.CassException as error:
+            raise certain(judged(failure_of(error, was_down=was_down and not self._up), work)) from error
+        finally:
+            self._under_way -= 1
+
+
+def failure_of(error: BaseException, *, was_down: bool = False) -> Failure:
+    """What acsylla's error says. `was_down`: no host was up from before the request until its answer.
+
+    "No hosts available" also follows a write to a socket that failed half-way; it proves nothing while a host was up.
+    """
+    name = type(error).__name__
+    if name in INVALID:
+        return refusal(str(error).partition(": ")[2])
+    if name == "CassErrorLibNoHostsAvailable":
+        return Failure("not_sent" if was_down else "connection_lost")
+    return Failure(KINDS.get(name, "unclear"))
+
+
+def _page(result: Any, statement: Statement) -> Page:
+    names = result.columns_names()
+    rows = rows_as_bytes(names, [row.as_list() for row in result.all()], statement.gives)
+    return Page(names, rows, result.page_state() if result.has_more_pages() else None)
+
+
+def _arguments(settings: CassandraSettings, credentials: Credentials | None, heard: Any) -> dict[str, Any]:
+    arguments: dict[str, Any] = {
+        "contact_points": settings.contact_points,
+        "port": settings.port,
+        "whitelist_hosts": ",".join(settings.contact_points),
+        "load_balance_round_robin": True,
+        "token_aware_routing": False,
+        "use_schema": False,
+        "retry_policy": "fallthrough",
+        "constant_reconnect_delay_ms": settings.reconnect_ms,
+        "connect_timeout": settings.connect_ms / 1000,
+        "request_timeout": settings.request_ms / 1000,
+        "heartbeat_interval_sec": HEARTBEAT_S,
+        "idle_timeout_sec": 2 * HEARTBEAT_S,
+        "log_level": "error",
+        "host_listener_callback": heard,
+        "application_name": "polysite",
+    }
+    if credentials is not None:
+        arguments |= {"username": credentials.user, "password": credentials.password}
+    if settings.tls is not None:
+        arguments |= _tls(settings)
+    return arguments
+
+
+def _tls(settings: CassandraSettings) -> dict[str, Any]:
+    tls = settings.tls
+    assert tls is not None
+    flags = acsylla.SSLVerifyFlags.PEER_IDENTITY if tls.check_names else acsylla.SSLVerifyFlags.PEER_CERT
+    try:
+        arguments = {
+            "ssl_enabled": True,
+            "ssl_verify_flags": flags,
+            "ssl_trusted_cert": Path(tls.authority).read_text(),
+        }
+        if tls.certificate:
+            arguments |= {
+                "ssl_cert": Path(tls.certificate).read_text(),
+                "ssl_private_key": Path(tls.key).read_text(),
+            }
+    except OSError as error:
+        raise BadRequest("the files of the Cassandra TLS settings cannot be read as PEM") from error
+    return arguments
+
+
+def _of_connecting(error: BaseException) -> PolysiteError:
+    if failure_of(error).kind in ("unauthenticated", "forbidden"):
+        return certain(judged(failure_of(error), "read"))
+    return Unavailable(
+        "no Cassandra node of this site can be reached: check contact_points, port and TLS, and that it is up"
+    )
