@@ -1,0 +1,218 @@
+"""What must hold of a Cassandra before rows or cells are kept in it: looked at on start, and told with what to do.
+
+Whoever starts on a server calls `check_server`, then `ensure_keyspace` and `ensure_table` for what it keeps there.
+"""
+
+import hashlib
+import re
+from collections.abc import Mapping
+from typing import NamedTuple, cast
+from uuid import UUID
+
+from polysite.clock import Clock
+from polysite.engines.cassandra.port import CassandraPort, Consistency, ServerFacts, Statement
+from polysite.engines.cassandra.settings import CassandraSettings
+from polysite.errors import AlreadyExists, BadRequest, Unavailable
+from polysite.values.types import parse_type
+
+RELEASE_MIN = (4, 1)
+"""The first release with Paxos v2. polysite is tested on 5.0."""
+SCHEMA_WAIT_S = 10.0
+"""How long an agreement on the schema is waited for; then it goes on, for a Cassandra node may be down."""
+SCHEMA_POLL_S = 0.05
+
+_TEXT = parse_type("text")
+_OPTIONS = parse_type("map<text, text>")
+_REPLICATION = Statement(
+    "SELECT replication FROM system_schema.keyspaces WHERE keyspace_name = ?",
+    takes=(_TEXT,),
+    gives={"replication": _OPTIONS},
+)
+_COLUMNS = Statement(
+    "SELECT column_name, kind, type FROM system_schema.columns WHERE keyspace_name = ? AND table_name = ?",
+    takes=(_TEXT, _TEXT),
+    gives={"column_name": _TEXT, "kind": _TEXT, "type": _TEXT},
+)
+
+LIMITS = (
+    "read_request_timeout",
+    "range_request_timeout",
+    "write_request_timeout",
+    "cas_contention_timeout",
+    "request_timeout",
+)
+"""The server's own limits: after the greatest of them it has answered, if only with an error."""
+_UNITS_MS = {"ms": 1, "s": 1_000, "m": 60_000, "": 1}
+
+
+class ServerChecked(NamedTuple):
+    """What was found out about a server that will do."""
+
+    facts: ServerFacts
+    is_durable: bool
+    """Whether a write is on the disk of each replica that acknowledged it, not only in its memory."""
+
+
+async def check_server(port: CassandraPort, settings: CassandraSettings) -> ServerChecked:
+    """Look at release, data centers and settings. BadRequest: something must be set otherwise, the message says what and where.
+
+    Sources: Cassandra 4.1 NEWS ("Paxos v2"), cassandra.yaml of 5.0 (`paxos_variant`, `paxos_state_purging`).
+    """
+    facts = await port.server()
+    found = re.match(r"(\d+)\.(\d+)", facts.release)
+    if not found or (int(found[1]), int(found[2])) < RELEASE_MIN:
+        raise BadRequest(f"Cassandra {facts.release} has no Paxos v2: polysite needs 5.0 (4.1 at least)")
+    if facts.data_center != settings.data_center:
+        raise BadRequest(
+            f"the contact points are in the data center {facts.data_center!r}, but data_center says "
+            f"{settings.data_center!r}: name this site's own Cassandra nodes, or mend data_center"
+        )
+    in_force = await port.server_settings(("paxos_variant", "paxos_state_purging", "commitlog_sync", *LIMITS))
+    _check_paxos(in_force)
+    _check_limits(in_force, settings)
+    return ServerChecked(facts, (in_force.get("commitlog_sync") or "") in ("batch", "group"))
+
+
+def _check_paxos(in_force: Mapping[str, str | None]) -> None:
+    if in_force.get("paxos_variant") != "v2":
+        raise BadRequest(
+            f"paxos_variant is {in_force.get('paxos_variant')!r} at this Cassandra node: set `paxos_variant: v2` in the "
+            "cassandra.yaml of every Cassandra node of every site and restart them one by one"
+        )
+    if in_force.get("paxos_state_purging") != "repaired":
+        raise BadRequest(
+            f"paxos_state_purging is {in_force.get('paxos_state_purging')!r} at this Cassandra node: run "
+            "`nodetool repair --paxos-only` everywhere and regularly, then set `paxos_state_purging: repaired` in the "
+            "cassandra.yaml of every Cassandra node"
+        )
+
+
+def _check_limits(in_force: Mapping[str, str | None], settings: CassandraSettings) -> None:
+    for name in LIMITS:
+        limit_ms = milliseconds(in_force.get(name) or "")
+        if limit_ms is not None and limit_ms >= settings.request_ms:
+            raise BadRequest(
+                f"request_ms is {settings.request_ms}, and {name} of Cassandra {limit_ms} ms: set request_ms above it, "
+                "or what the server says of a failure is never heard"
+            )
+
+
+def milliseconds(duration: str) -> int | None:
+    """`2000ms`, `10s`, `1m` or a bare number of milliseconds; None: something else."""
+    found = re.fullmatch(r"(\d+)(ms|s|m|)", duration.strip())
+    return int(found[1]) * _UNITS_MS[found[2]] if found else None
+
+
+async def ensure_keyspace(
+    port: CassandraPort, settings: CassandraSettings, clock: Clock, name: str, replication: Mapping[str, int]
+) -> None:
+    """See that the keyspace (by its name at Cassandra) is there with exactly this replication; make it if `create` says so.
+
+    BadRequest: it is missing and is not to be made, is replicated otherwise, or a data center is not there. Unavailable: the
+    schema could not be asked for or changed; starting again is safe.
+    """
+    found = await replication_of(port, name)
+    if found is None:
+        if not settings.create:
+            raise BadRequest(f"the keyspace {name} is missing at Cassandra: make it, or set create = true")
+        await _check_data_centers(port, replication)
+        await define(port, clock, create_keyspace_text(name, replication))
+        found = await replication_of(port, name)
+    wanted = {data_center: str(copies) for data_center, copies in replication.items()}
+    if found != wanted:
+        shown = "something other than NetworkTopologyStrategy" if found is None else found
+        raise BadRequest(
+            f"the keyspace {name} is replicated as {shown}, the settings say {wanted}: mend `replicas`, or ALTER KEYSPACE "
+            "and repair it"
+        )
+
+
+async def replication_of(port: CassandraPort, name: str) -> dict[str, str] | None:
+    """Data center to copies of a keyspace, empty for another strategy; None: there is no such keyspace."""
+    page = await port.read(_REPLICATION, [name.encode()], consistency=Consistency.ONE)
+    if not page.rows or page.rows[0][0] is None:
+        return None
+    options = cast("dict[str, str]", _OPTIONS.deserialise(page.rows[0][0]))
+    if not options.pop("class", "").endswith("NetworkTopologyStrategy"):
+        return {}
+    return options
+
+
+def create_keyspace_text(name: str, replication: Mapping[str, int]) -> str:
+    """The statement that makes it; data centers are checked by the settings to hold no quote."""
+    copies = ", ".join(f"'{data_center}': '{count}'" for data_center, count in sorted(replication.items()))
+    return f"""CREATE KEYSPACE IF NOT EXISTS "{name}" WITH replication = {{'class': 'NetworkTopologyStrategy', {copies}}}"""
+
+
+async def _check_data_centers(port: CassandraPort, replication: Mapping[str, int]) -> None:
+    known = (await port.server()).data_centers
+    missing = sorted(set(replication) - known)
+    if missing:
+        raise BadRequest(
+            f"Cassandra knows the data centers {sorted(known)}, but replicas names {missing} too: mend the names, or start "
+            "those Cassandra nodes first"
+        )
+
+
+async def ensure_table(
+    port: CassandraPort,
+    settings: CassandraSettings,
+    clock: Clock,
+    keyspace: str,
+    table: str,
+    columns: Mapping[str, str],
+) -> None:
+    """See that a table of polysite's own is there with these columns: name to CQL type, the first one the key.
+
+    Every site may make it at the same time: it gets the same table id everywhere (`WITH id`), where Cassandra would give it
+    several and lose writes until a restart. Only for tables that are never dropped: an id must not be used twice.
+    BadRequest: it is missing and is not to be made, or has other columns.
+    """
+    key = next(iter(columns))
+    wanted = {name: ("partition_key" if name == key else "regular", kind) for name, kind in columns.items()}
+    found = await columns_of(port, keyspace, table)
+    if not found:
+        if not settings.create:
+            raise BadRequest(f"the table {keyspace}.{table} is missing at Cassandra: make it, or set create = true")
+        spelled = ", ".join(f"{name} {kind}" for name, kind in columns.items())
+        await define(
+            port,
+            clock,
+            f'CREATE TABLE IF NOT EXISTS "{keyspace}"."{table}" ({spelled}, PRIMARY KEY ({key})) '
+            f"WITH id = {table_id(keyspace, table)}",
+        )
+        found = await columns_of(port, keyspace, table)
+    if found != wanted:
+        raise BadRequest(
+            f"the table {keyspace}.{table} has other columns than polysite's: it belongs to something else"
+        )
+
+
+async def columns_of(port: CassandraPort, keyspace: str, table: str) -> dict[str, tuple[str, str]]:
+    """Column to (kind, type) as the schema has it; empty: there is no such table."""
+    page = await port.read(_COLUMNS, [keyspace.encode(), table.encode()], consistency=Consistency.ONE)
+    rows = [[(value or b"").decode() for value in row] for row in page.rows]
+    return {name: (kind, spelling) for name, kind, spelling in rows}
+
+
+def table_id(keyspace: str, table: str) -> UUID:
+    """The same id for the same names, at every site."""
+    return UUID(bytes=hashlib.sha256(f"polysite table {keyspace}.{table}".encode()).digest()[:16], version=5)
+
+
+async def define(port: CassandraPort, clock: Clock, text: str) -> None:
+    """Execute a schema statement and wait, at most `SCHEMA_WAIT_S`, until every Cassandra node has it."""
+    try:
+        await port.define(text)
+    except AlreadyExists:
+        return
+    until_s = clock.monotonic_s() + SCHEMA_WAIT_S
+    while not await _agreed(port) and clock.monotonic_s() < until_s:
+        await clock.sleep_s(SCHEMA_POLL_S)
+
+
+async def _agreed(port: CassandraPort) -> bool:
+    try:
+        return await port.schema_agreed()
+    except Unavailable:
+        return False
