@@ -21,10 +21,9 @@ from polysite.errors import BadRequest
 if TYPE_CHECKING:
     from polysite.server.run import Place
     from polysite.server.settings import Settings
+    from polysite.site import SiteCoordinator
 
 MEMORY = ":memory:"
-ENGINES = ("embedded",)
-"""Engines by the name that settings give them."""
 
 
 class Opening:
@@ -92,14 +91,13 @@ async def start_embedded(
 async def build_coordinator(settings: "Settings", place: "Place", runtime: Runtime) -> Coordinator:
     """The started coordinator of a server process, by its settings. BadRequest names a setting that cannot be met.
 
-    `place` is where clients reach the process. Processes on one file reach each other on sockets beside it.
+    `place` is where clients and the processes of all sites reach this one. Processes on one file reach each other on sockets
+    beside it.
     """
-    del place
-    for section, engine in (("store", settings.store.engine), ("cells", settings.cells.engine)):
-        if engine not in ENGINES:
-            raise BadRequest(f"{section}.engine: there is no engine {engine!r} here; there is {', '.join(ENGINES)}")
-    if settings.site.peers:
-        raise BadRequest("site.peers: the embedded engine holds one site; several need an engine that replicates")
+    from polysite._open.backends import is_embedded
+
+    if not is_embedded(settings):
+        return await _start_served(settings, place, runtime)
     return await _start(
         Path(settings.store.data),
         runtime,
@@ -108,6 +106,41 @@ async def build_coordinator(settings: "Settings", place: "Place", runtime: Runti
         site=settings.site.name,
         majority_rtt_ms=settings.site.majority_rtt_ms or 0,
     )
+
+
+async def _start_served(settings: "Settings", place: "Place", runtime: Runtime) -> Coordinator:
+    """Engines that replicate, one process of one site."""
+    from polysite._open.backends import Backends
+    from polysite._open.served import ServedSite
+    from polysite.engines.process_slots import FileSlots
+    from polysite.server.peers import PeerCarrier, load_secret, secret_path
+    from polysite.site import SiteSettings
+
+    backends = Backends(settings, runtime)
+    site = settings.site
+    coordinator = ServedSite(
+        backends.store(),
+        backends.cells(),
+        runtime,
+        SiteSettings(
+            site=site.name,
+            address=place.url,
+            sites=1 + len(site.peers.keys() - {site.name}),
+            majority_rtt_ms=site.majority_rtt_ms or 0,
+        ),
+        slots=FileSlots(Path(settings.store.data), draw=lambda: runtime.randomness.random_bytes(4).hex()),
+        carrier=lambda: PeerCarrier(load_secret(secret_path(settings), runtime.randomness)),
+    )
+    return await _started(coordinator)
+
+
+async def _started(coordinator: "SiteCoordinator") -> Coordinator:
+    """The coordinator once it has started; what had begun is undone if it cannot."""
+    async with contextlib.AsyncExitStack() as undo:
+        undo.push_async_callback(coordinator.close)
+        await coordinator.start()
+        undo.pop_all()
+    return coordinator
 
 
 async def _start(
@@ -143,11 +176,7 @@ async def _start(
             meeting=meeting,
             secret_file=secret_file,
         )
-    async with contextlib.AsyncExitStack() as undo:
-        undo.push_async_callback(coordinator.close)
-        await coordinator.start()
-        undo.pop_all()
-    return coordinator
+    return await _started(coordinator)
 
 
 def _file(path: str | PathLike[str], name: str, *, folder: bool) -> Path | None:

@@ -46,7 +46,8 @@ def doctor(config: Path | None, data: Path | None, url: str, as_json: bool) -> i
     in_force = []
     for name, _ in setting_names():
         section, _, member = name.partition(".")
-        in_force.append((name, _shown(values[section][member]), loaded.origins.get(name, "default")))
+        if values[section] is not None:  # else the section is left out, and nothing of it in force
+            in_force.append((name, _shown(values[section][member]), loaded.origins.get(name, "default")))
     checks = [
         *_of_machine(),
         *_of_data(Path(loaded.settings.store.data)),

@@ -4,8 +4,10 @@ The operating system frees the lock when the process dies, however it dies, so a
 one who held it is gone. The file holds the incarnation, which each taker raises durably before it is used.
 """
 
+import contextlib
 import fcntl
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from polysite.errors import Overloaded
@@ -29,10 +31,13 @@ class FileSlot:
 
 
 class FileSlots:
-    """The slots of one data folder."""
+    """The slots of one data folder. Where other machines of the site have folders of their own, the names of the processes end
+    with some letters that were drawn when the folder was first used: no two processes of a site have one name."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, draw: Callable[[], str] | None = None) -> None:
+        """`draw` makes those letters, where several machines serve a site; None: there is only this folder."""
         self._folder = folder
+        self._draw = draw
 
     def take(self) -> FileSlot:
         """Hold the first free slot under a new incarnation; Overloaded if all are taken."""
@@ -45,24 +50,40 @@ class FileSlots:
                     continue
                 incarnation = _incarnation(descriptor) + 1
                 _write_incarnation(descriptor, incarnation)
+                name = f"p{number}{self._suffix()}"
             except BaseException:
                 os.close(descriptor)
                 raise
-            return FileSlot(f"p{number}", incarnation, descriptor)
+            return FileSlot(name, incarnation, descriptor)
         raise Overloaded(f"{SLOTS_MAX} processes serve this data folder already")
 
     def is_dead(self, process: str, incarnation: int) -> bool:
         """True only if that incarnation's lock was free or the slot has a newer incarnation."""
-        if not (process[:1] == "p" and process[1:].isdigit()):
+        suffix = self._suffix()
+        slot = process.removesuffix(suffix)
+        if not (process.endswith(suffix) and slot[:1] == "p" and slot[1:].isdigit()):
             return False
         try:
-            descriptor = os.open(self._path(process), os.O_RDWR | os.O_CLOEXEC)
+            descriptor = os.open(self._path(slot), os.O_RDWR | os.O_CLOEXEC)
         except OSError:
             return False
         try:
             return _incarnation(descriptor) > incarnation or _lock(descriptor)
         finally:
             os.close(descriptor)
+
+    def _suffix(self) -> str:
+        """What the names of this folder's processes end with."""
+        if self._draw is None:
+            return ""
+        path = self._folder / "machine"
+        if not path.exists():
+            made = self._folder / f"machine.{os.getpid()}"
+            made.write_text(self._draw())
+            with contextlib.suppress(FileExistsError):
+                path.hardlink_to(made)
+            made.unlink()
+        return f"-{path.read_text().strip()}"
 
     def _path(self, process: str) -> Path:
         return self._folder / f"process-{process}.lock"

@@ -11,10 +11,12 @@ import ipaddress
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, get_args
 
 import msgspec
 
+from polysite.engines.cassandra.settings import CassandraSettings
+from polysite.engines.zookeeper.settings import ZookeeperSettings
 from polysite.errors import BadRequest
 
 PREFIX = "POLYSITE_"
@@ -45,16 +47,17 @@ class SiteSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 class StoreSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where rows are kept. `data` is the folder of the embedded engine, the process slots and the shared secret."""
+    """Where rows are kept: `embedded`, or `cassandra` as the section of that name says. `data` is the folder of the embedded
+    engine, the process slots and the shared secret."""
 
     engine: str = "embedded"
     data: str = "polysite-data"
 
 
 class CellSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where lock cells are kept."""
+    """Where lock cells are kept: `embedded`, `cassandra` or `zookeeper`; "" is where the rows are."""
 
-    engine: str = "embedded"
+    engine: str = ""
 
 
 class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -123,6 +126,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     server: ServerSettings = ServerSettings()
     auth: AuthSettings = AuthSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
+    cassandra: CassandraSettings | None = None
+    """Needed where `store.engine` or `cells.engine` is `cassandra`."""
+    zookeeper: ZookeeperSettings = ZookeeperSettings()
+    """In force where `cells.engine` is `zookeeper`."""
 
 
 class Loaded(NamedTuple):
@@ -161,7 +168,8 @@ def load_settings(
 def setting_names() -> Iterator[tuple[str, Any]]:
     """Every setting as (dotted name, its type)."""
     for section in msgspec.structs.fields(Settings):
-        for member in msgspec.structs.fields(section.type):
+        # A section that may be left out is a union with None.
+        for member in msgspec.structs.fields(next(iter(get_args(section.type)), section.type)):
             yield f"{section.name}.{member.name}", member.type
 
 

@@ -54,3 +54,21 @@ def test_killed_process(tmp_path: Path) -> None:
     slot = slots.take()
     assert (slot.process, slot.incarnation) == ("p1", 2)
     slot.release()
+
+
+def test_folders_of_several_machines(tmp_path: Path) -> None:
+    """Goal: processes of one site on several machines have names of their own, which stay over a restart, and none says of
+    another machine's process that it is dead. Method: two folders with letters drawn."""
+    drawn = iter(["aa11", "bb22", "never"])
+    here, there = (FileSlots(tmp_path / name, draw=lambda: next(drawn)) for name in ("here", "there"))
+    one, two = here.take(), there.take()
+    assert [one.process, two.process] == ["p1-aa11", "p1-bb22"]
+    two.release()
+    assert there.is_dead("p1-bb22", 1)
+    assert not here.is_dead("p1-bb22", 1)
+    assert not here.is_dead("p1-aa11", 1)
+    one.release()
+    again = FileSlots(tmp_path / "here", draw=lambda: next(drawn)).take()
+    assert (again.process, again.incarnation) == ("p1-aa11", 2)
+    assert here.is_dead("p1-aa11", 1)
+    again.release()

@@ -102,6 +102,11 @@ def cassandra_settings_from(raw: Mapping[str, Any]) -> CassandraSettings:
         settings = msgspec.convert(dict(raw), CassandraSettings)
     except msgspec.ValidationError as error:
         raise BadRequest(f"the Cassandra settings do not hold: {error}") from error
+    return checked(settings)
+
+
+def checked(settings: CassandraSettings) -> CassandraSettings:
+    """These settings, if they go together. BadRequest says which do not, and what they may be."""
     if settings.data_center not in settings.replication:
         raise BadRequest(
             f"replicas names no copy at this site's data_center {settings.data_center!r}; "
