@@ -209,6 +209,13 @@ class Locks:
             if self._is_own(entry):
                 # This run has let go of it, or lost it; an older view would say the same of one that was taken over since.
                 await self._combiner.look(state, linearizable=True)
+                # Or the change that gave it to this run has no answer yet: its session is here once it has.
+                await state.enter()
+                state.leave()
+                live = self.find(reference, ending=ending)
+                if live is not None:
+                    self._keys.drop(state)
+                    return live
                 entry = lock_cell.entry_by_ticket(state.cell, reference.ticket)
                 if entry is None or self._is_own(entry):
                     raise LockLost(fencing_token=reference.ticket)
