@@ -85,6 +85,18 @@ def test_an_engine_behind_a_prefix_is_asked_behind_it(tmp_path: Path) -> None:
     assert marks.read_text().splitlines()[-1] == sys.executable
 
 
+@pytest.mark.engine("zookeeper")
+def test_the_archive_of_loaded_classes_fits(tmp_path: Path) -> None:
+    """Goal: the archive that was made is one that this Java takes. Method: forbid it to start without; where none could be made there is nothing to
+    try."""
+    installation = require("zookeeper")
+    if installation.archive is None:
+        pytest.skip("capability missing: a Java that archives loaded classes")
+    spec = ZooKeeperSpec(folder=str(tmp_path), address=free_address((2181,)))
+    with running(start(spec, installation, jvm=["-Xshare:on"])) as engine:
+        assert engine.standing().mode == "standalone"
+
+
 STARTER = """
 import sys
 from polysite.lab.engines import ZooKeeperSpec, fetch, release_of, start

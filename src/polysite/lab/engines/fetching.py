@@ -17,7 +17,9 @@ from polysite.lab.engines.tools import find_java, find_maven
 
 STAGING = "staging-"
 FLAWS_TOLD_MAX = 5
-GOAL = "dependency:copy-dependencies"
+GOAL = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies"
+"""In full, so that Maven need not look up what `dependency` stands for; the poms name the same version."""
+
 DOWNLOADED = re.compile(r"Downloaded from \S+: \S*/([^/\s]+\.jar)\b")
 
 
@@ -134,7 +136,7 @@ def _run_maven(release: Release, staging: Path, environ: Mapping[str, str], tell
         raise
     if code != 0:
         raise FetchFailed(
-            f"Maven could not bring {release.about} (it ended with {code}): {'; '.join(errors[:2]) or 'it did not say why'}. "
+            f"Maven could not bring {release.about} (it ended with {code}): {errors[0] if errors else 'it did not say why'}. "
             "Nothing was installed; `mvn` itself must be able to download here"
         )
 
@@ -153,7 +155,7 @@ def follow(lines: Iterable[str], names: set[str], arrived: Callable[[int, int], 
             seen.add(found[1])
             arrived(len(seen), len(names))
         elif line.startswith("[ERROR]") and line.strip() != "[ERROR]":
-            errors.append(without_credentials(line.removeprefix("[ERROR]").strip()))
+            errors.append(without_credentials(line.removeprefix("[ERROR]").partition(" -> [Help")[0].strip()))
     if not errors:
         arrived(len(names), len(names))
     return errors
