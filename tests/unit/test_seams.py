@@ -102,6 +102,12 @@ ALLOWED: dict[str, dict[str, str]] = {
         "files": "looks for commands",
         "processes": "asks Java for its version",
     },
+    "polysite.lab.network": {
+        "clock": "times the packets that it carries",
+        "chance": "draws the packets that are lost",
+        "files": "opens devices",
+        "network": "makes the networks between the sites",
+    },
     "polysite.server.peer_listener": {
         "network": "listens to other processes on a socket beside the file",
         "files": "removes that socket",
