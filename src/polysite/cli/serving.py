@@ -4,10 +4,17 @@ import importlib
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from polysite.cli import URL_DEFAULT
+
+if TYPE_CHECKING:
+    from polysite.clock import Runtime
+
+SKEW_VARIABLE = "POLYSITE_LAB_SKEW_FILE"
+"""Set by `polysite lab` alone."""
 
 HINTS = """\
 polysite listens on {url}
@@ -45,7 +52,17 @@ def serve(host: str | None, port: int | None, data: Path | None, config: Path | 
         "server.insecure": True if insecure else None,
     }
     loaded = load_settings(path=config, environ=os.environ, flags=flags)
-    return serve_site(loaded.settings, build_coordinator, ready=_tell)
+    return serve_site(loaded.settings, build_coordinator, ready=_tell, runtime=_runtime())
+
+
+def _runtime() -> "Runtime | None":
+    """The machine's; in a lab that skews clocks, with its clock."""
+    if not os.environ.get(SKEW_VARIABLE):
+        return None
+    from polysite.clock import Runtime
+    from polysite.lab.skew import SkewedClock
+
+    return Runtime(clock=SkewedClock(Path(os.environ[SKEW_VARIABLE])))
 
 
 def _pass_over_rich() -> None:

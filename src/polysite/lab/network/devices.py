@@ -20,7 +20,7 @@ MTU_BYTES = 8_900
 """Large packets: the process that carries them pays per packet."""
 QUEUE_PACKETS = 5_000
 
-_OWN = "/proc/self/ns/net"
+_OWN = "/proc/thread-self/ns/net"
 _TUNSETIFF, _IFF_TUN, _IFF_NO_PI = 0x400454CA, 0x0001, 0x1000
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _SIOCSIFADDR, _SIOCSIFNETMASK = 0x8913, 0x8914, 0x8916, 0x891C
 _SIOCSIFMTU, _SIOCSIFTXQLEN = 0x8922, 0x8943
