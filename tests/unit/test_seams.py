@@ -79,6 +79,7 @@ ALLOWED: dict[str, dict[str, str]] = {
         "files": "reads the password of its user",
     },
     "polysite.engines.process_slots": {"files": "an exclusive file lock tells whether a process lives"},
+    "polysite.lab.control": {"network": "speaks to a lab's keeper on a socket in the lab's folder"},
     "polysite.lab.engines.archive": {"files": "keeps the archive beside the jars"},
     "polysite.lab.engines.cache": {"files": "is the folder that engines are kept in, and its lock"},
     "polysite.lab.engines.fetching": {
@@ -102,11 +103,33 @@ ALLOWED: dict[str, dict[str, str]] = {
         "files": "looks for commands",
         "processes": "asks Java for its version",
     },
+    "polysite.lab.entering": {
+        "files": "opens the namespaces of a site, reads which processes are in them",
+        "processes": "becomes a command at a site, and passes signals on to it",
+    },
+    "polysite.lab.keeper": {
+        "clock": "measures start-ups",
+        "files": "writes what the services of a site read, and the lab's log",
+        "network": "is spoken to on a socket in the lab's folder, asks services whether they are ready",
+        "processes": "starts, freezes and kills what runs at the sites, and buries it",
+        "spawn": "starts the sites side by side",
+    },
+    "polysite.lab.launching": {
+        "chance": "names the lab",
+        "files": "gives the keeper its log",
+        "processes": "starts the keeper",
+    },
     "polysite.lab.network": {
         "clock": "times the packets that it carries",
         "chance": "draws the packets that are lost",
         "files": "opens devices",
         "network": "makes the networks between the sites",
+        "processes": "tries in a child whether networks can be made",
+    },
+    "polysite.lab.skew": {"files": "shares the skew of a clock between the keeper and a site's process"},
+    "polysite.lab.state": {
+        "files": "keeps a lab's state in its folder, and locks it",
+        "processes": "ends a keeper that does not answer",
     },
     "polysite.server.peer_listener": {
         "network": "listens to other processes on a socket beside the file",

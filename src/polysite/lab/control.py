@@ -18,6 +18,8 @@ from polysite.server.socket_names import short_name
 T = TypeVar("T")
 
 ANSWER_S = 30.0
+START_S = 200.0
+"""For an order that waits until processes are ready."""
 DOWN_S = 40.0
 
 

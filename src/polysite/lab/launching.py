@@ -4,7 +4,7 @@ import contextlib
 import secrets
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,7 @@ def make_plan(
     return Plan(lab=lab, mode=mode, why_loopback=why, topology=topology, **more)
 
 
-def launch(path: Path, plan: Plan, *, keep: bool = False) -> Iterator[dict[str, Any]]:
+def launch(path: Path, plan: Plan, *, keep: bool = False) -> Generator[dict[str, Any], None, None]:
     """Start the lab; what happens, event by event, until it is up. Whoever stops listening before that ends it.
 
     `keep`: with the data that is there. AlreadyExists: a lab is up in this folder. Otherwise what kept it from coming up; then
@@ -49,7 +49,7 @@ def launch(path: Path, plan: Plan, *, keep: bool = False) -> Iterator[dict[str, 
         raise AlreadyExists("a lab is up in this folder: polysite lab down ends it, --dir names another folder")
     folder.begin(keep=keep)
     folder.write(State(plan=plan))
-    keeper = subprocess.Popen(  # noqa: S603  # ourselves
+    keeper = subprocess.Popen(  # ourselves
         [sys.executable, "-m", "polysite.lab.keeper", str(folder.path)],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

@@ -73,7 +73,7 @@ class Children:
         place = inside(namespace) if namespace is not None else contextlib.nullcontext()
         try:
             with place, command.log.open("ab") as log:
-                process = subprocess.Popen(  # noqa: S603  # what runs at the sites is ours to choose
+                process = subprocess.Popen(  # what runs at the sites is ours to choose
                     list(command.argv),
                     cwd=command.folder,
                     env={**self._environment, **command.variables},
