@@ -20,6 +20,21 @@ class LabCommands(Late):
 
     places = {  # noqa: RUF012  # as the tree of commands has them
         "fetch": "lab:fetch",
+        "up": "lab_running:up",
+        "status": "lab_running:status",
+        "exec": "lab_sites:execute",
+        "rtt": "lab_sites:rtt",
+        "distance": "lab_sites:distance",
+        "cut": "lab_faults:cut",
+        "heal": "lab_faults:heal",
+        "loss": "lab_faults:loss",
+        "reorder": "lab_faults:reorder",
+        "freeze": "lab_faults:freeze",
+        "kill": "lab_faults:kill",
+        "start": "lab_faults:start",
+        "skew": "lab_faults:skew",
+        "logs": "lab_running:logs",
+        "down": "lab_running:down",
     }
 
 

@@ -37,6 +37,7 @@ class Networks:
         self._networks: dict[str, SiteNetwork] = {}
         self._control: socket.socket | None = None
         self._asking = asyncio.Lock()
+        self._late_ms_max = 0.0
         self.carrier: Child | None = None
         """The process that carries packets; when it has ended, the sites are apart for good."""
 
@@ -60,13 +61,15 @@ class Networks:
         """The open file of a site's network."""
         return self._networks[site].namespace
 
-    async def tell(self) -> Report:
+    async def tell(self) -> None:
         """Have the carrier do what the book says now."""
-        return await self._ask(self.book.orders())
+        await self._ask(self.book.orders())
 
     async def report(self) -> Report:
-        """What became of the packets so far."""
-        return await self._ask(Orders())
+        """What became of the packets so far; the latest one since this was last asked."""
+        found = await self._ask(Orders())
+        late_ms, self._late_ms_max = self._late_ms_max, 0.0
+        return msgspec.structs.replace(found, late_ms_max=late_ms)
 
     async def _ask(self, orders: Orders) -> Report:
         assert self._control is not None
@@ -79,7 +82,9 @@ class Networks:
             raise Unavailable("the process that carries the packets does not answer") from None
         if not answer:
             raise Unavailable("the process that carries the packets has ended")
-        return msgspec.json.decode(answer, type=Report)
+        report = msgspec.json.decode(answer, type=Report)
+        self._late_ms_max = max(self._late_ms_max, report.late_ms_max)
+        return report
 
     async def measure(self, count: int) -> list[PairRtt]:
         """Round trips between each two sites, each direction by `count` echoes one after the other, all pairs side by side."""
