@@ -2,7 +2,6 @@
 
 import contextlib
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -218,6 +217,9 @@ def logs(site: str | None, folder: Path, lines: int, follow: bool) -> int:
 
 def _follow(paths: list[Path]) -> None:
     """Write what is appended, until somebody interrupts."""
+    from polysite.client.pacing import Pace
+
+    pace = Pace()
     read = {path: path.stat().st_size for path in paths if path.exists()}
     with contextlib.suppress(KeyboardInterrupt):
         while True:
@@ -228,4 +230,4 @@ def _follow(paths: list[Path]) -> None:
                 read[path] = at + len(new)
                 sys.stdout.write(new.decode(errors="replace"))
             sys.stdout.flush()
-            time.sleep(FOLLOW_S)
+            pace.sleep_s(FOLLOW_S)
