@@ -116,7 +116,6 @@ ALLOWED: dict[str, dict[str, str]] = {
     },
     "polysite.lab.launching": {
         "chance": "names the lab",
-        "files": "gives the keeper its log",
         "processes": "starts the keeper",
     },
     "polysite.lab.network": {

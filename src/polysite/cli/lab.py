@@ -54,7 +54,7 @@ def fetch(engine: str, verify: bool, as_json: bool) -> int:
     already is not fetched again.
     """
     release = release_of(engine)
-    with _Progress(quiet=as_json) as progress:
+    with FetchProgress(quiet=as_json) as progress:
         installation = fetch_release(release, os.environ, verify=verify, progress=progress)
     told = _told(release, installation)
     if as_json:
@@ -80,7 +80,7 @@ def _told(release: Release, installation: Installation) -> dict[str, Any]:
     }
 
 
-class _Progress:
+class FetchProgress:
     """How many jars have arrived: a bar on the error stream if that is a terminal, remarks as lines. Nothing if `quiet`."""
 
     def __init__(self, *, quiet: bool) -> None:

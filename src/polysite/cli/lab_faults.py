@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, TypeVar
 import click
 
 from polysite.cli.lab_options import inject, json_option, tell, with_lab
+from polysite.lab.services.service import POLYSITE
 
 if TYPE_CHECKING:
     from polysite.lab.control import Control
 
 C = TypeVar("C", bound=Callable[..., object])
 
-POLYSITE = "polysite"
 _links = click.argument("sites", metavar="[SITE [SITE]]", nargs=-1)
 
 

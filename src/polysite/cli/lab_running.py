@@ -1,10 +1,11 @@
 """A lab from its beginning to its end: up, status, down, and what it logged."""
 
 import contextlib
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 import msgspec
@@ -13,6 +14,7 @@ from polysite.cli import exits
 from polysite.cli.lab_options import folder_option, json_option, tell, with_lab
 from polysite.cli.output import print_json, print_note, print_table
 from polysite.errors import UnknownKey
+from polysite.lab.services.service import POLYSITE
 from polysite.lab.state import EMBEDDED, FOLDER_DEFAULT, PORT
 from polysite.lab.topology import PROFILES, RTT_MS_DEFAULT, SITES_DEFAULT
 
@@ -34,7 +36,13 @@ FOLLOW_S = 0.2
 @click.option(
     "--port", type=click.IntRange(1, 65_535), default=PORT, show_default=True, help="Of the sites' processes."
 )
-@click.option("--bare", is_flag=True, help="Networks alone; nothing runs at the sites.")
+@click.option(
+    "--run",
+    type=click.Choice(["all", "engines", "nothing"]),
+    default="all",
+    show_default=True,
+    help="What to start at the sites.",
+)
 @click.option("--keep", is_flag=True, help="Go on with the data of the last lab in this folder.")
 @click.option("--loopback", is_flag=True, help="On this machine's loopback, without networks, delays or cuts.")
 @json_option
@@ -46,7 +54,7 @@ def up(
     store: str,
     cells: str | None,
     port: int,
-    bare: bool,
+    run: Literal["all", "engines", "nothing"],
     keep: bool,
     loopback: bool,
     as_json: bool,
@@ -57,7 +65,10 @@ def up(
     /dev/net/tun; without them the sites are on loopback with no delay between them, and it says so. The lab goes on until
     `polysite lab down`, or until its keeper ends; nothing of it outlives the keeper.
     """
+    from polysite.cli.lab import FetchProgress
+    from polysite.lab.engines import fetch, release_of
     from polysite.lab.launching import launch, make_plan
+    from polysite.lab.services.planning import engines_of
 
     plan = make_plan(
         sites=tuple(name.strip() for name in sites.split(",")),
@@ -66,9 +77,12 @@ def up(
         loopback=loopback,
         store=store,
         cells=cells or store,
-        services=not bare,
+        run=run,
         port=port,
     )
+    for engine in engines_of(plan):
+        with FetchProgress(quiet=as_json) as progress:
+            fetch(release_of(engine), os.environ, progress=progress)
     if plan.why_loopback:
         print_note(f"missing here: {plan.why_loopback}. So the sites are on loopback: no delay, no loss, no cuts.")
     with contextlib.closing(launch(folder, plan, keep=keep)) as events:
@@ -104,9 +118,10 @@ def _line_of(event: dict[str, Any]) -> str:
 def _say_how(status: "LabStatus", folder: Path) -> None:
     """How to talk to each site."""
     where = "" if str(folder) == FOLDER_DEFAULT else f" --dir {folder}"
-    click.echo("\nat a site, commands find its process by themselves:")
+    click.echo("\nto be at a site, where our commands find its process by themselves:")
     for site in status.sites:
-        click.echo(f"  polysite lab exec{where} {site.name} -- polysite doctor    # {site.url}")
+        there = "polysite doctor" if any(service.name == POLYSITE for service in site.services) else "sh"
+        click.echo(f"  polysite lab exec{where} {site.name} -- {there}    # {site.url}")
     click.echo(f"\npolysite lab status{where} shows it, polysite lab down{where} ends it.")
 
 

@@ -25,6 +25,7 @@ FOLDER_DEFAULT = "polysite-lab"
 PORT = 8390
 
 Mode = Literal["network", "loopback"]
+Run = Literal["all", "engines", "nothing"]
 EMBEDDED = "embedded"
 
 
@@ -40,7 +41,7 @@ class Identity(msgspec.Struct, frozen=True):
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """What a lab shall be. `store` and `cells` name engines; `services` False: networks alone, nothing runs there."""
+    """What a lab shall be. `store` and `cells` name engines; `run` says what of it all is started."""
 
     lab: str
     mode: Mode
@@ -49,7 +50,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     topology: Topology
     store: str = EMBEDDED
     cells: str = EMBEDDED
-    services: bool = True
+    run: Run = "all"
     port: int = PORT
 
 

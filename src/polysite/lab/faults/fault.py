@@ -31,4 +31,4 @@ def needs_networks(plan: Plan) -> str:
 
 def needs_services(plan: Plan) -> str:
     """What a lab lacks for faults of processes."""
-    return "" if plan.services else "processes at the sites; this lab was started with networks alone"
+    return "" if plan.run != "nothing" else "processes at the sites; this lab was started with networks alone"

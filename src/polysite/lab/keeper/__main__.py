@@ -12,10 +12,11 @@ from pathlib import Path
 import msgspec
 
 from polysite.errors import PolysiteError, Unavailable
+from polysite.lab.engines import fetch, release_of
 from polysite.lab.keeper.keeper import Keeper
 from polysite.lab.keeper.progress import Progress
 from polysite.lab.network import kernel
-from polysite.lab.services.planning import services_of
+from polysite.lab.services.planning import engines_of, services_of
 from polysite.lab.state import LabFolder, State, identify, take_lock
 
 OUTPUT = 1
@@ -49,7 +50,8 @@ def _keep(folder: LabFolder, progress: Progress) -> int:
             return 0
     else:
         _note(folder, state, os.getpid())
-    keeper = Keeper(folder, state.plan, services_of(state.plan, folder), progress)
+    installations = {engine: fetch(release_of(engine), os.environ) for engine in engines_of(state.plan)}
+    keeper = Keeper(folder, state.plan, services_of(state.plan, folder, installations), progress)
     asyncio.run(keeper.run())
     return 0
 

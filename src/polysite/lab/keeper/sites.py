@@ -90,7 +90,8 @@ class Running:
         return asked.exit_code == 0
 
     def _last_words(self) -> str:
-        return last_words(self.service.command.log)
+        told = [last_words(log) for log in (*self.service.more_logs, self.service.command.log)]
+        return " | ".join(filter(None, told)) or "(it wrote nothing)"
 
 
 class Sites:
@@ -157,10 +158,10 @@ def last_words(log: Path) -> str:
             file.seek(max(0, log.stat().st_size - LAST_BYTES))
             text = file.read().decode(errors="replace")
     except OSError:
-        return "(it wrote nothing)"
+        return ""
     lines = [line.strip() for line in text.splitlines()]
     telling = [line for line in lines if line and not line.startswith(("at ", "... "))]
-    return " | ".join(telling[-LAST_LINES:]) or "(it wrote nothing)"
+    return " | ".join(telling[-LAST_LINES:])
 
 
 def _rounded(began_s: float) -> float:

@@ -33,7 +33,7 @@ class CommandProbe(NamedTuple):
 class Service(NamedTuple):
     """What runs at a site, the files it is given before, and when it is ready. `files`: path → content.
 
-    `gentle_s`: how long it may take to end when asked to.
+    `gentle_s`: how long it may take to end when asked to. `more_logs`: what it writes beside its output.
     """
 
     site: str
@@ -42,3 +42,4 @@ class Service(NamedTuple):
     files: Mapping[Path, str]
     probe: HttpProbe | CommandProbe
     gentle_s: float = 5.0
+    more_logs: tuple[Path, ...] = ()
