@@ -26,7 +26,6 @@ Columns = Mapping[str, Any]
 
 LEASE_MS_DEFAULT = 10_000
 LEASE_MS_MAX = 3_600_000
-LEASE_MS_MIN_ONE_SITE = 100
 """The lowest lease is 10 W + 100 ms; with one site W is 0."""
 WAIT_MS_DEFAULT = 10_000
 WAIT_MS_MAX = 300_000
@@ -195,14 +194,28 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     detail: str | None = None
 
 
+class SiteReach(msgspec.Struct, frozen=True, kw_only=True):
+    """How another site is reached. `answers`: it did in one of the last rounds; `rtt_ms`: the round trip to it, None if not."""
+
+    site: str
+    answers: bool
+    rtt_ms: float | None = None
+
+
 class Health(msgspec.Struct, frozen=True, kw_only=True):
-    """Whether the process can serve: `ready` false comes with the reasons."""
+    """Whether the process can serve: `ready` false comes with the reasons.
+
+    For information: `sites`, how the other sites are reached (one that does not answer makes this one no less ready), and
+    `majority_rtt_ms`, the round trip to the nearest majority of sites that leases and waits are reckoned with.
+    """
 
     ready: bool
     site: str
     process: str
     version: str
     reasons: list[str] = []
+    sites: list[SiteReach] = []
+    majority_rtt_ms: int = 0
 
 
 class Coordinator(Protocol):

@@ -6,6 +6,7 @@ import pytest
 
 from polysite.errors import Unavailable
 from polysite.site.clock_watch import ROUNDS_KEPT
+from polysite.site.coordinator import CLOCK_AGREES, CLOCK_IS_OFF
 from polysite.testing.loop import seeded
 from polysite.testing.processes import MemoryChannel
 from tests.support.sites import Process, World, world_of
@@ -54,7 +55,7 @@ async def ready(process: Process) -> bool:
 
 @seeded(seeds=3)
 async def test_clocks_that_drift_apart_and_agree_again(seed: int) -> None:
-    """Goal: processes whose clocks differ by more than the bound say so within a round and refuse writes without a lock;
+    """Goal: two processes whose clocks differ by more than the bound say so within a round and refuse writes without a lock;
     the difference is cleared when they agree. Method: move one wall clock forward and back, more and less than the bound."""
     async with world_of(seed, "one", "two") as world:
         one, two = world.processes
@@ -103,13 +104,13 @@ async def test_an_engine_that_does_not_answer_ends_no_acquaintance(seed: int) ->
 
 @seeded(seeds=3)
 async def test_the_way_is_taken_off(seed: int) -> None:
-    """Goal: half of the round trip is no difference of clocks. Method: 80 ms of way, a bound of 100 ms, clocks that differ by
-    less and by more than that, either way."""
+    """Goal: half of the round trip is no difference of clocks, and by the other half an answer may be wrong. Method: 80 ms of way, a
+    bound of 100 ms, clocks that differ by less and by more than 140 ms, either way."""
     async with world_of(seed, "one", "two", skew_ms_max=100) as world:
         one, two = world.processes
         channel = slow(world)
         channel.there_s = channel.back_s = 0.04
-        for moved_ms, agree in ((70, True), (-140, True), (-60, False), (260, False)):
+        for moved_ms, agree in ((130, True), (-260, True), (-20, False), (300, False)):
             two.clock.step_wall_us(moved_ms * 1000)
             await asyncio.sleep(ROUND_S)
             assert [await ready(one), await ready(two)] == [agree, agree], moved_ms
@@ -169,14 +170,34 @@ async def test_who_is_gone_is_forgotten(seed: int) -> None:
 
 
 @seeded(seeds=3)
-async def test_the_largest_difference_of_several(seed: int) -> None:
-    """Goal: a peer that agrees does not hide one that does not, whoever answers last. Method: three processes, one off."""
+async def test_of_three_the_one_that_is_off_is_found(seed: int) -> None:
+    """Goal: with two others a process knows whose clock is wrong: it alone refuses writes without a lock, whoever answers first.
+    Method: three processes; one after the other is set wrong and right again."""
     async with world_of(seed, "one", "two", "three") as world:
         for process in world.processes:
             process.clock.step_wall_us(800_000)
             await asyncio.sleep(ROUND_S)
-            assert not any([await ready(other) for other in world.processes])
+            assert [await ready(other) for other in world.processes] == [
+                other is not process for other in world.processes
+            ]
             process.clock.step_wall_us(-800_000)
             await asyncio.sleep(ROUND_S)
             assert all([await ready(other) for other in world.processes])
         assert {kind for _, kind in world.channel.sent} >= {"hello"}
+
+
+@seeded(seeds=3)
+async def test_a_clock_that_is_off_is_told_when_it_changes(seed: int) -> None:
+    """Goal: listeners of the process whose clock is wrong hear so once, and once when it is right again; those of the others hear
+    nothing. Method: three processes, one of which is set wrong for some rounds."""
+    async with world_of(seed, "one", "two", "three") as world:
+        streams = [process.coordinator.events() for process in world.processes]
+        wrong = world.processes[1]
+        for moved_ms in (-800, 800):
+            wrong.clock.step_wall_us(moved_ms * 1000)
+            await asyncio.sleep(3 * ROUND_S)
+        for process in world.processes:
+            await process.coordinator.close()
+        told = [[(event.kind, event.detail) async for event in stream] for stream in streams]
+        assert told[1] == [("health", CLOCK_IS_OFF), ("health", CLOCK_AGREES)]
+        assert told[0] == told[2] == []

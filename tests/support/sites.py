@@ -1,4 +1,7 @@
-"""Sites for the tests of the coordinator: one or more processes on one engine in memory, on the seeded loop."""
+"""Sites for the tests of the coordinator: processes of one or more sites on one engine in memory, on the seeded loop.
+
+The engine is shared and quick whatever the sites; the peer channel between sites takes as long as they are apart.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -12,6 +15,7 @@ from polysite.clock import Runtime
 from polysite.core import lock_cell
 from polysite.core.lock_cell import LockCell
 from polysite.engines.sqlite import SqliteEngine
+from polysite.errors import OutcomeUnknown
 from polysite.site import SiteCoordinator, SiteSettings
 from polysite.stores.contract import Store
 from polysite.stores.embedded import EmbeddedStore
@@ -22,13 +26,38 @@ from polysite.values.keys import LockKey
 from polysite.values.tables import ColumnSpec, KeyspaceSpec, TableSpec, Writes
 
 
+class Line:
+    """The channel of the processes of one site: what goes to another site takes its time there and back."""
+
+    def __init__(self, world: "World", site: str) -> None:
+        self._world = world
+        self._site = site
+
+    async def send(self, address: str, kind: str, body: bytes, *, answer_s: float) -> bytes:
+        world = self._world
+        rtt_s = world.rtt_s.get(frozenset({self._site, world.site_of.get(address, self._site)}), 0.0)
+        if not rtt_s:
+            return await world.channel.send(address, kind, body, answer_s=answer_s)
+        try:
+            async with asyncio.timeout(answer_s):
+                await asyncio.sleep(rtt_s / 2)
+                answer = await world.channel.send(address, kind, body, answer_s=answer_s)
+                await asyncio.sleep(rtt_s / 2)
+        except TimeoutError:
+            raise OutcomeUnknown("a process of ours did not answer", reason="peer") from None
+        return answer
+
+
 class Process:
     """One process: its coordinator, its own clock and what goes wrong between it and its engine."""
 
-    def __init__(self, world: "World", name: str, **settings: Any) -> None:
+    def __init__(
+        self, world: "World", name: str, *, site: str = "local", address: str | None = None, **settings: Any
+    ) -> None:
         self.world = world
+        self.site = site
         self.runtime: Runtime = simulated_runtime(world.seed, process=name)
-        self.address = f"memory:{name}"
+        self.address = address or f"memory:{name}"
         assert isinstance(self.runtime.clock, SimulatedClock)
         self.clock: SimulatedClock = self.runtime.clock
         self.faults = Faults(self.runtime)
@@ -38,13 +67,19 @@ class Process:
             store,
             cells,
             self.runtime,
-            SiteSettings(address=self.address, **settings),
-            slots=world.slots,
-            channel=world.channel,
+            SiteSettings(site=site, address=self.address, **settings),
+            slots=world.slots.setdefault(site, MemorySlots()),
+            channel=Line(world, site),
         )
 
     async def start(self) -> None:
         await self.coordinator.start()
+        self.join()
+
+    def join(self, address: str | None = None) -> None:
+        """Be reached there from now on."""
+        self.address = address or self.address
+        self.world.site_of[self.address] = self.site
         self.world.channel.join(self.address, self.coordinator.handle_peer_message)
 
     async def kill(self) -> None:
@@ -63,8 +98,12 @@ class World:
     def __init__(self, seed: int) -> None:
         self.seed = seed
         self.engine = SqliteEngine(":memory:", clock=simulated_runtime(seed, process="engine").clock)
-        self.slots = MemorySlots()
+        self.slots: dict[str, MemorySlots] = {}
         self.channel = MemoryChannel()
+        self.rtt_s: dict[frozenset[str], float] = {}
+        """Round trips on the channel between two sites; 0 if nothing is said."""
+        self.site_of: dict[str, str] = {}
+        """By address."""
         self.processes: list[Process] = []
 
     async def process(self, name: str, **settings: Any) -> Process:
@@ -75,6 +114,10 @@ class World:
 
     def row(self, key: str, table: str = "votes") -> KeyName:
         return KeyName(keyspace="ks", table=table, key={"id": key})
+
+    def apart(self, one: str, other: str, rtt_s: float) -> None:
+        """Two sites are so far apart from now on."""
+        self.rtt_s[frozenset({one, other})] = rtt_s
 
     async def cell(self, key: str, table: str = "votes") -> LockCell:
         """The cell of a key as it is now, read past every fault."""

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from polysite.site import SiteCoordinator
 
 MEMORY = ":memory:"
+_ONE_SITE = "peers: the embedded engine holds one site; several need an engine that replicates"
 
 
 class Opening:
@@ -85,6 +86,8 @@ async def start_embedded(
     unknown = sorted(settings.keys() - known)
     if unknown:
         raise BadRequest(f"there is no setting {', '.join(unknown)}; there are {', '.join(sorted(known))}")
+    if settings.get("peers"):
+        raise BadRequest(_ONE_SITE)
     return await _start(path, runtime or Runtime(), site=site, **settings)
 
 
@@ -104,7 +107,8 @@ async def build_coordinator(settings: "Settings", place: "Place", runtime: Runti
         folder=True,
         secret_file=Path(settings.site.secret_file) if settings.site.secret_file else None,
         site=settings.site.name,
-        majority_rtt_ms=settings.site.majority_rtt_ms or 0,
+        majority_rtt_ms=settings.site.majority_rtt_ms,
+        peers=settings.site.peers,
     )
 
 
@@ -125,8 +129,8 @@ async def _start_served(settings: "Settings", place: "Place", runtime: Runtime) 
         SiteSettings(
             site=site.name,
             address=place.url,
-            sites=1 + len(site.peers.keys() - {site.name}),
-            majority_rtt_ms=site.majority_rtt_ms or 0,
+            peers=site.peers,
+            majority_rtt_ms=site.majority_rtt_ms,
         ),
         slots=FileSlots(Path(settings.store.data), draw=lambda: runtime.randomness.random_bytes(4).hex()),
         carrier=lambda: PeerCarrier(load_secret(secret_path(settings), runtime.randomness)),

@@ -12,9 +12,12 @@ import msgspec
 TRIPS_KEPT = 5
 ROUNDS_SILENT = 3
 """A site that did not answer in so many rounds is silent."""
-RTT_S_UNMEASURED = 0.4
-"""W before enough sites answered: as far apart as two sites on earth commonly are, so that a lease granted then is long enough
-at any distance."""
+RTT_S_UNMEASURED = 0.2
+"""W before enough sites answered: what sites on three continents have to their nearest majority, so that a lease that is granted
+then is long enough nearly everywhere."""
+RTT_S_MAX = 0.9
+"""The longest W that is measured. No place on earth is that far; answers that take longer stall, and the lease that clients ask
+for by default must stay above 10 W."""
 RTT_STEP_US = 10_000
 
 
@@ -87,7 +90,7 @@ class Distances:
 
     @property
     def rtt_s(self) -> float:
-        """W: as measured and rounded up to 10 ms, so that bounds derived from it do not change with every answer; as measured last
+        """W: as measured, rounded up to 10 ms and at most `RTT_S_MAX`, so that bounds derived from it do not change with every answer; as measured last
         while too few sites answer; `RTT_S_UNMEASURED` before that."""
         return self._rtt_s
 
@@ -95,4 +98,5 @@ class Distances:
         known = [min(way.trips_s) for way in self._ways.values() if way.trips_s]
         measured = majority_rtt_s(known, self._sites)
         if measured is not None:
-            self._rtt_s = math.ceil(round(measured * 1_000_000) / RTT_STEP_US) * RTT_STEP_US / 1_000_000
+            steps = math.ceil(round(min(measured, RTT_S_MAX) * 1_000_000) / RTT_STEP_US)
+            self._rtt_s = steps * RTT_STEP_US / 1_000_000

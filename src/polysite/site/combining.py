@@ -189,7 +189,7 @@ class Combiner:
 
     def _noticed(self, state: KeyState) -> None:
         """A newer cell is known, and own wishes of its change were told so."""
-        if self._context.rtt_s:
+        if self._context.is_wide:
             state.seen_s = self._clock.monotonic_s()
             if state.handed:
                 self.stewards.seen(state)
@@ -223,7 +223,7 @@ class Combiner:
 
     async def _routed(self, state: KeyState) -> bool:
         """Hand over what others carry; whether anything is left for an own change."""
-        if self._context.rtt_s:
+        if self._context.is_wide:
             try:
                 if state.version == UNSEEN:
                     state.trips += await self.look(state)

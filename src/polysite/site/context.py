@@ -7,6 +7,8 @@ from typing import Any
 
 from polysite.cells.contract import Cells
 from polysite.clock import Runtime
+from polysite.core.distance import Distances
+from polysite.core.lease import lease_s_min
 from polysite.core.lock_cell import Author
 from polysite.core.session import SessionSettings
 from polysite.core.stamps import now_stamp
@@ -33,10 +35,11 @@ class SiteContext:
         self.timers = Timers(runtime)
         self.events = EventHub(settings.site, runtime.clock, settings.events_max)
         self.author = Author(settings.site, "", "")
-        self.rtt_s = settings.majority_rtt_ms / 1000
-        self.trips_s: dict[str, float] = {}
-        """Round trips to other sites, as measured on the peer channel."""
-        self.site_limit = max(1, QUEUE_MAX // settings.sites)
+        self.distances = Distances(settings.other_sites, settings.site_count)
+        """The ways to the other sites, as they are measured while the process runs."""
+        self.is_wide = settings.site_count > 1 or bool(settings.majority_rtt_ms)
+        """Whether there are ways that take time: what only concerns several sites is not looked at otherwise."""
+        self.site_limit = max(1, QUEUE_MAX // settings.site_count)
         self.joint = settings.joint and "joint" in store.capabilities and "joint" in cells.capabilities
         self.expiry = "expiry" in store.capabilities
         self.session_settings = SessionSettings(
@@ -51,7 +54,19 @@ class SiteContext:
 
     def trip_s(self, site: str) -> float:
         """About how long a message to a site and its answer take: as measured, else twice W."""
-        return self.trips_s.get(site, 2 * self.rtt_s)
+        measured = self.distances.trip_s(site) if site in self.settings.other_sites else None
+        return 2 * self.rtt_s if measured is None else measured
+
+    @property
+    def rtt_s(self) -> float:
+        """W, the round trip to the nearest majority of sites: the one that is set, else as it is measured by now."""
+        set_ms = self.settings.majority_rtt_ms
+        return self.distances.rtt_s if set_ms is None else set_ms / 1000
+
+    @property
+    def lease_ms_min(self) -> int:
+        """The shortest lease that is granted now."""
+        return round(1000 * lease_s_min(self.rtt_s))
 
     def new_id(self) -> bytes:
         """A fresh id of a wish or change: unique among all processes, and cheap. No secret."""

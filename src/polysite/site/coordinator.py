@@ -55,6 +55,8 @@ from polysite.site.tenures import Tenures
 from polysite.stores.contract import Store
 from polysite.values.tables import RESERVED_KEYSPACE, IndexSpec, KeyspaceSpec, TableSpec
 
+CLOCK_IS_OFF = "this process's clock is too far off those of its peers"
+CLOCK_AGREES = "this process's clock agrees with those of its peers again"
 CLOSE_LOOK_S = 0.005
 
 
@@ -244,7 +246,10 @@ class SiteCoordinator:
 
     def note_clock_difference(self, difference_ms: float) -> None:
         """What was measured on the peer channel; beyond `skew_ms_max` eventual writes are refused. Above 0 this clock is ahead."""
+        was_skewed = self._plain.skewed
         self._plain.skew_ms = difference_ms
+        if self._plain.skewed != was_skewed:
+            self._context.events.tell_health(CLOCK_AGREES if was_skewed else CLOCK_IS_OFF)
 
     def _take_push(self, push: Push) -> None:
         state = self._keys.find(push.key)
@@ -482,8 +487,14 @@ class SiteCoordinator:
             except PolysiteError as error:
                 reasons.append(f"the store does not answer: {error.code}")
         if self._plain.skewed:
-            reasons.append("this process's clock is too far off those of its peers")
+            reasons.append(CLOCK_IS_OFF)
         author = self._context.author
         return Health(
-            ready=not reasons, site=self.settings.site, process=author.process, version=__version__, reasons=reasons
+            ready=not reasons,
+            site=self.settings.site,
+            process=author.process,
+            version=__version__,
+            reasons=reasons,
+            sites=[] if self._clocks is None else self._clocks.reach(),
+            majority_rtt_ms=round(self._context.rtt_s * 1000),
         )

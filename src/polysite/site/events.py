@@ -129,6 +129,11 @@ class EventHub:
         )
         self.tell(event)
 
+    def tell_health(self, detail: str) -> None:
+        """This process, or what it sees of another site, changed between well and unwell."""
+        if self.heard:
+            self.tell(self.make("health", detail=detail))
+
     def tell(self, event: Event) -> None:
         for stream in list(self._streams):
             stream.offer(event)

@@ -421,9 +421,9 @@ class LockVerbs:
         )
 
     def check_lease(self, lease_ms: int) -> None:
-        settings = self._context.settings
-        if not settings.lease_ms_min <= lease_ms <= settings.lease_ms_max:
-            raise BadRequest(f"lease_ms is from {settings.lease_ms_min} to {settings.lease_ms_max} here")
+        least, most = self._context.lease_ms_min, self._context.settings.lease_ms_max
+        if not least <= lease_ms <= most:
+            raise BadRequest(f"lease_ms is from {least} to {most} here")
 
     def check_wait(self, wait_ms: int) -> None:
         if not 0 <= wait_ms <= self._context.settings.wait_ms_max:

@@ -282,7 +282,7 @@ class Sessions:
         if live.ended:
             raise live.lost_error()
         wish = live.core.plan_release()
-        if self._context.rtt_s and isinstance(wish, ReleaseClean):
+        if self._context.is_wide and isinstance(wish, ReleaseClean):
             live.state.parting = (live.reference.ticket, live.core.parting_rows())
         live.ended = True
         live.standing_changed()

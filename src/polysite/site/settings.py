@@ -1,30 +1,36 @@
 """What may be set about one site's coordinator."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
-from polysite.api import LEASE_MS_MAX, LEASE_MS_MIN_ONE_SITE, WAIT_MS_MAX
+from polysite.api import LEASE_MS_MAX, WAIT_MS_MAX
 
 
 @dataclass(frozen=True, kw_only=True)
 class SiteSettings:
     """Settings of one process; nothing needs to be set for one site on the embedded engine.
 
-    `sites` is how many sites share the engine; `majority_rtt_ms` is W, the round trip to the nearest majority, which
-    leases and waits between sites are derived from (0 with one site). `joint` False carries one-shot sections out on
-    the general path even where the engine could do them in one atomic step. `address`: where other processes of ours
-    reach this one, None when nobody can.
+    `peers` are the other sites that share the engine: name to the address where a process of theirs is reached first, until
+    its own row says where it is; this site's own name may be among them, so that all sites can be given the same. `sites` is
+    how many sites there are if that is more than this one and its peers. `majority_rtt_ms` is W, the round trip to the
+    nearest majority, which leases and waits between sites are derived from; None: measured from the answers of the peers (0
+    with one site, and `core.distance.RTT_S_UNMEASURED` until enough of them answered). `joint` False carries one-shot
+    sections out on the general path even where the engine could do them in one atomic step. `address`: where other
+    processes of ours reach this one, None when nobody can.
     """
 
     site: str = "local"
+    peers: Mapping[str, str] = field(default_factory=dict)
     sites: int = 1
     address: str | None = None
-    majority_rtt_ms: int = 0
+    majority_rtt_ms: int | None = None
     lease_ms_max: int = LEASE_MS_MAX
     wait_ms_max: int = WAIT_MS_MAX
     joint: bool = True
     skew_ms_max: int = 500
-    """How far this process's clock may be off those of the site's other processes, as it measures every `hello_s`."""
+    """How far this process's clock may be off the median of all processes' clocks, as it measures every `hello_s`."""
     hello_s: float = 30.0
+    """Between two rounds of asking the other processes and sites for the time. A site that never answered is asked each second."""
     settle_rows_max: int = 10_000
     settle_bytes_max: int = 8 * 1024 * 1024
     views_max: int = 8_192
@@ -48,6 +54,11 @@ class SiteSettings:
     """How long `close` waits for releases under way before it leaves them to the lease."""
 
     @property
-    def lease_ms_min(self) -> int:
-        """Ten round trips and 100 ms: below that a live holder could not renew in time."""
-        return 10 * self.majority_rtt_ms + LEASE_MS_MIN_ONE_SITE
+    def other_sites(self) -> dict[str, str]:
+        """The peers without this site itself."""
+        return {site: address for site, address in self.peers.items() if site != self.site}
+
+    @property
+    def site_count(self) -> int:
+        """How many sites share the engine, this one included."""
+        return max(self.sites, len(self.other_sites) + 1)

@@ -73,7 +73,7 @@ class Stewards:
 
     def route(self, state: KeyState) -> None:
         """Sort the pending wishes of a key whose cell is known: what is left in `pending` goes into an own change now."""
-        if not self._context.rtt_s:
+        if not self._context.is_wide:
             return
         steward = self.elsewhere(state)
         if steward is None:

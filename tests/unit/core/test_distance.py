@@ -6,13 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from polysite.api import LEASE_MS_DEFAULT
 from polysite.core.distance import (
     ROUNDS_SILENT,
+    RTT_S_MAX,
     RTT_S_UNMEASURED,
     TRIPS_KEPT,
     Distances,
     majority_rtt_s,
 )
+from polysite.core.lease import lease_s_min
 
 
 def test_w_is_the_way_to_the_nearest_majority() -> None:
@@ -100,16 +103,17 @@ def test_before_enough_answered_w_is_a_careful_one() -> None:
 
 
 def test_w_goes_in_steps() -> None:
-    """Goal: W is rounded up to 10 ms, and a trip of a whole number of them is not more than it is; the way itself is told as it is.
-    Method: trips about such numbers, and all whole ones."""
+    """Goal: W is rounded up to 10 ms, and a trip of a whole number of them is not more than it is; the way itself is told as it is;
+    the default lease is granted however long an answer stalled. Method: trips about such numbers, and all whole ones."""
     for trip_s, rtt_s in ((0.0004, 0.01), (0.0507, 0.06), (0.0501, 0.06), (0.07, 0.07), (0.0, 0.0)):
         known = Distances(["bei"], 2)
         known.answered("bei", trip_s)
         assert (known.rtt_s, known.trip_s("bei")) == (rtt_s, trip_s)
-    for tens in range(200):
+    for hundredths in range(200):
         known = Distances(["bei"], 2)
-        known.answered("bei", tens / 100)
-        assert known.rtt_s == tens / 100
+        known.answered("bei", hundredths / 100)
+        assert known.rtt_s == min(hundredths / 100, RTT_S_MAX)
+    assert 1000 * lease_s_min(RTT_S_MAX) <= LEASE_MS_DEFAULT
 
 
 trips = st.lists(st.floats(0.001, 1.0), max_size=6)
