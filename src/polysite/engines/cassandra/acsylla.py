@@ -5,6 +5,7 @@ cannot carry exactly (`acsylla_values`), and schema statements, go through cassa
 """
 
 import asyncio
+import logging
 from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
@@ -46,6 +47,9 @@ KINDS: dict[str, Kind] = {
 }
 """Class name → kind. `RequestTimedOut` is also what a request gets whose connection ends before the answer."""
 
+SHARDING = "Could not retrieve sharding info"
+"""What it says at every connection to a Cassandra, as an error: that it is no Scylla."""
+
 INVALID = ("CassErrorServerInvalidQuery", "CassErrorServerSyntaxError", "CassErrorServerConfigError")
 
 
@@ -65,6 +69,7 @@ class AcsyllaPort(AskingPort):
         self._connecting = asyncio.Lock()
 
     async def connect(self) -> None:
+        logging.getLogger("acsylla").addFilter(_is_news)
         async with self._connecting:
             if self._session is None:
                 cluster = acsylla.create_cluster(**_arguments(self._settings, self._credentials, self._heard))
@@ -217,6 +222,10 @@ def failure_of(error: BaseException, *, was_down: bool = False) -> Failure:
     if name == "CassErrorLibNoHostsAvailable":
         return Failure("not_sent" if was_down else "connection_lost")
     return Failure(KINDS.get(name, "unclear"))
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    return not record.getMessage().startswith(SHARDING)
 
 
 def _page(result: Any, statement: Statement) -> Page:
