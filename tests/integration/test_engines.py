@@ -1,5 +1,6 @@
 """Engines as the lab starts them, for real: they come up and answer, say why when they do not, and never stay behind."""
 
+import contextlib
 import os
 import select
 import signal
@@ -63,7 +64,7 @@ def test_stopping_freezing_and_killing(tmp_path: Path) -> None:
         engine.thaw()
         assert engine.wait_ready(wait_s=30).mode == "standalone"
         engine.freeze()
-        engine.stop(wait_s=30)
+        assert engine.stop(wait_s=30), "a frozen one was not woken to end"
         assert not engine.is_alive()
         assert "refused" in engine.standing().flaw
     with running(start(spec, installation)) as engine:
@@ -128,6 +129,8 @@ def test_no_engine_survives_the_one_who_started_it(tmp_path: Path) -> None:
         starter.wait(GONE_S)
         assert _ends(watched), "the engine is still there"
     finally:
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(watched, signal.SIGKILL)
         os.close(watched)
         starter.stdin.close()
         starter.stdout.close()

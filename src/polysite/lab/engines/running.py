@@ -120,8 +120,11 @@ class Engine:
     def thaw(self) -> None:
         self._signal(signal.SIGCONT)
 
-    def stop(self, wait_s: float = STOP_S) -> None:
-        """End it as an operator would, and by force if it takes longer than `wait_s`; nothing of it is left afterwards."""
+    def stop(self, wait_s: float = STOP_S) -> bool:
+        """End it as an operator would, and by force if it takes longer than `wait_s`; nothing of it is left afterwards.
+
+        False: force was needed.
+        """
         if self.is_alive():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGTERM)
@@ -129,7 +132,9 @@ class Engine:
             end = self._pace.monotonic_s() + wait_s
             while self.is_alive() and self._pace.monotonic_s() < end:
                 self._pace.sleep_s(LOOK_S)
+        willing = not self.is_alive()
         self.kill()
+        return willing
 
     def kill(self) -> None:
         """End it at once, with whatever it started; nothing of it is left afterwards."""
