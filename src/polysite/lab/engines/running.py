@@ -63,6 +63,8 @@ class Engine:
         """Whether it runs; a frozen one does."""
         if self._process.returncode is not None:
             return False
+        if not hasattr(os, "waitid"):
+            return self._process.poll() is None
         # Looks without reaping: until then nobody else can get its number, so that signals meet nobody else.
         return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
 
