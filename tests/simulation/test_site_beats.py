@@ -71,6 +71,28 @@ async def test_a_lease_starts_when_the_lock_is_granted(seed: int) -> None:
 
 
 @seeded(seeds=5)
+async def test_each_call_with_the_reference_is_a_sign_of_life(seed: int) -> None:
+    """Goal: whoever only reads and writes keeps the lock; whoever falls silent loses it a lease after the last call. Method: for
+    several leases one short call every six tenths of a lease, of each kind in turn; then none."""
+    async with world_of(seed, "one", "two") as world:
+        one, two = world.processes
+        site, row = one.coordinator, world.row("a")
+        for asked in (one.coordinator, two.coordinator):
+            lock = await site.acquire([row], lease_ms=LEASE_MS)
+            options: dict[str, Any] = {"level": "critical", "reference": lock.reference}
+            for number in range(4):
+                await asyncio.sleep(0.6)
+                await asked.put(row, {"count": number}, **options)
+                await asyncio.sleep(0.6)
+                assert (await asked.get(row, **options)).row == {"id": "a", "count": number, "note": None}
+                await asyncio.sleep(0.6)
+                await asked.delete(row, **options)
+            await asyncio.sleep(1.4)
+            with pytest.raises(LockLost):
+                await asked.put(row, {"count": 9}, **options)
+
+
+@seeded(seeds=5)
 async def test_a_wait_is_a_sign_of_life_until_it_ends(seed: int) -> None:
     """Goal: a client lives as long as it waits, and a whole lease longer, no more. Method: wait for longer than the lease, be
     silent for most of one, call; wait again, fall silent: as one that still waits and as one that came to hold meanwhile."""

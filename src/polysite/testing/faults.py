@@ -246,6 +246,9 @@ class FaultyStore(Store):
     async def table(self, keyspace: str, name: str) -> TableSpec:
         return await self._store.table(keyspace, name)
 
+    def known_table(self, keyspace: str, name: str) -> TableSpec | None:
+        return self._store.known_table(keyspace, name)
+
     async def create_index(self, keyspace: str, table: str, index: IndexSpec) -> bool:
         return await self._store.create_index(keyspace, table, index)
 

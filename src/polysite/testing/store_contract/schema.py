@@ -114,6 +114,26 @@ class SchemaSuite(StoreSuite):
         await store.write(FLAT, [put(flat("a"), 5, colour="blue")], "majority")
         assert shown(await store.read(FLAT, flat("a"), "majority")) == {"colour": "blue"}
 
+    async def test_what_is_known_of_a_table_is_what_the_store_says(self, store: Store) -> None:
+        """Asked without waiting: nothing, or the very table, its making included; never one whose dropping was answered."""
+        await store.create_keyspace(KeyspaceSpec(name=KEYSPACE))
+        await store.drop_table(KEYSPACE, "flat")
+        assert store.known_table(KEYSPACE, "flat") is None
+        for _ in range(2):
+            assert await store.create_table(FLAT)
+            await _check_known(store)
+            await store.create_index(KEYSPACE, "flat", BY_COLOUR)
+            await _check_known(store)
+            await store.drop_index(KEYSPACE, "flat", BY_COLOUR.name)
+            await _check_known(store)
+            assert await store.drop_table(KEYSPACE, "flat")
+            assert store.known_table(KEYSPACE, "flat") is None
+        await made(store, FLAT)
+        await _check_known(store)
+        assert await store.drop_keyspace(KEYSPACE)
+        assert store.known_table(KEYSPACE, "flat") is None
+        assert store.known_table("nowhere", "flat") is None
+
     async def test_a_table_of_other_columns_is_not_taken_for_the_old_one(self, store: Store) -> None:
         """Who still holds the old spec is told, and reads nothing wrong."""
         await made(store, FLAT)
@@ -123,3 +143,11 @@ class SchemaSuite(StoreSuite):
         await made(store, other)
         with pytest.raises(UnknownKey):
             await store.write(FLAT, [put(flat("a"), 5, colour="red")], "majority")
+
+
+async def _check_known(store: Store) -> None:
+    """What is known of FLAT now, before and after it was asked for, is what the store says."""
+    known = store.known_table(KEYSPACE, "flat")
+    spec = await store.table(KEYSPACE, "flat")
+    for seen in (known, store.known_table(KEYSPACE, "flat")):
+        assert seen is None or (seen, seen.making) == (spec, spec.making)
