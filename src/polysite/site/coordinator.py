@@ -257,8 +257,10 @@ class SiteCoordinator:
             return
         self._sessions.combiner.take(state, push.version, push.content)
         for live in list(state.sessions.values()):
-            for row in push.rows:
-                live.core.pushed(row.key, row, push.version)
+            # Rows of a table that was dropped and made again are gone with it.
+            if live.core.table.making == push.making:
+                for row in push.rows:
+                    live.core.pushed(row.key, row, push.version)
 
     def _head_changed(self, state: KeyState, ticket_before: int, authors: list[str]) -> None:
         """A change of ours gave the key a new head: tell the cell, and the rows if they are known, to the process that serves it,
@@ -276,8 +278,9 @@ class SiteCoordinator:
         if head is not None and targets:
             # One message per process, however many of its entries hold together.
             by_process = {(entry.site, entry.process, entry.incarnation): entry for entry in targets}
-            rows = parting[1] if parting is not None and parting[0] == ticket_before else ()
-            push = Push(state.encoded, state.version, lock_cell.encode(state.cell), rows)
+            push = Push(state.encoded, state.version, lock_cell.encode(state.cell))
+            if parting is not None and parting.ticket == ticket_before:
+                push = Push(push.key, push.version, push.content, parting.rows, parting.making)
             self._context.background(self._push(state, list(by_process.values()), push, authors), name="site-push")
         elif authors:
             self._sessions.combiner.stewards.tell(state, authors)

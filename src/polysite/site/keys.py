@@ -28,6 +28,15 @@ UNSEEN = -1
 """The version of a key whose cell was not looked at yet."""
 
 
+class Parting(msgspec.Struct, frozen=True):
+    """What the session with this ticket, which let go cleanly, leaves to its successor: the rows as it knew them, of that making of
+    the table."""
+
+    ticket: int
+    making: int
+    rows: "tuple[StoredRow, ...]"
+
+
 class KeyState(msgspec.Struct, eq=False):
     """One lock key in use.
 
@@ -62,8 +71,8 @@ class KeyState(msgspec.Struct, eq=False):
     kept: "list[PendingWish]" = []
     """Wishes kept back for the release or renewal of the head, which is here."""
     kept_timer: Timer | None = None
-    parting: "tuple[int, tuple[StoredRow, ...]] | None" = None
-    """Ticket of the last session that let go cleanly, and the rows as it knew them: for its successor."""
+    parting: Parting | None = None
+    """Of the last session that let go cleanly; nobody's once the key has another head."""
 
     def enter_now(self) -> bool:
         """Enter if no other change of this key is under way in this process; False: `enter` waits for that."""
@@ -206,6 +215,7 @@ class KeyTable:
         if state.users or self._used.get(state.encoded) is not state:
             return
         del self._used[state.encoded]
+        state.parting = None
         if state.version < 0 or not self._views_max:
             return
         self._idle[state.encoded] = state

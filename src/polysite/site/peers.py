@@ -89,13 +89,15 @@ Call: TypeAlias = GetCall | WriteCall | SelectCall | WaitCall | RenewCall | Prom
 class Push(msgspec.Struct, frozen=True):
     """A cell as a change of the sender left it.
 
-    `rows`: as the holder before the new head knew them when it released cleanly; they are what is stored at this version.
+    `rows`: as the holder before the new head knew them when it released cleanly; they are what is stored at this version, in that
+    `making` of the table.
     """
 
     key: bytes
     version: int
     content: bytes
     rows: tuple[StoredRow, ...] = ()
+    making: int = 0
 
 
 class SettleMessage(msgspec.Struct, frozen=True):

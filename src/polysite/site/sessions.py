@@ -13,7 +13,7 @@ from polysite.core.wishes import Cancel, Done, Identity, Leave, Refusal, Release
 from polysite.errors import LockLost, OutcomeUnknown, PolysiteError
 from polysite.site.combining import Combiner
 from polysite.site.context import SiteContext
-from polysite.site.keys import KeyState, KeyTable
+from polysite.site.keys import KeyState, KeyTable, Parting
 from polysite.site.wishing import WishAnswer
 from polysite.values.keys import Reference
 from polysite.values.tables import TableSpec
@@ -283,7 +283,8 @@ class Sessions:
             raise live.lost_error()
         wish = live.core.plan_release()
         if self._context.is_wide and isinstance(wish, ReleaseClean):
-            live.state.parting = (live.reference.ticket, live.core.parting_rows())
+            core = live.core
+            live.state.parting = Parting(core.ticket, core.table.making, core.parting_rows())
         live.ended = True
         live.standing_changed()
         return wish
