@@ -57,6 +57,26 @@ async def test_rows_of_a_table_that_was_made_again_are_not_believed(seed: int) -
         await bei.release(held.reference)
 
 
+@seeded(seeds=5)
+async def test_a_renewal_on_its_way_does_not_use_up_what_is_pushed(seed: int) -> None:
+    """Goal: the value comes with the grant although the holder was just renewed. Method: release while a renewal is under way."""
+    async with wide_world(seed) as world:
+        ams, bei = world.sites["ams"], world.sites["bei"]
+        row = world.row("a")
+        lock = await ams.acquire([row], lease_ms=60_000, read=True)
+        await ams.put(row, {"count": 7}, level="critical", reference=lock.reference)
+        waiting = asyncio.ensure_future(bei.acquire([row], wait_ms=60_000))
+        await asyncio.sleep(1.0)
+        (state,) = ams._keys.in_use()
+        (live,) = state.sessions.values()
+        ams._sessions._renew(state, [live])
+        await asyncio.sleep(world.ocean.rtt_s / 2)
+        await ams.release(lock.reference, validate=False)
+        held = await waiting
+        assert (await bei.get(row, level="critical", reference=held.reference)).round_trips == 0
+        await bei.release(held.reference)
+
+
 # the end of a process
 
 

@@ -323,12 +323,14 @@ class Combiner:
                 pending.sent_s = sent_s
 
     def _applied(self, state: KeyState, wishes: list[PendingWish], change: Change) -> None:
-        before = state.cell.queue[:1]
+        before = lock_cell.head(state.cell)
         state.take_view(change.expected_version + 1, change.cell)
         authors = self._decide(state, wishes, change.results)
         self._noticed(state)
-        if change.cell.queue[:1] != before:
-            self.changed(state, before[0].ticket if before else 0, authors)
+        head = lock_cell.head(change.cell)
+        # A beat of the head makes no other head of it.
+        if (None if head is None else head.identity) != (None if before is None else before.identity):
+            self.changed(state, 0 if before is None else before.ticket, authors)
         elif authors:
             self.stewards.tell(state, authors)
 
