@@ -3,15 +3,16 @@
 import asyncio
 
 import msgspec
+import pytest
 
 from polysite.core.combine import AskedWish
 from polysite.core.wishes import Enqueue
-from polysite.errors import Unavailable
+from polysite.errors import OutcomeUnknown, Unavailable
 from polysite.site import SiteCoordinator, peers
 from polysite.site.peers import Noted, WishMessage
 from polysite.testing.loop import seeded
 from polysite.values.keys import LockKey
-from tests.support.sites import table_of
+from tests.support.sites import table_of, world_of
 from tests.support.wide import wide_world
 
 KEY = LockKey("ks", "votes", (b"a",)).encode()
@@ -80,6 +81,49 @@ async def test_a_renewal_on_its_way_does_not_use_up_what_is_pushed(seed: int) ->
 # the end of a process
 
 
+@seeded(seeds=5)
+async def test_a_process_that_ends_tells_who_waits_for_a_kept_wish(seed: int) -> None:
+    """Goal: nobody waits for ever in a process that has ended. Method: end it while a wish of its own is kept back."""
+    async with wide_world(seed) as world:
+        ams, row = world.sites["ams"], world.row("a")
+        await ams.acquire([row], lease_ms=60_000)
+        await asyncio.sleep(1.0)
+        asked = asyncio.ensure_future(ams.acquire([row], wait_ms=60_000))
+        await asyncio.sleep(world.ocean.rtt_s)
+        (state,) = ams._keys.in_use()
+        assert state.kept
+        await ams.abandon()
+        del world.sites["ams"]
+        done, _ = await asyncio.wait([asked], timeout=5.0)
+        assert done
+        assert isinstance(asked.exception(), OutcomeUnknown)
+
+
+@seeded(seeds=5)
+async def test_a_process_that_has_ended_hands_nothing_over(seed: int) -> None:
+    """Goal: a wish that comes when the process has ended is answered, and goes nowhere. Method: ask a combiner after its end, where
+    another site holds, and where this one did."""
+    for holder in ("ams", "bei"):
+        async with wide_world(seed) as world:
+            ams, row = world.sites["ams"], world.row("a")
+            held = await world.sites[holder].acquire([row], lease_ms=60_000)
+            await asyncio.sleep(1.0)
+            await ams.queue(row)
+            state = ams._keys.take(LockKey("ks", "votes", (b"a",)), KEY)
+            await ams._sessions.combiner.look(state)
+            await ams.abandon()
+            del world.sites["ams"]
+            before = len(world.ocean.messages)
+            wish = stranger(1, 0).wish
+            asked = asyncio.ensure_future(ams._sessions.combiner.ask(state, wish))
+            done, _ = await asyncio.wait([asked], timeout=5.0)
+            assert done
+            assert isinstance(asked.exception(), OutcomeUnknown)
+            assert not [kind for _, kind in world.ocean.messages[before:] if kind == "wish"]
+            if holder == "bei":
+                await world.sites["bei"].release(held.reference)
+
+
 # the way to the steward
 
 
@@ -104,3 +148,28 @@ class StillClock:
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._clock, name)
+
+
+@seeded(seeds=3)
+async def test_a_mistake_on_the_way_stops_nobody_for_ever(seed: int) -> None:
+    """Goal: if it cannot be told where a wish goes, who waits for it is told so, and the next wish of the key is served. Method: fail
+    there once, on engines that begin changes themselves and on those that do not."""
+    async with wide_world(seed) as world, world_of(seed, majority_rtt_ms=50) as beginning:
+        for site, row in (
+            (world.sites["ams"], world.row("a")),
+            (beginning.processes[0].coordinator, beginning.row("a")),
+        ):
+            held = await site.acquire([row], lease_ms=60_000)
+            stewards = site._sessions.combiner.stewards
+
+            def fails(_state: object, stewards: object = stewards) -> None:
+                vars(stewards).pop("route")
+                raise ZeroDivisionError
+
+            stewards.route = fails  # type: ignore[method-assign, assignment]
+            with pytest.raises(OutcomeUnknown):
+                await asyncio.wait_for(site.acquire([row], wait_ms=0), timeout=5.0)
+            place = await asyncio.wait_for(site.acquire([row], wait_ms=0), timeout=5.0)
+            assert place.keys[0].ahead == 1
+            await site.release(place.reference)
+            await site.release(held.reference)

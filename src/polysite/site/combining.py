@@ -52,7 +52,7 @@ class Combiner:
     def close(self) -> None:
         """Once the tasks have ended: whoever still waits for a change is told that its outcome is unknown. No task carried it, or
         its task was ended before it began. Answers that come later are for nobody."""
-        for state in self._keys.in_use():
+        for state in {**dict.fromkeys(self._keys.in_use()), **self._driven}:
             state.pending += self.stewards.close(state)
             self._fail(state, list(state.pending), OutcomeUnknown("the process is closing"))
         for state, entered in list(self._driven.items()):
@@ -102,12 +102,16 @@ class Combiner:
 
     def _begin(self, state: KeyState) -> None:
         """Send the next change without a task to wait for it: most apply at once. What does not is for `_drive`."""
-        self.stewards.route(state)
-        wishes = state.pending[:WISHES_MAX]
         if self._context.closing:
             self._fail(state, list(state.pending), OutcomeUnknown("the process is closing"))
             self._ended(state)
             return
+        try:
+            self.stewards.route(state)
+        except Exception as error:  # noqa: BLE001 - whoever waits is told
+            self._give_up(state, list(state.pending), error)
+            return
+        wishes = state.pending[:WISHES_MAX]
         if not wishes:
             self._ended(state)
             return

@@ -171,12 +171,17 @@ class Stewards:
             self._keys.drop(state)
 
     def close(self, state: KeyState) -> list[PendingWish]:
-        """The process ends: what was handed over and not decided."""
-        left = list(state.handed.values())
-        for item in left:
+        """The process ends: what was handed over and not decided, and what was kept back."""
+        handed, kept = list(state.handed.values()), list(state.kept)
+        for item in handed:
             self._end(state, item)
             self._keys.drop(state)
-        return left
+        if state.kept_timer is not None:
+            state.kept_timer.cancel()
+            state.kept_timer = None
+            state.kept.clear()
+            self._keys.drop(state)
+        return handed + kept
 
     # the steward's end
 
