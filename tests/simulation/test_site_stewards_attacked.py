@@ -7,7 +7,7 @@ import pytest
 
 from polysite.core.combine import AskedWish
 from polysite.core.wishes import Enqueue
-from polysite.errors import OutcomeUnknown, Unavailable
+from polysite.errors import OutcomeUnknown, PolysiteError, Unavailable
 from polysite.site import SiteCoordinator, peers
 from polysite.site.peers import Noted, WishMessage
 from polysite.testing.loop import seeded
@@ -122,6 +122,28 @@ async def test_a_process_that_has_ended_hands_nothing_over(seed: int) -> None:
             assert not [kind for _, kind in world.ocean.messages[before:] if kind == "wish"]
             if holder == "bei":
                 await world.sites["bei"].release(held.reference)
+
+
+@seeded(seeds=5)
+async def test_a_process_that_closes_leaves_no_entry_behind(seed: int) -> None:
+    """Goal: who stops in good order lets go of what a steward is just getting for him, too. Method: close at every stage of a wish's
+    way to the steward and back; the queue is empty long before a lease is over."""
+    for step in range(10):
+        async with wide_world(seed) as world:
+            ams, bei = world.sites["ams"], world.sites["bei"]
+            row, rtt_s = world.row("a"), world.ocean.rtt_s
+            held = await ams.acquire([row], lease_ms=60_000)
+            await asyncio.sleep(1.0)
+            asked = asyncio.ensure_future(bei.acquire([row], lease_ms=60_000, wait_ms=60_000))
+            await asyncio.sleep(step * rtt_s / 2)
+            await bei.close()
+            del world.sites["bei"]
+            done, _ = await asyncio.wait([asked], timeout=5.0)
+            assert done
+            assert isinstance(asked.exception(), PolysiteError)
+            await asyncio.sleep(2.0)
+            assert [entry.ticket for entry in (await world.cell("a")).queue] == [held.keys[0].fencing_token], step
+            await ams.release(held.reference)
 
 
 # the way to the steward

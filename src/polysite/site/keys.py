@@ -159,9 +159,12 @@ class KeyTable:
         return self._used.get(encoded) or self._idle.get(encoded)
 
     def calls_under_way(self) -> bool:
-        """Whether a change is being made, or a call is carried out on a session that holds."""
+        """Whether a change is being made, here or by a steward, or a call is carried out on a session that holds."""
         return bool(self._stepping) or any(
-            state.busy or any(live.holds and live.open_calls for live in state.sessions.values())
+            state.busy
+            or state.handed
+            or state.kept
+            or any(live.holds and live.open_calls for live in state.sessions.values())
             for state in self._used.values()
         )
 
