@@ -2,18 +2,19 @@
 
 import asyncio
 
-import msgspec
 import pytest
 
-from polysite.core.combine import AskedWish
-from polysite.core.wishes import Enqueue
-from polysite.errors import OutcomeUnknown, PolysiteError, Unavailable
+from polysite.core.combine import WISHES_MAX, AskedWish
+from polysite.core.wishes import QUEUE_MAX, CancelRequest, Compact, Enqueue, Preempt, Wish
+from polysite.errors import BadRequest, OutcomeUnknown, PolysiteError, Unavailable
 from polysite.site import SiteCoordinator, peers
 from polysite.site.peers import Noted, WishMessage
 from polysite.testing.loop import seeded
 from polysite.values.keys import LockKey
 from tests.support.sites import table_of, world_of
-from tests.support.wide import wide_world
+from tests.support.wide import WideWorld, wide_world
+
+import msgspec
 
 KEY = LockKey("ks", "votes", (b"a",)).encode()
 
@@ -149,6 +150,100 @@ async def test_a_process_that_closes_leaves_no_entry_behind(seed: int) -> None:
 # the way to the steward
 
 
+@seeded(seeds=5)
+async def test_a_steward_whose_address_cannot_be_found(seed: int) -> None:
+    """Goal: a wish whose steward cannot even be looked up goes its own way. Method: the registry of processes cannot be read."""
+    async with wide_world(seed) as world:
+        ams, bei, row = world.sites["ams"], world.sites["bei"], world.row("a")
+        held = await ams.acquire([row], lease_ms=60_000)
+        await asyncio.sleep(1.0)
+
+        async def unreadable(*_: object) -> None:
+            raise Unavailable("the registry cannot be read")
+
+        bei._registry.find = unreadable  # type: ignore[union-attr, method-assign]
+        began_s = now_s()
+        place = await asyncio.wait_for(bei.acquire([row], lease_ms=60_000, wait_ms=0), timeout=5.0)
+        assert now_s() - began_s <= 6 * world.ocean.rtt_s + 0.1
+        assert place.keys[0].ahead == 1
+        vars(bei._registry).pop("find")
+        await bei.release(place.reference)
+        await ams.release(held.reference)
+
+
+@seeded(seeds=5)
+async def test_a_steward_whose_address_is_not_found_in_time(seed: int) -> None:
+    """Goal: as above. Method: the look-up of the steward's address hangs; nobody waits for it."""
+    async with wide_world(seed) as world:
+        ams, bei, row = world.sites["ams"], world.sites["bei"], world.row("a")
+        held = await ams.acquire([row], lease_ms=60_000)
+        await asyncio.sleep(1.0)
+
+        async def hangs(*_: object) -> None:
+            await asyncio.sleep(30.0)
+
+        bei._registry.find = hangs  # type: ignore[union-attr, method-assign]
+        place = await asyncio.wait_for(bei.acquire([row], lease_ms=60_000, wait_ms=0), timeout=2.0)
+        assert place.keys[0].ahead == 1
+        vars(bei._registry).pop("find")
+        await bei.release(place.reference)
+        await ams.release(held.reference)
+        await asyncio.sleep(40.0)
+
+
+@seeded(seeds=5)
+async def test_authors_hear_of_it_though_the_new_head_cannot_be_found(seed: int) -> None:
+    """Goal: as above, for those whose wishes went along with a change of the head. Method: the holder cannot look up the next one's
+    address; an enqueue kept back for his release is decided with it, and its author hears of it long before he would ask again."""
+    async with wide_world(seed) as world:
+        ams, bei, irv, row = (*world.sites.values(), world.row("a"))
+        held = await ams.acquire([row], lease_ms=60_000)
+        await asyncio.sleep(1.0)
+        second = await bei.acquire([row], lease_ms=60_000, wait_ms=0)
+        find = ams._registry.find  # type: ignore[union-attr]
+
+        async def unreadable(site: str, process: str) -> object:
+            if site == "bei":
+                raise Unavailable("the registry cannot be read")
+            return await find(site, process)
+
+        ams._registry.find = unreadable  # type: ignore[union-attr, method-assign]
+        began_s = now_s()
+        asked = asyncio.ensure_future(irv.acquire([row], lease_ms=60_000, wait_ms=0))
+        await asyncio.sleep(world.ocean.rtt_s)
+        await ams.release(held.reference)
+        third = await asked
+        assert now_s() - began_s <= 6 * world.ocean.rtt_s
+        assert (await bei.wait(second.reference, wait_ms=5_000)).held
+        await bei.release(second.reference)
+        assert (await irv.wait(third.reference, wait_ms=5_000)).held
+        await irv.release(third.reference)
+
+
+@seeded(seeds=5)
+async def test_a_steward_that_answers_what_nobody_understands(seed: int) -> None:
+    """Goal: as above. Method: the steward answers with a cell of a format that is not known."""
+    async with wide_world(seed) as world:
+        ams, bei, row = world.sites["ams"], world.sites["bei"], world.row("a")
+        held = await ams.acquire([row], lease_ms=60_000)
+        await asyncio.sleep(1.0)
+
+        async def newer(_message: WishMessage) -> Noted:
+            return Noted(False, 1_000, b"\x7fa later format")
+
+        ams._sessions.combiner.stewards.note = newer  # type: ignore[method-assign, assignment]
+        place = await asyncio.wait_for(bei.acquire([row], lease_ms=60_000, wait_ms=0), timeout=5.0)
+        assert place.keys[0].ahead == 1
+        await bei.release(place.reference)
+        await ams.release(held.reference)
+
+
+
+
+
+
+
+
 async def never(*_: object, **__: object) -> float:
     raise Unavailable("cannot be asked now")
 
@@ -156,9 +251,17 @@ async def never(*_: object, **__: object) -> float:
 # mad and greedy peers
 
 
+
+
 def held_identity(site: SiteCoordinator) -> object:
     (live,) = site._keys.in_use()[0].sessions.values()
     return live.identity
+
+
+
+
+
+
 
 
 class StillClock:

@@ -287,7 +287,11 @@ class SiteCoordinator:
 
     async def _push(self, state: KeyState, entries: list[lock_cell.Entry], push: Push, authors: list[str]) -> None:
         stewards = self._sessions.combiner.stewards
-        heads = [address for entry in entries if (address := await self._tenures.address_of(entry)) is not None]
+        heads: list[str] = []
+        for entry in entries:
+            with contextlib.suppress(PolysiteError):  # it looks at its cell now and then
+                address = await self._tenures.address_of(entry)
+                heads += [] if address is None else [address]
         stewards.tell(state, heads, push)
         stewards.tell(
             state, [address for address in authors if address not in heads], Push(push.key, push.version, push.content)

@@ -9,6 +9,7 @@
 The steward is advice, the register arbitrates: who hears nothing makes an own change, with the same wish id. (locks.md 6.6)
 """
 
+import contextlib
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
 
@@ -88,7 +89,9 @@ class Stewards:
             self._hand_on(state, steward, late)
 
     def _hand(self, state: KeyState, steward: Author, wishes: list[PendingWish]) -> None:
+        """Hand over; whatever becomes of the message, each wish goes its own way unless it is noted in time."""
         now_s = self._clock.monotonic_s()
+        noted_s = combine.noted_within_s(self._context.trip_s(steward.site))
         for item in wishes:
             state.pending.remove(item)
             state.handed[item.asked.wish_id] = item
@@ -96,38 +99,45 @@ class Stewards:
             # The lease counts from here: the steward's change comes later.
             item.sent_s = now_s if item.sent_s is None else item.sent_s
             item.was_handed = True
+            self._alone_in(state, item, noted_s + self._jitter_s(item))
         state.users += len(wishes)
         self._context.background(self._send(state, steward, wishes), name="site-wish")
 
     async def _send(self, state: KeyState, steward: Author, wishes: list[PendingWish]) -> None:
         noted = await self._ask(steward, state.encoded, wishes, answer_to=self.own_address() or "", forwarded=False)
-        rtt_s, timers = self._context.rtt_s, self._context.timers
         if noted is not None and noted.noted:
             for item in self._open(state, wishes):
-                item.timer = timers.after(combine.decided_within_s(rtt_s), partial(self._go_alone, state, item))
+                self._alone_in(state, item, combine.decided_within_s(self._context.rtt_s))
             return
         if noted is not None:
-            self.take(state, noted.version, noted.content)
+            with contextlib.suppress(PolysiteError):  # a cell that cannot be read here tells nothing
+                self.take(state, noted.version, noted.content)
         moved = self.elsewhere(state)
         for item in self._open(state, wishes):
             if moved is not None and moved != steward and item.stewards < STEWARDS_MAX:
                 self._take_back(state, item)
             else:
-                delay_s = combine.own_attempt_delay_s(
-                    rtt_s, item.stewards, self._context.randomness.uniform(0.0, 0.999)
-                )
-                item.timer = timers.after(delay_s, partial(self._go_alone, state, item))
+                self._alone_in(state, item, self._jitter_s(item))
+
+    def _alone_in(self, state: KeyState, item: PendingWish, delay_s: float) -> None:
+        if item.timer is not None:
+            item.timer.cancel()
+        item.timer = self._context.timers.after(delay_s, partial(self._go_alone, state, item))
+
+    def _jitter_s(self, item: PendingWish) -> float:
+        fraction = self._context.randomness.uniform(0.0, 0.999)
+        return combine.own_attempt_delay_s(self._context.rtt_s, item.stewards, fraction)
 
     async def _ask(
         self, steward: Author, key: bytes, wishes: Iterable[PendingWish], *, answer_to: str, forwarded: bool
     ) -> Noted | None:
         """The steward's answer, None if there was none in time."""
-        channel, address = self.channel(), await self.address_of(steward)
-        if channel is None or address is None:
-            return None
         message = WishMessage(key, tuple(item.asked for item in wishes), answer_to, forwarded)
         within_s = combine.noted_within_s(self._context.trip_s(steward.site))
         try:
+            channel, address = self.channel(), await self.address_of(steward)
+            if channel is None or address is None:
+                return None
             body = await channel.send(address, "wish", peers.encode(message), answer_s=within_s)
             return msgspec.msgpack.decode(body, type=Noted)
         except (PolysiteError, msgspec.DecodeError):
