@@ -2,19 +2,18 @@
 
 import asyncio
 
+import msgspec
 import pytest
 
-from polysite.core.combine import WISHES_MAX, AskedWish
-from polysite.core.wishes import QUEUE_MAX, CancelRequest, Compact, Enqueue, Preempt, Wish
-from polysite.errors import BadRequest, OutcomeUnknown, PolysiteError, Unavailable
+from polysite.core.combine import AskedWish
+from polysite.core.wishes import Enqueue
+from polysite.errors import OutcomeUnknown, PolysiteError, Unavailable
 from polysite.site import SiteCoordinator, peers
 from polysite.site.peers import Noted, WishMessage
 from polysite.testing.loop import seeded
 from polysite.values.keys import LockKey
 from tests.support.sites import table_of, world_of
-from tests.support.wide import WideWorld, wide_world
-
-import msgspec
+from tests.support.wide import wide_world
 
 KEY = LockKey("ks", "votes", (b"a",)).encode()
 
@@ -238,12 +237,6 @@ async def test_a_steward_that_answers_what_nobody_understands(seed: int) -> None
         await ams.release(held.reference)
 
 
-
-
-
-
-
-
 async def never(*_: object, **__: object) -> float:
     raise Unavailable("cannot be asked now")
 
@@ -251,17 +244,9 @@ async def never(*_: object, **__: object) -> float:
 # mad and greedy peers
 
 
-
-
 def held_identity(site: SiteCoordinator) -> object:
     (live,) = site._keys.in_use()[0].sessions.values()
     return live.identity
-
-
-
-
-
-
 
 
 class StillClock:
