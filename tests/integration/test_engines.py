@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from polysite.lab.engines import CassandraSpec, Engine, EngineEnded, ZooKeeperSpec, free_address, start
@@ -43,6 +44,27 @@ def test_a_bad_setting_is_told(tmp_path: Path) -> None:
         engine.kill()
     assert "v3" in caught.value.message and "paxos_variant" in caught.value.message
     assert "\tat " not in caught.value.message
+
+
+@pytest.mark.engine("zookeeper")
+def test_the_last_words_are_of_this_start(tmp_path: Path) -> None:
+    """Goal: an engine that dies at its second start is not explained by what it wrote at its first. Method: the same folder with one setting that is no
+    number, then with another."""
+    spec = ZooKeeperSpec(folder=str(tmp_path), address=free_address((2181,)))
+    told = ""
+    for wrong in ("never", "nowhere"):
+        engine = start(msgspec.structs.replace(spec, settings={"tickTime": wrong}), require("zookeeper"))
+        try:
+            with pytest.raises(EngineEnded, match=wrong) as caught:
+                engine.wait_ready(wait_s=60)
+        finally:
+            engine.kill()
+        told = caught.value.message
+    assert "never" in engine_log(tmp_path) and "never" not in told
+
+
+def engine_log(folder: Path) -> str:
+    return (folder / "system.log").read_text()
 
 
 @pytest.mark.engine("zookeeper")

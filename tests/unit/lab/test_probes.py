@@ -56,7 +56,12 @@ def test_srvr(answer: str, standing: Standing) -> None:
 
 
 def test_last_words() -> None:
-    """Goal: the lines that tell why it died are not crowded out by the frames of a stack."""
-    log = "one\nERROR it broke: port in use\n\tat a.B.c(D.java:1)\n\t... 8 more\n\nlast \n"
+    """Goal: the lines that tell why it died are not crowded out by the frames of a stack, nor by remarks of what still went well."""
+    log = "one\nERROR it broke: port in use\n\tat a.B.c(D.java:1)\n\t... 8 more\n\nWARNING: Please consider reporting this\nlast \n"
     assert last_words(log, 2) == "ERROR it broke: port in use\nlast"
+    assert (
+        last_words("20:41:54.589 WARN  [main] A - odd\n20:41:54.590 INFO  [main] A - flushed\n", 2)
+        == "20:41:54.589 WARN  [main] A - odd"
+    )
+    assert last_words("20:41:54.590 INFO  [main] A - one\n20:41:54.590 INFO  [main] A - two\n", 1).endswith("two")
     assert last_words("", 2) == ""

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -23,6 +24,16 @@ STOP_S = 30.0
 LOOK_S = 0.05
 TAIL_BYTES = 64 * 1024
 LAST_LINES = 12
+LOGS = (SYSTEM_LOG, OUTPUT_LOG)
+REMARK = re.compile(r"[\d:.]+ (?:INFO|DEBUG|TRACE) ")
+SAYING_NOTHING = (
+    "at ",
+    "... ",
+    # Java 17 on Cassandra 5.0, at every start.
+    "WARNING: A terminally deprecated method",
+    "WARNING: System::setSecurityManager",
+    "WARNING: Please consider reporting",
+)
 # Ends the engine's process group when our end of the pipe closes without a word, which is how our own death looks.
 GUARD = 'read -r word || kill -s KILL -- "-$1"'
 
@@ -46,13 +57,15 @@ class Engine:
         guard: "subprocess.Popen[bytes] | None",
         prefix: Sequence[str],
         pace: BlockingTime,
+        written: Mapping[str, int],
     ) -> None:
-        """`guard` None: it outlives this process. `prefix` is what was put before its command."""
+        """`guard` None: it outlives this process. `prefix` is what was put before its command. `written`: bytes of each log from earlier."""
         self.spec = spec
         self._process = process
         self._guard = guard
         self._prefix = tuple(prefix)
         self._pace = pace
+        self._written = written
 
     @property
     def pid(self) -> int:
@@ -111,8 +124,9 @@ class Engine:
             self._pace.sleep_s(LOOK_S)
 
     def last_words(self) -> str:
-        """The last telling lines of what it wrote: of its log, and of its output where its Java machine speaks."""
-        told = [last_words(_tail(Path(self.spec.folder) / name), LAST_LINES) for name in (SYSTEM_LOG, OUTPUT_LOG)]
+        """The last telling lines of what it wrote since it was started: to its log, and to its output where its Java machine speaks."""
+        folder = Path(self.spec.folder)
+        told = [last_words(_tail(folder / name, self._written[name]), LAST_LINES) for name in LOGS]
         return "\n".join(filter(None, told)) or "(it wrote nothing)"
 
     def freeze(self) -> None:
@@ -181,6 +195,7 @@ def start(
     inherited = os.environ if environ is None else environ
     environment = {name: value for name, value in inherited.items() if name != "CLASSPATH"} | {"MALLOC_ARENA_MAX": "2"}
     command = [*prefix, *without_locked_memory(), *spec.command(installation, jvm=jvm)]
+    written = {name: (folder / name).stat().st_size if (folder / name).exists() else 0 for name in LOGS}
     with (folder / OUTPUT_LOG).open("ab") as output:
         process = subprocess.Popen(
             command,
@@ -192,7 +207,7 @@ def start(
             start_new_session=True,
         )
     guard = _guard(process.pid) if guarded else None
-    return Engine(spec, process, guard=guard, prefix=prefix, pace=pace if pace is not None else Pace())
+    return Engine(spec, process, guard=guard, prefix=prefix, pace=pace if pace is not None else Pace(), written=written)
 
 
 def without_locked_memory() -> list[str]:
@@ -203,10 +218,11 @@ def without_locked_memory() -> list[str]:
 
 
 def last_words(text: str, lines_max: int) -> str:
-    """The last lines that say something: no frames of stack traces, nothing blank."""
-    lines = [line.rstrip() for line in text.splitlines()]
-    telling = [line for line in lines if line and not line.lstrip().startswith(("at ", "... "))]
-    return "\n".join(telling[-lines_max:])
+    """The last lines that say something: no frames of stack traces, nothing that Java says every time, remarks only if there is nothing else."""
+    lines = [line.strip() for line in text.splitlines()]
+    said = [line for line in lines if line and not line.startswith(SAYING_NOTHING)]
+    complaints = [line for line in said if not REMARK.match(line)]
+    return "\n".join((complaints or said)[-lines_max:])
 
 
 def _guard(group: int) -> "subprocess.Popen[bytes]":
@@ -219,9 +235,10 @@ def _guard(group: int) -> "subprocess.Popen[bytes]":
     )
 
 
-def _tail(path: Path) -> str:
+def _tail(path: Path, start: int) -> str:
+    """The end of a log, nothing before byte `start`."""
     if not path.exists():
         return ""
     with path.open("rb") as file:
-        file.seek(max(path.stat().st_size - TAIL_BYTES, 0))
+        file.seek(max(path.stat().st_size - TAIL_BYTES, start))
         return file.read().decode("utf-8", "replace")
