@@ -49,15 +49,16 @@ class Child:
         self.frozen = False
 
     async def end(self, gentle_s: float) -> None:
-        """Ask it to end, and after `gentle_s` make it."""
-        self.thaw()
+        """Ask it to end, and after `gentle_s` make it; 0: at once, also if it is frozen, without letting it go on first."""
         if gentle_s > 0:
             self.send(signal.SIGTERM)
+            self.thaw()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(gentle_s):
                     await self.ended.wait()
         self.send(signal.SIGKILL)
         await self.ended.wait()
+        self.frozen = False
 
 
 class Children:

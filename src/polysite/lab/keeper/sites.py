@@ -111,13 +111,10 @@ class Sites:
         return [running for running in here if not services or running.service.name in services]
 
     async def start(self, meant: Iterable[Running], wait_s: float = READY_S) -> None:
-        """Start what does not live and let the frozen go on, kind by kind in their order; return when all are ready."""
-        kinds: dict[str, list[Running]] = {}
-        for running in meant:
-            kinds.setdefault(running.service.name, []).append(running)
-        for side_by_side in kinds.values():
+        """Start what does not live and let the frozen go on, stage by stage; return when all are ready."""
+        for stage in _stages(meant):
             async with asyncio.TaskGroup() as group:
-                for running in side_by_side:
+                for running in stage:
                     group.create_task(self._start_one(running, wait_s))
 
     async def _start_one(self, running: Running, wait_s: float) -> None:
@@ -140,15 +137,18 @@ class Sites:
                 await running.child.end(0)
 
     async def end(self) -> None:
-        """End all, the last kind first: a polysite process lets its sections finish while its engine still lives."""
-        kinds: dict[str, list[Child]] = {}
-        gentle_s: dict[str, float] = {}
-        for running in self._running:
-            if running.child is not None and running.child.exit_code is None:
-                kinds.setdefault(running.service.name, []).append(running.child)
-                gentle_s[running.service.name] = running.service.gentle_s
-        for name, children in reversed(kinds.items()):
-            await asyncio.gather(*(child.end(gentle_s[name]) for child in children))
+        """End all, the last stage first: a polysite process lets its sections finish while its engine still lives."""
+        for stage in reversed(_stages(self._running)):
+            ending = [(running.child, running.service.gentle_s) for running in stage if running.child is not None]
+            await asyncio.gather(*(child.end(gentle_s) for child, gentle_s in ending))
+
+
+def _stages(running: Iterable[Running]) -> list[list[Running]]:
+    """Grouped by the stage they are started in, the first first."""
+    by_stage: dict[int, list[Running]] = {}
+    for one in running:
+        by_stage.setdefault(one.service.stage, []).append(one)
+    return [by_stage[stage] for stage in sorted(by_stage)]
 
 
 def last_words(log: Path) -> str:

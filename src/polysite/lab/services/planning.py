@@ -1,4 +1,4 @@
-"""Which services a plan means, in the order in which they are started."""
+"""Which services a plan means."""
 
 from collections.abc import Mapping
 
@@ -26,7 +26,7 @@ def engines_of(plan: Plan) -> list[str]:
 
 
 def services_of(plan: Plan, folder: LabFolder, installations: Mapping[str, Installation]) -> list[Service]:
-    """All services of all sites: engines first, each kind at all sites side by side. `installations`: of `engines_of`."""
+    """All services of all sites, in the order they are shown. `installations`: of `engines_of`."""
     sites = plan.topology.names
     found = [
         engine_service(engine, plan, site, folder, installations[engine])

@@ -28,6 +28,7 @@ def polysite_service(plan: Plan, site: str, folder: LabFolder) -> Service:
         ),
         files={settings: settings_text(plan, site, folder)},
         probe=HttpProbe(address, plan.port, READY_PATH),
+        stage=1,
     )
 
 

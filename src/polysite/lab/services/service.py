@@ -33,7 +33,8 @@ class CommandProbe(NamedTuple):
 class Service(NamedTuple):
     """What runs at a site, the files it is given before, and when it is ready. `files`: path → content.
 
-    `gentle_s`: how long it may take to end when asked to. `more_logs`: what it writes beside its output.
+    `gentle_s`: how long it may take to end when asked to. `more_logs`: what it writes beside its output. `stage`:
+    services of a stage are started side by side, when those of the stage before are ready.
     """
 
     site: str
@@ -43,3 +44,4 @@ class Service(NamedTuple):
     probe: HttpProbe | CommandProbe
     gentle_s: float = 5.0
     more_logs: tuple[Path, ...] = ()
+    stage: int = 0
