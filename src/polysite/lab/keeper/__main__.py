@@ -59,10 +59,14 @@ def _keep(folder: LabFolder, progress: Progress) -> int:
 def _alone(folder: LabFolder, state: State) -> int | None:
     """Go on as process 1 of a namespace of processes, in a child; None: this is it."""
     kernel.unshare(kernel.CLONE_NEWNS | kernel.CLONE_NEWPID)
+    reading, writing = os.pipe()
     child = os.fork()
     if child != 0:
         _note(folder, state, child)
         return child
+    os.close(writing)
+    os.read(reading, 1)  # until it is written down, and the process that did has ended
+    os.close(reading)
     kernel.own_proc()
     return None
 
