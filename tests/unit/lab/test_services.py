@@ -3,11 +3,11 @@
 Method: services of plans, looked at as data; settings files are read back by the code that will read them.
 """
 
-import tomllib
 from pathlib import Path
 
 import pytest
 
+from polysite.engines.cassandra.settings import checked
 from polysite.errors import BadRequest
 from polysite.lab.engines import Installation
 from polysite.lab.engines.tools import Java
@@ -43,14 +43,23 @@ def test_settings_are_what_a_site_reads(tmp_path: Path) -> None:
     assert settings.site.peers == {}, "a site on the embedded engine stands alone"
 
 
-def test_sites_on_a_common_engine_know_each_other() -> None:
-    """Goal: with an engine that replicates, each site knows the others and shares their secret."""
+def test_sites_on_a_common_engine_know_each_other(tmp_path: Path) -> None:
+    """Goal: with engines that replicate, each site knows the others, shares their secret, and speaks to its own engines."""
     plan = a_plan(store="cassandra", cells="zookeeper")
-    found = tomllib.loads(settings_text(plan, "ams", FOLDER))
-    assert sorted(found["site"]["peers"]) == ["bei", "irv"]
-    assert found["site"]["peers"]["irv"] == f"http://{plan.topology.address('irv')}:8390"
-    assert found["site"]["secret_file"] == "/lab/peer.secret"
-    assert (found["store"]["engine"], found["cells"]["engine"]) == ("cassandra", "zookeeper")
+    path = tmp_path / "settings.toml"
+    path.write_text(settings_text(plan, "ams", FOLDER))
+    found = load_settings(path=path).settings
+    assert sorted(found.site.peers) == ["bei", "irv"]
+    assert found.site.peers["irv"] == f"http://{plan.topology.address('irv')}:8390"
+    assert found.site.secret_file == "/lab/peer.secret"
+    assert (found.store.engine, found.cells.engine) == ("cassandra", "zookeeper")
+    assert found.cassandra is not None
+    assert found.cassandra.contact_points == [plan.topology.address("ams")]
+    assert checked(found.cassandra).replication == {"ams": 1, "bei": 1, "irv": 1}
+    assert found.zookeeper.checked().servers == (f"{plan.topology.address('ams')}:2181",)
+    path.write_text(settings_text(a_plan(store="cassandra", cells="cassandra"), "bei", FOLDER))
+    found = load_settings(path=path).settings
+    assert found.cassandra is not None and found.cassandra.data_center == "bei"
 
 
 def test_engines_come_before_what_needs_them() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from polysite.lab.engines import CassandraSpec, EngineSpec, Installation, Member, ZooKeeperSpec, probes
 from polysite.lab.engines.running import without_locked_memory
 from polysite.lab.engines.specs import OUTPUT_LOG, SYSTEM_LOG
+from polysite.lab.services.polysite import ZOOKEEPER_PORT
 from polysite.lab.services.service import Command, CommandProbe, Service
 from polysite.lab.state import LabFolder, Plan
 
@@ -60,6 +61,7 @@ def _zookeeper(plan: Plan, site: str, place: Path) -> EngineSpec:
         address=plan.topology.address(site),
         members=members if len(members) > 1 else (),
         number=plan.topology.index(site) + 1,
+        client_port=ZOOKEEPER_PORT,
     )
 
 

@@ -10,6 +10,7 @@ from polysite.lab.state import EMBEDDED, LabFolder, Plan
 READY_PATH = "/v3/health/ready"
 SECRET_FILE = "peer.secret"  # noqa: S105  # the name of a file
 SKEW_FILE = "skew"
+ZOOKEEPER_PORT = 2181
 
 
 def polysite_service(plan: Plan, site: str, folder: LabFolder) -> Service:
@@ -45,6 +46,12 @@ def settings_text(plan: Plan, site: str, folder: LabFolder) -> str:
     if plan.store != EMBEDDED:
         settings["site"]["secret_file"] = str(folder.path / SECRET_FILE)
         settings["site.peers"] = {name: url for name, url in urls.items() if name != site}
+    address = plan.topology.address(site)
+    if "cassandra" in (plan.store, plan.cells):
+        settings["cassandra"] = {"contact_points": [address], "data_center": site}
+        settings["cassandra.replicas"] = dict.fromkeys(urls, 1)
+    if plan.cells == "zookeeper":
+        settings["zookeeper"] = {"servers": [f"{address}:{ZOOKEEPER_PORT}"]}
     return "\n".join(
         f"[{section}]\n" + "".join(f"{name} = {_toml(value)}\n" for name, value in members.items())
         for section, members in settings.items()
@@ -57,5 +64,5 @@ def url_of(plan: Plan, site: str) -> str:
 
 
 def _toml(value: object) -> str:
-    """A text, number or truth value; TOML writes them as JSON does."""
+    """A text, number, truth value or list of them; TOML writes these as JSON does."""
     return json.dumps(value)
