@@ -268,3 +268,27 @@ async def test_silence_and_cuts_lose_nothing(seed: int) -> None:
         assert acknowledged <= section.results[0]["count"] <= acknowledged + unknown
         await asyncio.sleep(5.0)
         assert not (await world.cell("a")).queue
+
+
+@seeded(seeds=5)
+async def test_what_a_quiet_key_costs(seed: int) -> None:
+    """Goal: lock and first get of a quiet key wait for one change of the cell, 2 W on Paxos, whoever used the key last and whether
+    or not the request can be sent again; a put for 1, further gets and a release in the background for none. Method: sites take
+    turns, each turn later than what a steward is asked for; the clock and the claims agree."""
+    async with wide_world(seed) as world:
+        row, rtt_s, loop = world.row("a"), world.ocean.rtt_s, asyncio.get_running_loop()
+        for turn, name in enumerate(("ams", "bei", "irv", "ams", "ams")):
+            site = world.sites[name]
+            began_s = loop.time()
+            lock = await site.acquire([row], read=True, idempotency_key=f"turn-{turn}" if turn % 2 else None)
+            assert (lock.round_trips, round((loop.time() - began_s) / rtt_s, 2)) == (2, 2), name
+            began_s = loop.time()
+            put = await site.put(row, {"count": turn}, level="critical", reference=lock.reference)
+            got = await site.get(row, level="critical", reference=lock.reference)
+            await site.release(lock.reference, validate=False)
+            assert (put.round_trips, got.round_trips, round((loop.time() - began_s) / rtt_s, 2)) == (1, 0, 1)
+            await asyncio.sleep(12 * rtt_s)
+        lock = await world.sites["bei"].acquire([row])
+        began_s = loop.time()
+        released = await world.sites["bei"].release(lock.reference)
+        assert (released.round_trips, round((loop.time() - began_s) / rtt_s, 2)) == (2, 2)

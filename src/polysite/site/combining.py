@@ -15,7 +15,7 @@ from polysite.core.combine import WISHES_MAX, AskedWish, Change, Happened, NotMa
 from polysite.core.wishes import Refusal, Result, Wish, unknown
 from polysite.errors import Expired, OutcomeUnknown, PolysiteError, Unavailable
 from polysite.site.context import SiteContext
-from polysite.site.keys import UNSEEN, KeyState, KeyTable
+from polysite.site.keys import LONG_AGO, UNSEEN, KeyState, KeyTable
 from polysite.site.stewards import Stewards
 from polysite.site.wishing import PendingWish, WishAnswer
 
@@ -175,26 +175,28 @@ class Combiner:
         self._driven.pop(state, None)
         self._keys.drop(state)
 
-    async def look(self, state: KeyState, *, linearizable: bool = False) -> float:
-        """Take in the cell as the nearest replica has it, or as it is now; answers the round trips."""
+    async def look(self, state: KeyState, *, linearizable: bool = False, just_changed: bool = False) -> float:
+        """Take in the cell as the nearest replica has it, or as it is now; answers the round trips. `just_changed`: if it is newer
+        than what was known here, it was changed a moment ago."""
         if linearizable:
             view = await self._cells.read(state.encoded)
             cost = self._cells.costs.read
         else:
             view = await self._cells.read_local(state.encoded)
             cost = self._cells.costs.read_local
-        self.take(state, view.version, view.content)
+        self.take(state, view.version, view.content, just_changed=just_changed)
         return cost
 
-    def take(self, state: KeyState, version: int, content: bytes) -> None:
-        """Take in a cell that came from anywhere; older ones than the newest known are ignored."""
+    def take(self, state: KeyState, version: int, content: bytes, *, just_changed: bool = True) -> None:
+        """Take in a cell that came from anywhere; older ones than the newest known are ignored. `just_changed` False: it was
+        looked at, and may have been like this for long."""
         if version > state.version and state.take_view(version, lock_cell.decode(content)):
-            self._noticed(state)
+            self._noticed(state, just_changed=just_changed)
 
-    def _noticed(self, state: KeyState) -> None:
+    def _noticed(self, state: KeyState, *, just_changed: bool = True) -> None:
         """A newer cell is known, and own wishes of its change were told so."""
         if self._context.is_wide:
-            state.seen_s = self._clock.monotonic_s()
+            state.changed_s = self._clock.monotonic_s() if just_changed else LONG_AGO
             if state.handed:
                 self.stewards.seen(state)
         self._seen(state)
@@ -384,7 +386,7 @@ class Combiner:
     async def _resolve(self, state: KeyState, wishes: list[PendingWish], change: Change) -> bool:
         """Find out what became of a change without an answer. False: send the identical change again."""
         try:
-            state.trips += await self.look(state, linearizable=True)
+            state.trips += await self.look(state, linearizable=True, just_changed=True)
         except Unavailable:
             return False
         resolution = combine.resolve_unknown(change, state.version, state.cell)

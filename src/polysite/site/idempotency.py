@@ -145,7 +145,7 @@ def record_in(stored: StoredRow, digest: bytes) -> Record | None:
 
 
 class Requests:
-    """The records of this site."""
+    """The records of this site: requests are sent again to the site they were sent to, so no other one is waited for."""
 
     def __init__(self, context: SiteContext) -> None:
         self._context = context
@@ -175,7 +175,7 @@ class Requests:
 
     async def find(self, key: str, digest: bytes) -> Record | None:
         """The record of this request. IdempotencyMismatch if the key was used for another one."""
-        stored = await self._store.read(RECORDS, self._key(key), "majority")
+        stored = await self._store.read(RECORDS, self._key(key), "site")
         cell = stored.cells.get("record")
         # What replaces it must lie above it, also if the process that made it, or withdrew it, has a clock that is ahead.
         self._last_stamp = max(self._last_stamp, stored.row_stamp, 0 if cell is None else cell.stamp)
@@ -223,7 +223,7 @@ class Requests:
         item = self.written(key, record, stamp)
         is_there = True
         try:
-            await self._store.write(item.table, item.writes, "majority")
+            await self._store.write(item.table, item.writes, "site")
         except PolysiteError as error:
             is_there = error.outcome == "unknown"
             raise
@@ -265,7 +265,7 @@ class Requests:
                     life_ms=self._life_ms,
                 )
                 try:
-                    await self._store.write(RECORDS, [withdrawn], "majority")
+                    await self._store.write(RECORDS, [withdrawn], "site")
                 except PolysiteError as failure:
                     raise OutcomeUnknown(
                         "the request was refused, but its record says that it was sent", reason=error.code

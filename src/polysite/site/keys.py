@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 LINE_MAX = 1_024
 """One-shot sections of this process that may wait for one key."""
 
+LONG_AGO = float("-inf")
+
 UNSEEN = -1
 """The version of a key whose cell was not looked at yet."""
 
@@ -64,8 +66,8 @@ class KeyState(msgspec.Struct, eq=False):
     preempting: bool = False
     """A wish to drop dead entries is under way."""
     watch_until_s: float = 0.0
-    seen_s: float = 0.0
-    """When this view was first known here; only kept where there are several sites."""
+    changed_s: float = LONG_AGO
+    """When this view was made, as far as it is known here, on the own clock; only kept where there are several sites."""
     handed: "dict[bytes, PendingWish]" = {}
     """Wishes that another process, the key's steward, carries; by their ids."""
     kept: "list[PendingWish]" = []

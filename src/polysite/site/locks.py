@@ -110,7 +110,7 @@ class Locks:
         state = self._keys.take(key, encoded)
         asking = _Asking(self, state, spec, kind, lease_ms, owner, request_id or NO_REQUEST)
         try:
-            trips = await self._combiner.look(state) if state.version == UNSEEN else 0.0
+            trips = await self._combiner.look(state) if self._is_stale(state) else 0.0
             stood_on = state.version
             was_free = not state.cell.queue
             pending = asking.submit()
@@ -134,6 +134,11 @@ class Locks:
             return Acquired(live, trips + cost, beside, asking.repeated, asking.shared)
         finally:
             self._keys.drop(state)
+
+    def _is_stale(self, state: KeyState) -> bool:
+        """Whether to look at the cell first: it was never seen, or another site may have changed it since, of which nobody here
+        was told as long as nobody here used the key. A change that stands on an old view costs a round trip; a look does not."""
+        return state.version == UNSEEN or (self._context.is_wide and not state.sessions and not state.driving)
 
     async def _read_beside(self, spec: TableSpec, read: RowKey) -> StoredRow | None:
         try:

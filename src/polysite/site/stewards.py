@@ -68,7 +68,7 @@ class Stewards:
         rtt_s = self._context.rtt_s
         if not rtt_s or self.channel() is None:
             return None
-        idle_s = self._clock.monotonic_s() - state.seen_s
+        idle_s = self._clock.monotonic_s() - state.changed_s
         steward = combine.steward_of(state.cell, idle_s=idle_s, rtt_s=rtt_s)
         return None if steward == self._context.author else steward
 

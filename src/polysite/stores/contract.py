@@ -19,9 +19,10 @@ from polysite.values.keys import RowKey
 from polysite.values.rows import WHOLE_PARTITION, Slice, StoredRow, Write
 from polysite.values.tables import IndexSpec, KeyspaceSpec, TableSpec
 
-Level = Literal["local", "majority"]
-"""local: the nearest replica answers. majority: a majority of replicas does, and a majority read writes back what it
-returns to the replicas it asked (blocking read repair)."""
+Level = Literal["local", "site", "majority"]
+"""local: the nearest replica answers. site: a majority of this site's replicas does, for what only this site asks for again; it
+waits for no other. majority: a majority of all replicas does, and a majority read writes back what it returns to the
+replicas it asked (blocking read repair)."""
 
 StoreCapability = Literal[
     "conditional_write",  # `write_if` is linearizable
