@@ -30,6 +30,7 @@ StoreCapability = Literal[
     "cross_site_quorum",  # majority means more than one site
     "joint",  # the cell of a lock and rows change in one atomic step (`joint`)
     "durable",  # what was acknowledged survives a kill of every process
+    "empty_partition",  # a partition key of one column may be empty (text, blob)
 ]
 
 TOMBSTONE_LIFE_S = 864_000.0
@@ -130,6 +131,8 @@ class Store(ABC):
     name: str
     capabilities: frozenset[StoreCapability]
     costs: StoreCosts
+    indexed_bytes_max: int = VALUE_BYTES_MAX
+    """Longest value of a column with an index; a longer one is TooLarge."""
 
     @abstractmethod
     async def start(self) -> None:

@@ -218,6 +218,7 @@ class FaultyStore(Store):
         self.name = store.name
         self.capabilities = store.capabilities
         self.costs = store.costs
+        self.indexed_bytes_max = store.indexed_bytes_max
 
     async def start(self) -> None:
         await self._store.start()

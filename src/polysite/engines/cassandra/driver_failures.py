@@ -16,7 +16,7 @@ NOT_SENT_WORDS = ("Host has been marked down or removed", "Pool is shutdown", "P
 """What `ResponseFuture._query` and `borrow_connection` say of a connection they did not get (driver 3.30)."""
 
 MISSING = re.compile(r"does ?n[o']t exist|unconfigured|undefined column|unknown keyspace|no keyspace", re.IGNORECASE)
-TOO_LARGE = re.compile(r"too large|longer than maximum|exceeds? the maximum", re.IGNORECASE)
+TOO_LARGE = re.compile(r"too large|longer than maximum|exceeds? (?:the|allowed) maximum", re.IGNORECASE)
 
 BY_TYPE: list[tuple[type[BaseException], Kind]] = [
     (protocol.OverloadedErrorMessage, "server_overloaded"),

@@ -173,7 +173,7 @@ class CassandraSpec(msgspec.Struct, frozen=True, kw_only=True):
 
 
 SMALL: dict[str, Any] = {
-    "commitlog_segment_size": "4MiB",
+    "commitlog_segment_size": "32MiB",
     "memtable_heap_space": "32MiB",
     "memtable_offheap_space": "32MiB",
     "file_cache_size": "32MiB",
@@ -186,6 +186,9 @@ SMALL: dict[str, Any] = {
     "concurrent_counter_writes": 4,
     "concurrent_compactors": 1,
     "native_transport_max_threads": 32,
+    # A fortieth and a tenth of the heap otherwise: too little for a value of 8 MiB.
+    "native_transport_max_request_data_in_flight_per_ip": "32MiB",
+    "native_transport_max_request_data_in_flight": "64MiB",
     "slow_query_log_timeout": "0ms",
 }
 """What keeps a Cassandra node near 235 MiB."""

@@ -73,7 +73,7 @@ class EmbeddedStore(Store):
         self._checked: Schema | None = None
         """The schema as it was looked at in this round of the loop: what is asked now was asked in this round."""
         self._collect_place: Place = START
-        capabilities: set[StoreCapability] = {"conditional_write", "expiry", "joint"}
+        capabilities: set[StoreCapability] = {"conditional_write", "expiry", "joint", "empty_partition"}
         if engine.is_durable:
             capabilities.add("durable")
         self.capabilities = frozenset(capabilities)

@@ -1,6 +1,7 @@
 """Whatever order writes arrive in, and however often: the same rows."""
 
 import itertools
+import weakref
 from typing import NamedTuple
 
 import msgspec
@@ -31,6 +32,8 @@ ROWS = IN_ORDER[3:9]
 STAMPS = st.integers(1, 7)
 LIVES = st.sampled_from([None, None, None, 2_000, 5_000])
 _partitions = itertools.count()
+_prepared: "weakref.WeakSet[Store]" = weakref.WeakSet()
+"""Stores whose table the first example has made."""
 
 colours = st.sampled_from([None, text("red"), text("sable")])
 sizes = st.sampled_from([None, number(1), number(2)])
@@ -155,8 +158,9 @@ def _for_ever(write: Write) -> Write:
 
 async def _there(store: Store, *, indexed: bool) -> TableSpec:
     """The table, made by the first example of a store; each example has a partition of its own."""
-    if not any(spec.name == WIDE.keyspace for spec in await store.keyspaces()):
+    if store not in _prepared:
         await made(store, WIDE)
+        _prepared.add(store)
         if indexed:
             await store.create_index(WIDE.keyspace, WIDE.name, BY_COLOUR)
     return await store.table(WIDE.keyspace, WIDE.name)

@@ -2,8 +2,8 @@
 
 import pytest
 
-from polysite.errors import AlreadyExists, BadRequest, UnknownKey
-from polysite.stores.contract import Store
+from polysite.errors import AlreadyExists, BadRequest, TooLarge, UnknownKey
+from polysite.stores.contract import VALUE_BYTES_MAX, Store
 from polysite.testing.stepped_clock import SteppedClock
 from polysite.testing.store_contract.support import (
     BY_COLOUR,
@@ -107,15 +107,20 @@ class IndexSuite(StoreSuite):
         assert [row.key for row in page.rows] == [wide("a", 1, ""), wide("b", 1, "")]
 
     async def test_long_values(self, store: Store) -> None:
-        """Values that are the same for a long way and then differ are told apart."""
+        """Values that are the same for a long way and then differ are told apart; one over the engine's bound is refused."""
         table = await indexed(store, BY_COLOUR)
-        long = "x" * 70_000
+        long = "x" * min(70_000, store.indexed_bytes_max - 1)
         await store.write(
             table, [put(wide("a", 1), 5, colour=long + "1"), put(wide("a", 2), 5, colour=long + "2")], "majority"
         )
         assert await coloured(store, table, long + "1") == [1]
         assert await coloured(store, table, long + "2") == [2]
         assert await coloured(store, table, long) == []
+        if store.indexed_bytes_max < VALUE_BYTES_MAX:
+            over = "x" * (store.indexed_bytes_max + 1)
+            with pytest.raises(TooLarge):
+                await store.write(table, [put(wide("a", 3), 5, colour=over)], "majority")
+            assert await coloured(store, table, over) == []
 
     async def test_values_that_expire_are_no_longer_found(self, store: Store, clock: SteppedClock | None) -> None:
         """Found while it lives, not afterwards."""

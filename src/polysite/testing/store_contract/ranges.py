@@ -69,12 +69,13 @@ class RangeSuite(StoreSuite):
     async def test_other_partitions_are_not_touched(self, store: Store) -> None:
         """A deletion of one whole partition leaves its neighbours in the order of keys."""
         await made(store, WIDE)
-        for name in ("a", "a\x00", "aa", ""):
+        names = ["a", "a\x00", "aa", *([""] if "empty_partition" in store.capabilities else [])]
+        for name in names:
             await store.write(WIDE, [put(wide(name, 1), 5, size=1)], "majority")
         whole = DeleteRange(partition=PARTITION, slice=WHOLE_PARTITION, stamp=50)
         await store.write(WIDE, [whole], "majority")
-        for name, there in (("a", False), ("a\x00", True), ("aa", True), ("", True)):
-            assert (await store.read(WIDE, wide(name, 1), "majority")).present is there
+        for name in names:
+            assert (await store.read(WIDE, wide(name, 1), "majority")).present is (name != "a"), name
 
     async def test_a_partition_without_clustering_columns(self, store: Store) -> None:
         """Its deletion hides its one row."""
