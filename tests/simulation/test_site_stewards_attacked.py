@@ -237,6 +237,42 @@ async def test_a_steward_that_answers_what_nobody_understands(seed: int) -> None
         await ams.release(held.reference)
 
 
+@seeded(seeds=5)
+async def test_what_a_steward_may_still_carry_is_not_called_refused(seed: int) -> None:
+    """Goal: who handed a wish over and then cannot reach the engine is not told that nothing happened, and lets go of what the
+    steward makes of it. Method: the steward notes the wish and is slow; the author's own change is refused by its engine."""
+    async with wide_world(seed) as world:
+        ams, bei, row = world.sites["ams"], world.sites["bei"], world.row("a")
+        held = await ams.acquire([row], lease_ms=60_000)
+        await asyncio.sleep(1.0)
+        stewards = ams._sessions.combiner.stewards
+        carry, later = stewards._carry, []
+        stewards._carry = lambda state, message: later.append((state, message))  # type: ignore[method-assign]
+        cells = bei._sessions.combiner._cells
+        real = cells.compare_and_set
+
+        async def down(*_: object) -> None:
+            raise Unavailable("the engine is down")
+
+        cells.compare_and_set = down  # type: ignore[method-assign, assignment]
+        asked = asyncio.ensure_future(bei.acquire([row], lease_ms=60_000, wait_ms=0))
+        done, _ = await asyncio.wait([asked], timeout=10.0)
+        assert done
+        assert isinstance(asked.exception(), OutcomeUnknown)
+        cells.compare_and_set = real  # type: ignore[method-assign]
+        stewards._carry = carry  # type: ignore[method-assign]
+        # Others change the cell a little: that does not show that the steward has forgotten the wish.
+        (live,) = ams._keys.in_use()[0].sessions.values()
+        await ams._sessions.renew_now(live)
+        await asyncio.sleep(2.0)
+        carry(*later[0])
+        await asyncio.sleep(1.0)
+        assert len((await world.cell("a")).queue) == 2
+        await asyncio.sleep(10.0)
+        assert len((await world.cell("a")).queue) == 1
+        await ams.release(held.reference)
+
+
 async def never(*_: object, **__: object) -> float:
     raise Unavailable("cannot be asked now")
 

@@ -433,9 +433,12 @@ class Combiner:
             if pending not in state.pending:
                 continue
             state.pending.remove(pending)
+            told = error
+            if pending.was_handed and error.outcome != "unknown":
+                told = unknown("the wish was handed to a steward, who may still carry it")
             if pending.failed is not None:
-                pending.failed(error)
+                pending.failed(told)
             if pending.future is not None and not pending.future.done():
-                pending.future.set_exception(error)
+                pending.future.set_exception(told)
                 # The author may be gone; that is no unretrieved error.
                 pending.future.exception()

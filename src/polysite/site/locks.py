@@ -367,19 +367,25 @@ class Locks:
         assert isinstance(answer.result, Preempted)
         return answer.result.dropped, trips + answer.round_trips
 
-    def give_up_request(self, state: KeyState, nonce: bytes, attempt: int = 0, given_up_at: int | None = None) -> None:
-        """Keep a cancellation pending for an enqueue of which nothing is known, until the cell has moved.
+    def give_up_request(self, state: KeyState, nonce: bytes, asked_at: int | None = None, attempt: int = 0) -> None:
+        """Keep a cancellation pending for an enqueue of which nothing is known, until it has been made or never will be.
 
-        `given_up_at`: the version at the first attempt; once the cell is past it the enqueue has been made or never will be.
+        An own change is over once the cell has moved past the version at which it was given up. `asked_at`: the enqueue was
+        handed to a steward, who may carry it as long as the cell remembers all that came after this version (I17).
         """
         context = self._context
         if context.closing or attempt > 16:
             return
         state.users += 1
-        version = state.version if given_up_at is None else given_up_at
+        given_up_at = state.version if asked_at is None else asked_at
+
+        def may_come(answer: WishAnswer) -> bool:
+            if asked_at is None:
+                return answer.version <= given_up_at
+            return lock_cell.reaches_back(answer.cell, answer.version, asked_at)
 
         def decided(answer: WishAnswer) -> None:
-            if isinstance(answer.result, Refusal) and answer.version <= version:
+            if isinstance(answer.result, Refusal) and may_come(answer):
                 again()
             self._keys.drop(state)
 
@@ -391,7 +397,7 @@ class Locks:
             state.users += 1
 
             def ask() -> None:
-                self.give_up_request(state, nonce, attempt + 1, version)
+                self.give_up_request(state, nonce, asked_at, attempt + 1)
                 self._keys.drop(state)
 
             pause_s = min(context.settings.release_retry_s_max, context.settings.release_retry_s * 2**attempt)
@@ -427,6 +433,7 @@ class _Asking:
         self.shared = False
         self._abandoned = False
         self._elsewhere: Entry | None = None
+        self._pending: PendingWish | None = None
         author = context.author
         assert kind in {"exclusive", "shared"}
         drawn = context.randomness.random_bytes(2 * ID_BYTES)
@@ -445,7 +452,7 @@ class _Asking:
 
     def submit(self) -> PendingWish:
         combiner = self._sessions.combiner
-        pending = combiner.submit(self._state, self._wish, decided=self._decided, failed=self._failed)
+        self._pending = pending = combiner.submit(self._state, self._wish, decided=self._decided, failed=self._failed)
         pending.future = asyncio.get_running_loop().create_future()
         return pending
 
@@ -501,4 +508,6 @@ class _Asking:
 
     def _failed(self, error: PolysiteError) -> None:
         if isinstance(error, OutcomeUnknown):
-            self._locks.give_up_request(self._state, self._wish.nonce)
+            pending = self._pending
+            asked_at = pending.asked.seen_version if pending is not None and pending.was_handed else None
+            self._locks.give_up_request(self._state, self._wish.nonce, asked_at)
