@@ -273,8 +273,63 @@ async def test_what_a_steward_may_still_carry_is_not_called_refused(seed: int) -
         await ams.release(held.reference)
 
 
-async def never(*_: object, **__: object) -> float:
-    raise Unavailable("cannot be asked now")
+@seeded(seeds=5)
+async def test_a_promotion_taken_back_while_its_steward_is_silent(seed: int) -> None:
+    """Goal: a promotion that was given up does not stand for ever, in whatever order the wishes are carried. Method: two readers at
+    two sites; the second asks for a promotion of which its steward hears nothing, gives up, and the steward hears that."""
+    async with wide_world(seed) as world:
+        ams, bei, irv, row = (*world.sites.values(), world.row("a"))
+        first = await ams.acquire([row], kind="shared", lease_ms=60_000)
+        await asyncio.sleep(1.0)
+        second = await bei.acquire([row], kind="shared", lease_ms=60_000)
+        world.ocean.silent.add("ams")
+        asked = asyncio.ensure_future(bei.promote(second.reference, wait_ms=60_000))
+        await asyncio.sleep(world.ocean.rtt_s)
+        world.ocean.silent.clear()
+        asked.cancel()
+        await asyncio.wait([asked])
+        (live,) = ams._keys.in_use()[0].sessions.values()
+        for _ in range(20):
+            # What the steward changes of his own takes along what was handed to him.
+            await ams._sessions.renew_now(live)
+        await asyncio.sleep(5.0)
+        assert [entry.kind for entry in (await world.cell("a")).queue] == ["shared", "shared"]
+        third = await irv.acquire([row], kind="shared", lease_ms=60_000, wait_ms=2_000)
+        assert third.held
+        for site, lock in ((ams, first), (bei, second), (irv, third)):
+            await site.release(lock.reference)
+
+
+@seeded(seeds=5)
+async def test_absence_does_not_say_that_an_end_was_not_made(seed: int) -> None:
+    """Goal: I18 for wishes that a steward carried: an entry that is not there may have left as asked. Method: the steward carries the
+    end of a waiting entry, its author hears of nothing, and the cell forgets; he is told that it is not known."""
+    async with wide_world(seed) as world:
+        ams, bei, row = world.sites["ams"], world.sites["bei"], world.row("a")
+        held = await ams.acquire([row], lease_ms=60_000)
+        await asyncio.sleep(1.0)
+        place = await bei.acquire([row], lease_ms=60_000, wait_ms=0)
+        (state,) = bei._keys.in_use()
+        combiner, stewards = bei._sessions.combiner, bei._sessions.combiner.stewards
+        combiner.take = lambda *_: None  # type: ignore[method-assign]
+        stewards._go_alone = lambda *_: None  # type: ignore[method-assign]
+        asked = asyncio.ensure_future(bei.release(place.reference))
+        await asyncio.sleep(8 * world.ocean.rtt_s)
+        (live,) = ams._keys.in_use()[0].sessions.values()
+        for _ in range(20):
+            await ams._sessions.renew_now(live)
+        assert len((await world.cell("a")).queue) == 1
+        for changed in (combiner, stewards):
+            vars(changed).pop("take", None)
+            vars(changed).pop("_go_alone", None)
+        stewards.take = combiner.take
+        (item,) = state.handed.values()
+        stewards._go_alone(state, item)
+        with pytest.raises(OutcomeUnknown):
+            await asked
+        await asyncio.sleep(5.0)
+        assert not bei._keys.in_use()
+        await ams.release(held.reference)
 
 
 # mad and greedy peers

@@ -12,7 +12,7 @@ from typing import TypeAlias
 from polysite.cells.contract import CellAnswer
 from polysite.core import combine, lock_cell
 from polysite.core.combine import WISHES_MAX, AskedWish, Change, Happened, NotMade, SendAgain, Undecided
-from polysite.core.wishes import Refusal, Result, Wish, unknown
+from polysite.core.wishes import Cancel, Leave, Refusal, Result, Wish, unknown
 from polysite.errors import Expired, OutcomeUnknown, PolysiteError, Unavailable
 from polysite.site.context import SiteContext
 from polysite.site.keys import LONG_AGO, UNSEEN, KeyState, KeyTable
@@ -302,8 +302,8 @@ class Combiner:
 
     async def _ask_anew(self, state: KeyState, wishes: list[PendingWish], expired: tuple[bytes, ...]) -> None:
         """Wishes that may not go into a change any more: those of others are their authors'. An own one was handed to a steward
-        long ago: once a linearizable read shows no trace of it, it has not been made and never will be (I17), so it is asked
-        again under another id."""
+        long ago: once a linearizable read shows no trace of it, it never will be made (I17), so it is asked again under another
+        id. If it had been made all the same, what it made is gone: it is as if somebody had dropped the entry."""
         gone = set(expired)
         left = [pending for pending in wishes if pending.asked.wish_id in gone]
         told = Expired("the wish is older than what the cell remembers, or newer than it is known here")
@@ -316,7 +316,9 @@ class Combiner:
         for pending in own:
             asked = pending.asked
             result = lock_cell.find_wish(state.cell, asked.wish_id) or combine.trace(asked.wish, state.cell)
-            if result is None or isinstance(result, Refusal):
+            if result is None and isinstance(asked.wish, Leave | Cancel):
+                self._fail(state, [pending], unknown())  # the absence of an entry never proves how it left (I18)
+            elif result is None or isinstance(result, Refusal):
                 pending.asked = AskedWish(self._context.new_id(), state.version, asked.wish)
             else:
                 self._decide(state, [pending], {asked.wish_id: result})

@@ -22,11 +22,9 @@ from polysite.core.wishes import (
     CancelRequest,
     Enqueue,
     Leave,
-    Promote,
     Refusal,
     Renew,
     Result,
-    Withdraw,
 )
 from polysite.errors import PolysiteError
 from polysite.site import peers
@@ -36,8 +34,9 @@ from polysite.site.peers import Noted, PeerChannel, Push, WishMessage
 from polysite.site.wishing import PendingWish
 from polysite.values.keys import LockKey
 
-HANDED = (Enqueue, Leave, Cancel, CancelRequest, Renew, Promote, Withdraw)
-"""Wishes that a steward carries for others. A preemption or take-over says that he is dead, and goes its own way."""
+HANDED = (Enqueue, Leave, Cancel, CancelRequest, Renew)
+"""Wishes that a steward carries for others. A preemption or take-over says that he is dead, and goes its own way. So do a
+promotion and its withdrawal: in another order than they were asked they mean something else, and two roads keep no order."""
 
 STEWARDS_MAX = 3
 """So many processes are asked in turn, each named by a newer cell, before a wish goes its own way."""
