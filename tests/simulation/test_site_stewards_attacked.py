@@ -5,9 +5,9 @@ import asyncio
 import msgspec
 import pytest
 
-from polysite.core.combine import AskedWish
-from polysite.core.wishes import Enqueue
-from polysite.errors import OutcomeUnknown, PolysiteError, Unavailable
+from polysite.core.combine import WISHES_MAX, AskedWish
+from polysite.core.wishes import QUEUE_MAX, Compact, Enqueue, Identity, Preempt, ReleaseClean, Wish
+from polysite.errors import BadRequest, OutcomeUnknown, PolysiteError, Unavailable
 from polysite.site import SiteCoordinator, peers
 from polysite.site.peers import Noted, WishMessage
 from polysite.testing.loop import seeded
@@ -335,9 +335,85 @@ async def test_absence_does_not_say_that_an_end_was_not_made(seed: int) -> None:
 # mad and greedy peers
 
 
-def held_identity(site: SiteCoordinator) -> object:
+@seeded(seeds=3)
+async def test_a_crowd_at_one_key(seed: int) -> None:
+    """Goal: more wishes than a message or a change carries are served. Method: 80 clients at each of three sites ask at
+    once for a key that one of them holds."""
+    async with wide_world(seed) as world:
+        ams, row = world.sites["ams"], world.row("a")
+        held = await ams.acquire([row], lease_ms=60_000)
+        await asyncio.sleep(1.0)
+        asked = [
+            asyncio.ensure_future(site.acquire([row], lease_ms=60_000, wait_ms=0))
+            for site in world.sites.values()
+            for _ in range(80)
+        ]
+        await asyncio.sleep(2 * world.ocean.rtt_s)
+        await ams.release(held.reference)
+        places = await asyncio.wait_for(asyncio.gather(*asked), timeout=10.0)
+        assert world.ocean.changes <= 12, world.ocean.changes
+        assert sorted(place.keys[0].fencing_token for place in places) == list(range(2, 242))
+        for place, site in zip(places, [site for site in world.sites.values() for _ in range(80)], strict=True):
+            await site.release(place.reference, validate=False)
+
+
+@seeded(seeds=3)
+async def test_what_no_steward_carries(seed: int) -> None:
+    """Goal: a message that no process of ours would send is refused, and disturbs nobody. Method: send wishes with ids of a wrong
+    length, wishes that are never handed over, and too many at once, to the head's process; then somebody else asks."""
+    async with wide_world(seed) as world:
+        ams, bei, row = world.sites["ams"], world.sites["bei"], world.row("a")
+        held = await ams.acquire([row], lease_ms=60_000)
+        await asyncio.sleep(1.0)
+        version = ams._keys.in_use()[0].version
+        good = stranger(1, version)
+        assert isinstance(good.wish, Enqueue)
+        entry = held_identity(ams)
+        bad: list[tuple[AskedWish, ...]] = [
+            (AskedWish(b"short", version, good.wish),),
+            (AskedWish(b"1" * 16, version, Enqueue(b"abc", *((b"1" * 16,) * 2), "exclusive", "x", "y", "1", 60_000)),),
+            tuple(stranger(number, version) for number in range(2 * WISHES_MAX)),
+        ]
+        wishes: list[Wish] = [Preempt(forced=entry, ordered_by="nobody"), ReleaseClean(*entry, None), Compact()]
+        bad += [(AskedWish(b"2" * 16, version, wish),) for wish in wishes]
+        for message in bad:
+            with pytest.raises(BadRequest):
+                await say(ams, *message)
+        place = await asyncio.wait_for(bei.acquire([row], wait_ms=0), timeout=2.0)
+        assert place.keys[0].ahead == 1
+        await bei.release(place.reference)
+        await ams.release(held.reference)
+
+
+def held_identity(site: SiteCoordinator) -> Identity:
     (live,) = site._keys.in_use()[0].sessions.values()
     return live.identity
+
+
+@seeded(seeds=3)
+async def test_a_flood_of_wishes(seed: int) -> None:
+    """Goal: what a steward keeps in memory for others is bounded, and its own release goes out with the next change. Method: send
+    many more wishes than a queue holds while it holds the lock, then release."""
+    async with wide_world(seed) as world:
+        ams, row = world.sites["ams"], world.row("a")
+        held = await ams.acquire([row], lease_ms=60_000)
+        await asyncio.sleep(1.0)
+        (state,) = ams._keys.in_use()
+        version, noted = state.version, 0
+        for start in range(0, 4_000, 40):
+            message = [stranger(number, version) for number in range(start, start + 40)]
+            noted += (await say(ams, *message)).noted
+            assert len(state.pending) + len(state.kept) <= QUEUE_MAX + WISHES_MAX
+        assert noted * 40 >= 2 * WISHES_MAX
+        changes = world.ocean.changes
+        await ams.release(held.reference)
+        assert world.ocean.changes - changes == 1
+        assert held.keys[0].fencing_token not in [entry.ticket for entry in (await world.cell("a")).queue]
+        await asyncio.sleep(3.0)
+        queue = (await world.cell("a")).queue
+        names = [int.from_bytes(entry.nonce, "big") for entry in queue]
+        assert names == sorted(names)
+        assert len(queue) == WISHES_MAX - 1
 
 
 class StillClock:

@@ -12,7 +12,7 @@ from typing import TypeAlias
 from polysite.cells.contract import CellAnswer
 from polysite.core import combine, lock_cell
 from polysite.core.combine import WISHES_MAX, AskedWish, Change, Happened, NotMade, SendAgain, Undecided
-from polysite.core.wishes import Cancel, Leave, Refusal, Result, Wish, unknown
+from polysite.core.wishes import Cancel, Enqueue, Leave, Refusal, Result, Wish, unknown
 from polysite.errors import Expired, OutcomeUnknown, PolysiteError, Unavailable
 from polysite.site.context import SiteContext
 from polysite.site.keys import LONG_AGO, UNSEEN, KeyState, KeyTable
@@ -111,7 +111,7 @@ class Combiner:
         except Exception as error:  # noqa: BLE001 - whoever waits is told
             self._give_up(state, list(state.pending), error)
             return
-        wishes = state.pending[:WISHES_MAX]
+        wishes = _next_of(state.pending)
         if not wishes:
             self._ended(state)
             return
@@ -216,7 +216,7 @@ class Combiner:
                 if not state.enter_now():
                     await state.enter()
                 try:
-                    await self._change(state, state.pending[:WISHES_MAX])
+                    await self._change(state, _next_of(state.pending))
                 finally:
                     state.leave()
         except BaseException as error:
@@ -248,14 +248,14 @@ class Combiner:
                 if await self._send(state, wishes, begun[1], begun[2]):
                     return
                 self.stewards.route(state)
-                wishes = state.pending[:WISHES_MAX]
+                wishes = _next_of(state.pending)
                 refusals = 1
             while wishes:
                 self._refresh(state, wishes)
                 change = self._build(state, wishes)
                 if change.expired:
                     await self._ask_anew(state, wishes, change.expired)
-                    wishes = state.pending[:WISHES_MAX]
+                    wishes = _next_of(state.pending)
                     continue
                 if not change.effective:
                     before = state.version
@@ -269,7 +269,7 @@ class Combiner:
                     return
                 # Whoever asked meanwhile comes along.
                 self.stewards.route(state)
-                wishes = state.pending[:WISHES_MAX]
+                wishes = _next_of(state.pending)
                 refusals += 1
                 if refusals >= REFUSALS_BEFORE_JITTER:
                     delay_s = combine.own_attempt_delay_s(
@@ -444,3 +444,13 @@ class Combiner:
                 pending.future.set_exception(told)
                 # The author may be gone; that is no unretrieved error.
                 pending.future.exception()
+
+
+def _next_of(pending: list[PendingWish]) -> list[PendingWish]:
+    """What the next change carries, in the order of asking. Of more than it may carry, ends and renewals of this process's own
+    sessions come along first: a release stands behind no crowd that waits for it."""
+    if len(pending) <= WISHES_MAX:
+        return pending[:]
+    ours = [item for item in pending if item.own and not isinstance(item.asked.wish, Enqueue)][:WISHES_MAX]
+    others = [item for item in pending if not item.own or isinstance(item.asked.wish, Enqueue)]
+    return others[: WISHES_MAX - len(ours)] + ours

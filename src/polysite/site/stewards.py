@@ -16,8 +16,11 @@ from functools import partial
 import msgspec
 
 from polysite.core import combine, lock_cell
+from polysite.core.combine import WISHES_MAX
 from polysite.core.lock_cell import Author
 from polysite.core.wishes import (
+    ID_BYTES,
+    QUEUE_MAX,
     Cancel,
     CancelRequest,
     Enqueue,
@@ -26,7 +29,7 @@ from polysite.core.wishes import (
     Renew,
     Result,
 )
-from polysite.errors import PolysiteError
+from polysite.errors import BadRequest, PolysiteError
 from polysite.site import peers
 from polysite.site.context import SiteContext
 from polysite.site.keys import UNSEEN, KeyState, KeyTable
@@ -100,7 +103,8 @@ class Stewards:
             item.was_handed = True
             self._alone_in(state, item, noted_s + self._jitter_s(item))
         state.users += len(wishes)
-        self._context.background(self._send(state, steward, wishes), name="site-wish")
+        for some in _in_messages(wishes):
+            self._context.background(self._send(state, steward, some), name="site-wish")
 
     async def _send(self, state: KeyState, steward: Author, wishes: list[PendingWish]) -> None:
         noted = await self._ask(steward, state.encoded, wishes, answer_to=self.own_address() or "", forwarded=False)
@@ -196,16 +200,19 @@ class Stewards:
 
     async def note(self, message: WishMessage) -> Noted:
         """Take wishes of another process in, if this one is their key's steward by its newest view; else they are handed on
-        once, or its author is told the newest cell."""
+        once, or its author is told the newest cell; so he is if more wait here than a queue may hold. BadRequest: no steward
+        carries these."""
+        _check(message)
         state = self._keys.take(LockKey.decode(message.key), message.key)
         try:
             if state.version == UNSEEN:
                 await self.look(state)
             steward = self.elsewhere(state)
             if steward is None:
-                self._carry(state, message)
-                return Noted(True, state.version, b"")
-            if not message.forwarded:
+                if len(state.pending) + len(state.kept) < QUEUE_MAX:
+                    self._carry(state, message)
+                    return Noted(True, state.version, b"")
+            elif not message.forwarded:
                 items = [PendingWish(asked, 0.0, None, None) for asked in message.wishes]
                 noted = await self._ask(steward, message.key, items, answer_to=message.answer_to, forwarded=True)
                 if noted is not None and noted.noted:
@@ -236,8 +243,9 @@ class Stewards:
             state.pending.remove(item)
             by_author.setdefault(item.answer_to, []).append(item)
         for answer_to, items in by_author.items():
-            work = self._ask(steward, state.encoded, items, answer_to=answer_to, forwarded=True)
-            self._context.background(work, name="site-wish-handed-on")
+            for some in _in_messages(items):
+                work = self._ask(steward, state.encoded, some, answer_to=answer_to, forwarded=True)
+                self._context.background(work, name="site-wish-handed-on")
 
     # keeping back
 
@@ -300,6 +308,22 @@ class Stewards:
                 await channel.send(address, "push", body, answer_s=PUSH_ANSWER_S)
             except PolysiteError:
                 return  # it looks at its cell now and then
+
+
+def _check(message: WishMessage) -> None:
+    """BadRequest for what no process of ours sends: it must not come into a change beside the wishes of others."""
+    if len(message.wishes) > WISHES_MAX:
+        raise BadRequest(f"a message carries at most {WISHES_MAX} wishes")
+    for asked in message.wishes:
+        wish = asked.wish
+        if not isinstance(wish, HANDED):
+            raise BadRequest("no steward carries wishes of this kind")
+        if len(asked.wish_id) != ID_BYTES or (isinstance(wish, Enqueue) and len(wish.request_id) not in {0, ID_BYTES}):
+            raise BadRequest("ids of wishes and requests have a fixed length")
+
+
+def _in_messages(wishes: list[PendingWish]) -> list[list[PendingWish]]:
+    return [wishes[start : start + WISHES_MAX] for start in range(0, len(wishes), WISHES_MAX)]
 
 
 async def _nowhere(_steward: Author) -> str | None:
