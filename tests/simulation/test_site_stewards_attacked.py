@@ -416,6 +416,42 @@ async def test_a_flood_of_wishes(seed: int) -> None:
         assert len(queue) == WISHES_MAX - 1
 
 
+@seeded(seeds=5)
+async def test_who_gives_up_while_a_change_is_put_off_is_not_in_it(seed: int) -> None:
+    """Goal: an enqueue given up before it was sent is never sent. Method: give up while the change that it came along with waits
+    out its jitter after refusals."""
+    async with wide_world(seed) as world:
+        ams, row = world.sites["ams"], world.row("a")
+        state = ams._keys.take(LockKey("ks", "votes", (b"a",)), KEY)
+        combiner = ams._sessions.combiner
+        await combiner.look(state)
+        await asyncio.sleep(2.0)
+        slept = asyncio.Event()
+
+        async def sleep_s(duration_s: float) -> None:
+            slept.set()
+            await asyncio.sleep(max(duration_s, 0.2))
+
+        combiner._clock = StillClock(combiner._clock, sleep_s)  # type: ignore[assignment]
+        real = combiner._cells.compare_and_set
+
+        async def refused(key: bytes, _expected: int, content: bytes) -> object:
+            return await real(key, 10_000, content)
+
+        combiner._cells.compare_and_set = refused  # type: ignore[method-assign, assignment]
+        first = asyncio.ensure_future(ams.acquire([row], wait_ms=60_000))
+        await asyncio.sleep(3.5 * world.ocean.rtt_s)
+        second = asyncio.ensure_future(ams.acquire([row], wait_ms=60_000))
+        await slept.wait()
+        combiner._cells.compare_and_set = real  # type: ignore[method-assign]
+        second.cancel()
+        await asyncio.wait([second])
+        lock = await first
+        assert [entry.ticket for entry in (await world.cell("a")).queue] == [lock.keys[0].fencing_token]
+        await ams.release(lock.reference)
+        ams._keys.drop(state)
+
+
 class StillClock:
     """A clock whose sleeps somebody watches."""
 

@@ -243,6 +243,7 @@ class Combiner:
         try:
             if state.version == UNSEEN:
                 state.trips += await self.look(state)
+                wishes = _next_of(state.pending)
             refusals = 0
             if begun is not None:
                 if await self._send(state, wishes, begun[1], begun[2]):
@@ -264,18 +265,20 @@ class Combiner:
                         authors = self._decide(state, wishes, change.results)
                         self.stewards.tell(state, authors)
                         return
+                    wishes = _next_of(state.pending)
                     continue
                 if await self._send(state, wishes, change):
                     return
-                # Whoever asked meanwhile comes along.
                 self.stewards.route(state)
-                wishes = _next_of(state.pending)
                 refusals += 1
-                if refusals >= REFUSALS_BEFORE_JITTER:
+                if state.pending and refusals >= REFUSALS_BEFORE_JITTER:
                     delay_s = combine.own_attempt_delay_s(
                         max(self._context.rtt_s, 0.001), refusals, self._context.randomness.uniform(0.0, 0.999)
                     )
                     await self._clock.sleep_s(delay_s)
+                    self.stewards.route(state)
+                # Whoever asked meanwhile comes along, and who gave up does not.
+                wishes = _next_of(state.pending)
         except PolysiteError as error:
             self._fail(state, wishes, error)
 
