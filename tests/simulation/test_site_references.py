@@ -60,6 +60,26 @@ async def test_a_reference_with_another_secret_is_of_no_use(seed: int) -> None:
         assert (await two.coordinator.get(row, level="quorum")).row is None
 
 
+@seeded
+async def test_what_a_session_looks_like_in_a_log_is_of_no_use(seed: int) -> None:
+    """Goal: neither a secret nor a reference gets into a log by way of what is on the stack. Method: look at a session, its key and
+    the wish that made it, on a slow engine."""
+    async with world_of(seed) as world:
+        one, row = world.processes[0], world.row("a")
+        gate = one.faults.hold("compare_and_set")
+        asked = asyncio.ensure_future(one.coordinator.acquire([row], lease_ms=60_000))
+        await asyncio.sleep(0.1)
+        (state,) = (state for state in one.coordinator._keys.in_use() if state.key.columns == (b"a",))
+        (pending,) = state.pending
+        gate.set_result(None)
+        lock = await asked
+        reference = parse_reference(lock.reference)
+        assert isinstance(reference, Reference)
+        for shown in map(repr, (pending, state, state.sessions[reference.ticket])):
+            assert lock.reference not in shown
+            assert repr(reference.secret) not in shown
+
+
 async def _with_old_views(process: Process) -> None:
     """Let the process know nothing of its keys but what an old replica tells."""
     await asyncio.sleep(0.1)

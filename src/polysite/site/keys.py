@@ -76,6 +76,10 @@ class KeyState(msgspec.Struct, eq=False):
     parting: Parting | None = None
     """Of the last session that let go cleanly; nobody's once the key has another head."""
 
+    def __repr__(self) -> str:
+        # The cell has the secrets of all who are in the queue.
+        return f"KeyState({self.key}, version={self.version})"
+
     def enter_now(self) -> bool:
         """Enter if no other change of this key is under way in this process; False: `enter` waits for that."""
         if self.busy:

@@ -47,6 +47,10 @@ class LiveSession(msgspec.Struct, eq=False):
     text: str = ""
     """The reference as it was handed out, once it was."""
 
+    def __repr__(self) -> str:
+        # The text of the reference is as good as the lock.
+        return f"LiveSession({self.state.key}, {self.reference!r})"
+
     @property
     def holds(self) -> bool:
         return not self.ended and self.core.standing in HOLDING

@@ -52,3 +52,7 @@ class PendingWish(msgspec.Struct, eq=False):
     """Processes that were asked to carry it."""
     timer: Timer | None = None
     """When it goes its own way."""
+
+    def __repr__(self) -> str:
+        # A wish may have the secret of the entry it asks for.
+        return f"PendingWish({type(self.asked.wish).__name__})"

@@ -5,6 +5,7 @@ import pytest
 from polysite.api import (
     Condition,
     Coordinator,
+    KeyName,
     RowGet,
     RowPut,
 )
@@ -40,12 +41,22 @@ class SchemaSuite(CoordinatorSuite):
             await coordinator.table(place.keyspace, "plain")
 
     async def test_reserved(self, coordinator: Coordinator) -> None:
-        """Goal: the reserved keyspace is out of reach. Method: make a table and a keyspace there."""
+        """Goal: the reserved keyspace is out of reach. Method: make a table and a keyspace there;
+        read and write rows of a table that is there."""
         with pytest.raises(BadRequest):
             await coordinator.create_keyspace(KeyspaceSpec(name="polysite"))
         with pytest.raises(BadRequest):
             await coordinator.create_table(table_spec("polysite", "mine", "eventual"))
         assert "polysite" not in {spec.name for spec in await coordinator.keyspaces()}
+        row = KeyName(keyspace="polysite", table="idempotency", key={"site": "local", "request": "r"})
+        for call in (
+            coordinator.get(row),
+            coordinator.put(row, {}),
+            coordinator.delete(row),
+            coordinator.section(row, [RowGet()]),
+        ):
+            with pytest.raises(UnknownKey):
+                await call
 
     async def test_index(self, coordinator: Coordinator, place: Place) -> None:
         """Goal: an index made later finds earlier rows; without it the condition is refused. Method: write, make, select."""
