@@ -416,6 +416,37 @@ async def test_a_flood_of_wishes(seed: int) -> None:
         assert len(queue) == WISHES_MAX - 1
 
 
+@seeded(seeds=10)
+async def test_the_shortest_lease_outlives_keeping_back(seed: int) -> None:
+    """Goal: a waiting entry of the shortest lease allowed is not dropped because its beats are kept back. Method: one site holds, two
+    wait with the shortest lease for a long time, and clients of all sites come and go in between."""
+    async with wide_world(seed) as world:
+        ams, bei, irv, row = (*world.sites.values(), world.row("a"))
+        uniform = world.ocean.runtime.randomness.uniform
+        lease_ms = 10 * round(world.ocean.rtt_s * 1000) + 100
+        held = await ams.acquire([row], lease_ms=60_000)
+        waiting = []
+        for site in (bei, irv):
+            waiting.append(asyncio.ensure_future(site.acquire([row], lease_ms=lease_ms, wait_ms=60_000)))
+            await asyncio.sleep(0.3)
+
+        async def passer_by(site: SiteCoordinator) -> None:
+            while not any(task.done() for task in waiting):
+                await asyncio.sleep(uniform(0.0, 0.5))
+                place = await site.acquire([row], lease_ms=60_000, wait_ms=0)
+                await asyncio.sleep(uniform(0.0, 0.2))
+                await site.release(place.reference)
+
+        passing = [asyncio.ensure_future(passer_by(site)) for site in world.sites.values()]
+        for _ in range(100):
+            await asyncio.sleep(0.2)
+            assert [entry.ticket for entry in (await world.cell("a")).queue[:3]] == [1, 2, 3]
+        await ams.release(held.reference)
+        for task, site in zip(waiting, (bei, irv), strict=True):
+            await site.release((await task).reference)
+        await asyncio.gather(*passing)
+
+
 @seeded(seeds=5)
 async def test_who_gives_up_while_a_change_is_put_off_is_not_in_it(seed: int) -> None:
     """Goal: an enqueue given up before it was sent is never sent. Method: give up while the change that it came along with waits
