@@ -40,7 +40,9 @@ class Telling:
     def __init__(self, config: pytest.Config | None) -> None:
         self._config = config
 
-    def arrived(self, count: int, total: int) -> None: ...
+    def arrived(self, count: int, total: int) -> None:
+        if count == 0:
+            self.note(f"fetching an engine, {total} jars")
 
     def note(self, text: str) -> None:
         reporter = self._config.pluginmanager.get_plugin("terminalreporter") if self._config is not None else None
