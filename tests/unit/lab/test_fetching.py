@@ -16,14 +16,14 @@ from pathlib import Path
 import pytest
 
 from polysite.lab.engines.failures import CapabilityMissing, FetchFailed, WrongJars
-from polysite.lab.engines.fetching import fetch, follow, installed, without_credentials
+from polysite.lab.engines.fetching import GOAL, SILENCE, fetch, follow, installed, without_credentials
 from polysite.lab.engines.releases import Jar, Release
 from polysite.lab.engines.specs import Installation
 from tests.support.source import ROOT
 
 CONTENTS = {"a-1.jar": b"alpha", "b-1.jar": b"beta"}
 MVN = """\
-echo run >> "{folder}/runs"
+echo "$@" >> "{folder}/runs"
 for argument in "$@"; do
     case "$argument" in -DoutputDirectory=*) output="${{argument#*=}}" ;; esac
 done
@@ -185,6 +185,13 @@ def test_maven_fails(bench: Bench) -> None:
         bench.fetch()
     assert caught.value.retry
     assert bench.kept == set()
+
+
+def test_how_maven_is_asked(bench: Bench) -> None:
+    """Goal: Maven asks nobody anything, brings the runtime jars alone, and gives a silent mirror up."""
+    bench.fetch()
+    (asked,) = [line.split() for line in (bench.folder / "runs").read_text().splitlines()]
+    assert {"-B", GOAL, "-DincludeScope=runtime", *SILENCE} <= set(asked)
 
 
 def test_no_maven(bench: Bench) -> None:

@@ -20,6 +20,9 @@ FLAWS_TOLD_MAX = 5
 GOAL = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies"
 """In full, so that Maven need not look up what `dependency` stands for; the poms name the same version."""
 
+SILENCE = ("-Daether.connector.requestTimeout=60000", "-Dmaven.wagon.rto=60000")
+"""A mirror that says nothing for a minute is given up; Maven 3.8 by itself waits for half an hour, in either of its transports."""
+
 DOWNLOADED = re.compile(r"Downloaded from \S+: \S*/([^/\s]+\.jar)\b")
 
 
@@ -114,6 +117,7 @@ def _run_maven(release: Release, staging: Path, environ: Mapping[str, str], tell
         GOAL,
         f"-DoutputDirectory={staging / 'jars'}",
         "-DincludeScope=runtime",
+        *SILENCE,
     ]
     process = subprocess.Popen(
         command,
