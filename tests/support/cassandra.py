@@ -4,18 +4,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-import pytest
-
 from polysite.engines.cassandra import CassandraPort
 from polysite.engines.cassandra.opening import cassandra_port
 from polysite.engines.cassandra.settings import CassandraSettings, cassandra_settings_from
 from polysite.lab.engines import CassandraSpec, Engine
 
-DRIVERS = [
-    "cassandra-driver",
-    # It leaves the loop one end of the socket pair by which its threads wake it; closing the loop is what closes that.
-    pytest.param("acsylla", marks=pytest.mark.filterwarnings("ignore:Exception ignored in. <socket.socket")),
-]
+DRIVERS = ["cassandra-driver", "acsylla"]
 """What a test over both drivers is parametrised with."""
 
 

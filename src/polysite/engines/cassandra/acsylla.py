@@ -106,13 +106,22 @@ class AcsyllaPort(AskingPort):
             return await other.read(
                 statement, values, consistency=consistency, page_rows=page_rows, paging_state=paging_state
             )
-        request = await self._bind(statement, values)
-        request.set_consistency(consistency)
-        if page_rows:
-            request.set_page_size(page_rows)
-        if paging_state is not None:
-            request.set_page_state(paging_state)
-        return _page(await self._execute(request, "read"), statement)
+        for attempt in range(2):
+            request = await self._bind(statement, values)
+            request.set_consistency(consistency)
+            if page_rows:
+                request.set_page_size(page_rows)
+            if paging_state is not None:
+                request.set_page_state(paging_state)
+            try:
+                return _page(await self._execute(request, "read"), statement)
+            except Unavailable as error:
+                # A statement that the server refuses to prepare again (its table is gone) is told as "no hosts available":
+                # preparing it here says what is wrong. Reads alone are asked a second time.
+                if attempt or not isinstance(error.__cause__, acsylla_errors.CassErrorLibNoHostsAvailable):
+                    raise
+                self._prepared.pop(statement.text, None)
+        raise AssertionError("the second attempt returns or raises")
 
     async def write(self, statement: Statement, values: Sequence[Value] = (), *, consistency: Consistency) -> None:
         if not is_exact(statement):

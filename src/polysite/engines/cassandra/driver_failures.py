@@ -16,7 +16,7 @@ NOT_SENT_WORDS = ("Host has been marked down or removed", "Pool is shutdown", "P
 """What `ResponseFuture._query` and `borrow_connection` say of a connection they did not get (driver 3.30)."""
 
 MISSING = re.compile(r"does ?n[o']t exist|unconfigured|undefined column|unknown keyspace|no keyspace", re.IGNORECASE)
-TOO_LARGE = re.compile(r"too large|longer than maximum|exceeds? (?:the|allowed) maximum", re.IGNORECASE)
+TOO_LARGE = re.compile(r"too large|oversized|longer than maximum|exceeds? (?:the|allowed) maximum", re.IGNORECASE)
 
 BY_TYPE: list[tuple[type[BaseException], Kind]] = [
     (protocol.OverloadedErrorMessage, "server_overloaded"),
@@ -62,11 +62,12 @@ def failure_of(error: BaseException) -> Failure:
 
 
 def refusal(words: str) -> Failure:
-    """A request that the server calls invalid, by what it says of it."""
+    """A request that the server calls invalid, by what it says of it. Of one too large it quotes keys, so that is kept back."""
     if (at := words.find('message="')) >= 0:
         words = words[at + 9 :].rstrip('"')
-    kind: Kind = "missing" if MISSING.search(words) else "too_large" if TOO_LARGE.search(words) else "invalid"
-    return Failure(kind, _short(words))
+    if TOO_LARGE.search(words):
+        return Failure("too_large")
+    return Failure("missing" if MISSING.search(words) else "invalid", _short(words))
 
 
 def _unsent(errors: Any) -> Kind:

@@ -33,6 +33,7 @@ Kind = Literal[
     "write_timeout",  # a plain write, or a conditional one that was not agreed in time
     "contention",  # a conditional write superseded by others: not slow, too many at once
     "commit_timeout",  # a conditional write was agreed, and its commit not acknowledged in time
+    "commit_failure",  # a conditional write was agreed, and too few replicas were there to commit it
     "write_failure",
     "cas_unknown",  # native code 0x1700
     "server_overloaded",
@@ -104,6 +105,10 @@ TABLE: dict[Kind, Judgement] = {
     "commit_timeout": Judgement(
         QuorumUnavailable, OutcomeUnknown, DONE, OutcomeUnknown, "the commit was not acknowledged in time"
     ),
+    # Tried on 5.0: a commit level that cannot be met is no Unavailable, but this, after the agreement.
+    "commit_failure": Judgement(
+        QuorumUnavailable, OutcomeUnknown, DONE, OutcomeUnknown, "too few replicas acknowledged the commit"
+    ),
     "write_failure": Judgement(QuorumUnavailable, OutcomeUnknown, OutcomeUnknown, OutcomeUnknown, "a replica failed"),
     "cas_unknown": Judgement(
         Unavailable, OutcomeUnknown, OutcomeUnknown, OutcomeUnknown, "the engine does not know whether it was agreed"
@@ -155,6 +160,7 @@ TABLE: dict[Kind, Judgement] = {
     ),
 }
 
+OF_THE_COMMIT: dict[Kind, Kind] = {"write_timeout": "commit_timeout", "write_failure": "commit_failure"}
 SERIAL_LEVELS = (Consistency.SERIAL, Consistency.LOCAL_SERIAL)
 
 
@@ -165,11 +171,11 @@ def kind_for(failure: Failure, work: Work) -> Kind:
     serial = failure.consistency in SERIAL_LEVELS
     if failure.kind == "too_few_replicas" and not serial:
         return "commit_unavailable"
-    if failure.kind == "write_timeout":
-        if not serial and failure.write_type == "CAS":
-            return "commit_timeout"
-        if serial and failure.received == 0:
-            return "contention"
+    if not serial and failure.write_type == "CAS":
+        # `Paxos.cas` names the commit's level only where the proposal was accepted and the commit was awaited.
+        return OF_THE_COMMIT.get(failure.kind, failure.kind)
+    if failure.kind == "write_timeout" and serial and failure.received == 0:
+        return "contention"
     return failure.kind
 
 

@@ -1,0 +1,83 @@
+"""What acsylla can tell and carry: its errors as failures, its values as bytes."""
+
+import pytest
+from acsylla import errors as acsylla_errors
+
+from polysite.engines.cassandra.acsylla import INVALID, KINDS, failure_of
+from polysite.engines.cassandra.acsylla_values import EXACT, binders, bound, is_exact, rows_as_bytes
+from polysite.engines.cassandra.outcomes import Work, judged
+from polysite.engines.cassandra.port import Statement
+from polysite.errors import BadRequest, OutcomeUnknown, PolysiteError, QuorumUnavailable, Unavailable, UnknownKey
+from polysite.values.types import parse_type
+
+NOBODY = acsylla_errors.CassErrorLibNoHostsAvailable("No hosts available: All hosts in current policy attempted")
+
+
+@pytest.mark.parametrize(
+    ("error", "work", "expected", "reason"),
+    [
+        (acsylla_errors.CassErrorServerWriteTimeout("Write timeout: …"), "conditional", OutcomeUnknown, "write_timeout"),
+        (acsylla_errors.CassErrorServerWriteTimeout("Write timeout: …"), "write", OutcomeUnknown, "write_timeout"),
+        (acsylla_errors.CassErrorServerUnavailable("Unavailable: …"), "conditional", QuorumUnavailable, None),
+        (acsylla_errors.CassErrorLibRequestTimedOut("Request timed out"), "conditional", OutcomeUnknown, "client_timeout"),
+        (acsylla_errors.CassErrorLibRequestTimedOut("Request timed out"), "read", Unavailable, None),
+        (acsylla_errors.CassErrorServerInvalidQuery("Invalid query: table t does not exist"), "read", UnknownKey, None),
+        (acsylla_errors.CassErrorServerSyntaxError("Syntax error: line 1"), "read", BadRequest, None),
+        (acsylla_errors.CassErrorLibInternalError("Internal error"), "write", OutcomeUnknown, "unclear"),
+        (NOBODY, "write", OutcomeUnknown, "connection_lost"),
+    ],
+)  # fmt: skip
+def test_what_an_error_means(
+    error: BaseException, work: Work, expected: type[PolysiteError], reason: str | None
+) -> None:
+    """Its errors say class and text only: whatever may have been a commit in time-out, or a socket that broke, is unknown."""
+    ours = judged(failure_of(error), work)
+    assert type(ours) is expected
+    assert ours.attributes.get("reason") == reason
+
+
+def test_nobody_was_there_all_the_while() -> None:
+    """Only if no host was up from before the request until its answer, "no hosts available" proves it was not sent."""
+    ours = judged(failure_of(NOBODY, was_down=True), "conditional")
+    assert type(ours) is Unavailable
+
+
+def test_every_class_named_is_there() -> None:
+    """The table names classes that acsylla has; a misspelt one would make its failures unclear."""
+    assert all(hasattr(acsylla_errors, name) for name in (*KINDS, *INVALID, "CassErrorLibNoHostsAvailable"))
+
+
+@pytest.mark.parametrize("name", sorted(EXACT))
+def test_bytes_come_back_as_they_were(name: str) -> None:
+    """What is bound for bytes and what they are read as agree, for a few of each type; null stays null."""
+    samples = {
+        "ascii": [b"", b"abc"],
+        "text": [b"", "é\0".encode()],
+        "boolean": [b"\0", b"\1"],
+        "blob": [b"", b"\0\xff"],
+        "varint": [b"\0", b"\x80", b"\0\xff"],
+        "inet": [b"\x7f\0\0\1", bytes(15) + b"\1"],
+    }
+    sizes = {"tinyint": 1, "smallint": 2, "int": 4, "float": 4, "bigint": 8, "double": 8, "uuid": 16, "timeuuid": 16}
+    for data in samples.get(name) or [b"\x40" * sizes[name], b"\xc0" + b"\1" * (sizes[name] - 1)]:
+        to_bind, to_bytes = EXACT[name]
+        given = to_bind(data)
+        shown = str(given) if name in ("uuid", "timeuuid") else given
+        assert to_bytes(shown) == data
+    assert rows_as_bytes(["v", "[applied]"], [[None, True]], {"v": parse_type(name)}) == [[None, b"\1"]]
+
+
+def test_what_is_not_exact_goes_another_way() -> None:
+    """A statement is exact only if every type it takes and gives is."""
+    blob, decimal = parse_type("blob"), parse_type("decimal")
+    assert is_exact(Statement("…", (blob,), {"v": blob}))
+    assert not is_exact(Statement("…", (blob, decimal), {"v": blob}))
+    assert not is_exact(Statement("…", (blob,), {"v": parse_type("list<int>")}))
+
+
+def test_bytes_of_another_type_are_refused() -> None:
+    """What cannot be of the type of its place is a refusal that names the place and shows nothing of it."""
+    statement = Statement("…", (parse_type("bigint"), parse_type("text"), parse_type("double")))
+    for at, (convert, data) in enumerate(zip(binders(statement), (b"1234567", b"\xff", b"\0"), strict=True)):
+        with pytest.raises(BadRequest, match=f"value {at + 1} of the statement is not of its type"):
+            bound(convert, data, at)
