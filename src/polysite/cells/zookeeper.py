@@ -135,8 +135,8 @@ class ZookeeperCells(Cells):
         return found[:limit]
 
     def watch(self, key: bytes, changed: Callable[[], None]) -> Callable[[], None]:
-        """Tells of changes by any process, as soon as the connected server has them; after a connection was lost `changed` is
-        called once, since some may have been missed."""
+        """Tells of changes by any process, as soon as the connected server has them. After a lost connection `changed` is called
+        once, when there is another one: some changes may have been missed."""
         self._watchers.setdefault(key, []).append(changed)
         self._arm(key)
 
@@ -200,7 +200,7 @@ class ZookeeperCells(Cells):
             return
         mark = self._armed[key] = object()
         try:
-            self._znodes.watch(self._path(key), lambda _event: self._fired(key, mark), partial(self._set, key, mark))
+            self._znodes.watch(self._path(key), partial(self._fired, key, mark), partial(self._set, key, mark))
         except Unavailable:
             del self._armed[key]
 
@@ -208,12 +208,13 @@ class ZookeeperCells(Cells):
         if error is not None and self._armed.get(key) is mark:
             del self._armed[key]
 
-    def _fired(self, key: bytes, mark: object) -> None:
+    def _fired(self, key: bytes, mark: object, moved: bool) -> None:
         if self._armed.get(key) is not mark:
             return
         del self._armed[key]
-        if key in self._watchers:
-            # Set again before anybody looks: whatever comes after the look is told.
+        if moved and key in self._watchers:
+            # Set again before anybody looks, and by the same session: what comes before the look is seen by it, and what comes
+            # after it is told.
             self._arm(key)
             self._tell(key)
 

@@ -86,7 +86,7 @@ class ZookeeperSession:
         try:
             async with asyncio.timeout(self.settings.connect_ms / 1000):
                 while not self._connected:
-                    await self._next_move()
+                    await self.next_move()
         except TimeoutError:
             await self.close()
             raise Unavailable(
@@ -100,7 +100,7 @@ class ZookeeperSession:
         try:
             async with asyncio.timeout(self._request_s):
                 while self._waiting and self._connected:
-                    await self._next_move()
+                    await self.next_move()
         except TimeoutError:
             pass
         client, self._client = self._client, None
@@ -116,7 +116,7 @@ class ZookeeperSession:
     async def standing_known(self) -> Standing | None:
         """What the connected server is, once it has said so or will not."""
         while self._tasks and self.standing is None and self._connected:
-            await self._next_move()
+            await self.next_move()
         return self.standing
 
     def send(self, call: Callable[[Any], Result], answered: Answered, *, changes: bool) -> None:
@@ -244,8 +244,10 @@ class ZookeeperSession:
         self.changed()
 
     async def _replace(self, client: Any) -> None:
-        await asyncio.get_running_loop().run_in_executor(None, _end, client)
-        await self._runtime.clock.sleep_s(RECONNECT_S_MAX)
+        try:
+            await self._runtime.clock.sleep_s(RECONNECT_S_MAX)
+        finally:
+            await asyncio.get_running_loop().run_in_executor(None, _end, client)
         while not self._closing:
             try:
                 self._connect()
@@ -288,7 +290,8 @@ class ZookeeperSession:
             _log.error("work on the ZooKeeper session failed", exc_info=task.exception())
         self._wake()
 
-    async def _next_move(self) -> None:
+    async def next_move(self) -> None:
+        """Return after the next change of the connection, or of what is known of the server; perhaps earlier."""
         self._moved.clear()
         await self._moved.wait()
 

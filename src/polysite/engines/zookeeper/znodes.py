@@ -7,6 +7,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
+from kazoo.protocol.states import EventType
+
 from polysite.engines.zookeeper.failures import Against
 from polysite.engines.zookeeper.session import Answered, ZookeeperSession
 from polysite.errors import PolysiteError
@@ -55,10 +57,14 @@ class Znodes:
         assert version >= 0, "a negative version would match any"
         self._session.send(lambda client: client.set_async(path, data, version), partial(_done, answered), changes=True)
 
-    def watch(self, path: str, fired: Callable[[Any], None], answered: Answered) -> None:
-        """Have `fired` called once, on the loop, when the path is made or changed, or when the connection is lost; the answer
-        tells that the watch is set."""
-        self._session.send(lambda client: client.exists_async(path, fired), partial(_done, answered), changes=False)
+    def watch(self, path: str, fired: Callable[[bool], None], answered: Answered) -> None:
+        """Have `fired` called once, on the loop: True when the path is made, changed or removed, False when the connection is
+        lost and the watch with it. The answer tells that the watch is set."""
+
+        def seen(event: Any) -> None:
+            fired(event.type != EventType.NONE)
+
+        self._session.send(lambda client: client.exists_async(path, seen), partial(_done, answered), changes=False)
 
     def children(self, path: str, answered: Answered) -> None:
         """The names under a path in no order, or `Against.ABSENT`."""
