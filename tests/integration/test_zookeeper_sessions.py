@@ -1,0 +1,277 @@
+"""Lost connections to ZooKeeper, and lost sessions, through a proxy that goes deaf: what may have happened is never called refused,
+what was not sent is never called unknown, and the cells are back by themselves."""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import pytest
+
+from polysite.cells.contract import NEVER_WRITTEN, CellAnswer, CellView
+from polysite.cells.zookeeper import ALONE, ELSEWHERE, ZookeeperCells
+from polysite.clock import Runtime
+from polysite.engines.zookeeper import Against, ZookeeperSession, ZookeeperSettings
+from polysite.errors import OutcomeUnknown, Unavailable
+from polysite.lab.engines import Engine
+from tests.support.proxy import Proxy
+
+LIMIT_S = 30.0
+KEY = b"sessions/key"
+
+
+async def within(work: Awaitable[object]) -> object:
+    return await asyncio.wait_for(work, LIMIT_S)
+
+
+async def until(cells: ZookeeperCells, holds: Callable[[], bool]) -> None:
+    """Wait for the session to come to where `holds`."""
+
+    async def look() -> None:
+        while not holds():
+            await cells._session.next_move()
+
+    await within(look())
+
+
+async def lost(cells: ZookeeperCells) -> None:
+    await until(cells, lambda: not cells._session.is_connected)
+
+
+async def back(cells: ZookeeperCells, connections: int = 1) -> None:
+    """Connected more often than so many times, and the server has said what it is."""
+    session = cells._session
+    await until(cells, lambda: session.connections > connections and session.standing is not None)
+
+
+def make_cells(address: str, folder: str, *, session_ms: int = 1_000, request_ms: int = 10_000) -> ZookeeperCells:
+    settings = ZookeeperSettings(servers=(address,), folder=folder, session_ms=session_ms, request_ms=request_ms)
+    return ZookeeperCells(ZookeeperSession(settings, Runtime()))
+
+
+@pytest.fixture
+def folder() -> str:
+    return f"/sessions/{uuid.uuid4().hex}"
+
+
+@pytest.fixture
+async def proxy(zookeeper_server: Engine) -> AsyncIterator[Proxy]:
+    async with Proxy(zookeeper_server.spec.address, zookeeper_server.spec.port) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+async def direct(zookeeper_server: Engine, folder: str) -> AsyncIterator[ZookeeperCells]:
+    """The same cells as another process sees them, whose connection is sound."""
+    cells = make_cells(f"{zookeeper_server.spec.address}:{zookeeper_server.spec.port}", folder)
+    await cells.start()
+    yield cells
+    await cells.close()
+
+
+@pytest.fixture
+async def cells(proxy: Proxy, direct: ZookeeperCells, folder: str) -> AsyncIterator[ZookeeperCells]:
+    cells = make_cells(proxy.address, folder)
+    await cells.start()
+    yield cells
+    await cells.close()
+
+
+async def removed(cells: ZookeeperCells, path: str) -> None:
+    await cells._session.ask(lambda client: client.delete_async(path), changes=True)
+
+
+async def shown(cells: ZookeeperCells, version: int) -> None:
+    """Wait until a cell has that version."""
+    changed = asyncio.Event()
+    stop = cells.watch(KEY, changed.set)
+    while (await cells.read(KEY)).version < version:
+        await within(changed.wait())
+        changed.clear()
+    stop()
+
+
+async def test_a_change_whose_answer_is_lost_is_unknown(
+    cells: ZookeeperCells, direct: ZookeeperCells, proxy: Proxy
+) -> None:
+    """The server carries it out, the connection is dropped before the answer passes: unknown, and the cell has it. Afterwards
+    the cells are connected again and read it."""
+    proxy.answers.clear()
+    sent = asyncio.ensure_future(cells.compare_and_set(KEY, 0, b"mine"))
+    await shown(direct, 1)
+    assert not sent.done()
+    connections = cells._session.connections
+    proxy.drop()
+    with pytest.raises(OutcomeUnknown) as caught:
+        await within(sent)
+    assert caught.value.reason == "connection_lost"
+    proxy.answers.set()
+    await back(cells, connections)
+    assert await cells.read(KEY) == CellView(1, b"mine")
+
+
+async def test_a_change_that_no_answer_came_for_may_still_apply(
+    proxy: Proxy, direct: ZookeeperCells, folder: str
+) -> None:
+    """Requests are kept on their way for longer than an answer is waited for: unknown, and not carried out yet. When they go on
+    it is carried out after all, as the contract allows."""
+    cells = make_cells(proxy.address, folder, session_ms=10_000, request_ms=500)
+    await cells.start()
+    proxy.requests.clear()
+    with pytest.raises(OutcomeUnknown) as caught:
+        await within(cells.compare_and_set(KEY, 0, b"mine"))
+    assert caught.value.reason == "no_answer"
+    assert await direct.read(KEY) == NEVER_WRITTEN
+    with pytest.raises(Unavailable):
+        await within(cells.read(KEY))
+    proxy.requests.set()
+    await shown(direct, 1)
+    assert await direct.read(KEY) == CellView(1, b"mine")
+    await cells.close()
+
+
+async def test_a_late_change_does_not_apply_once_the_cell_moved_on(
+    proxy: Proxy, direct: ZookeeperCells, folder: str
+) -> None:
+    """As above, but somebody else changes the cell meanwhile: what comes late is refused by its version."""
+    cells = make_cells(proxy.address, folder, session_ms=10_000, request_ms=500)
+    await cells.start()
+    await direct.compare_and_set(KEY, 0, b"first")
+    proxy.requests.clear()
+    with pytest.raises(OutcomeUnknown):
+        await within(cells.compare_and_set(KEY, 1, b"mine"))
+    await direct.compare_and_set(KEY, 1, b"theirs")
+    proxy.requests.set()
+    # In order behind the late one, so that what is read was there after it.
+    assert await within(cells.read(KEY)) == CellView(2, b"theirs")
+    await cells.close()
+
+
+async def test_nothing_is_sent_without_a_connection(
+    cells: ZookeeperCells, direct: ZookeeperCells, proxy: Proxy
+) -> None:
+    """Turned away by the server: every call ends at once with Unavailable, costs are taken to be the higher ones, and once the
+    server lets it in again all of it works, without what was refused before."""
+    assert cells.costs == ALONE
+    proxy.refuses = True
+    proxy.drop()
+    await lost(cells)
+    assert cells.costs == ELSEWHERE
+    with pytest.raises(Unavailable):
+        await cells.compare_and_set(KEY, 0, b"refused")
+    with pytest.raises(Unavailable):
+        cells.begin(KEY, 0, b"refused", lambda _answer: pytest.fail("it was not sent, so it has no answer"))
+    for read in (cells.read, cells.read_local):
+        with pytest.raises(Unavailable):
+            await read(KEY)
+    with pytest.raises(Unavailable):
+        await cells.keys(b"", 10)
+    proxy.refuses = False
+    await back(cells)
+    assert cells.costs == ALONE
+    assert await cells.read(KEY) == NEVER_WRITTEN
+    assert (await cells.compare_and_set(KEY, 0, b"later")).applied
+
+
+async def test_a_server_that_says_nothing_is_left(cells: ZookeeperCells, direct: ZookeeperCells, proxy: Proxy) -> None:
+    """The proxy keeps everything the server says. Goal: what is under way ends before its own limit, because the connection is
+    given up, as unknown or Unavailable; then the cells are back."""
+    proxy.answers.clear()
+    change = asyncio.ensure_future(cells.compare_and_set(KEY, 0, b"mine"))
+    read = asyncio.ensure_future(cells.read(KEY))
+    await lost(cells)
+    with pytest.raises(OutcomeUnknown) as caught:
+        await within(change)
+    assert caught.value.reason == "connection_lost"
+    with pytest.raises(Unavailable):
+        await within(read)
+    proxy.answers.set()
+    await back(cells)
+    assert await cells.read(KEY) == CellView(1, b"mine")
+
+
+async def test_the_end_of_a_session_costs_nothing_more(
+    cells: ZookeeperCells, direct: ZookeeperCells, proxy: Proxy
+) -> None:
+    """Kept away until the server ends the session, which the removal of an ephemeral znode shows. The cells go on in a new
+    session, with the versions they had, and tell a change that was made meanwhile."""
+    await cells.compare_and_set(KEY, 0, b"one")
+    session, other = cells._session, direct._session
+    before = session._client.client_id[0]
+    mark = f"{session.settings.folder}/mark"
+    await session.ask(lambda client: client.create_async(mark, b"", ephemeral=True), changes=True)
+    gone = asyncio.Event()
+    await other.ask(lambda client: client.exists_async(mark, lambda _event: gone.set()))
+    changed = asyncio.Event()
+    cells.watch(KEY, changed.set)
+    await cells.read_local(KEY)
+    connections = session.connections
+    proxy.refuses = True
+    proxy.drop()
+    await within(gone.wait())
+    await direct.compare_and_set(KEY, 1, b"two")
+    assert not changed.is_set()
+    proxy.refuses = False
+    await back(cells, connections)
+    assert session._client.client_id[0] != before
+    await within(changed.wait())
+    assert await cells.compare_and_set(KEY, 2, b"three") == CellAnswer(True, CellView(3, b"three"))
+    await direct.compare_and_set(KEY, 3, b"four")
+    while (await cells.read_local(KEY)).version < 4:
+        await within(changed.wait())
+        changed.clear()
+    await direct.compare_and_set(KEY, 4, b"five")
+    await within(changed.wait())
+
+
+async def test_another_client_is_made_when_one_ends(cells: ZookeeperCells) -> None:
+    """kazoo's client ends for good when it is not let in or meets an answer it does not know; here it is stopped by hand. The
+    session makes another one."""
+    client = cells._session._client
+    await asyncio.to_thread(client.stop)
+    await lost(cells)
+    await back(cells)
+    assert cells._session._client is not client
+    assert (await cells.compare_and_set(KEY, 0, b"x")).applied
+
+
+async def test_closing_waits_for_what_is_under_way(
+    cells: ZookeeperCells, direct: ZookeeperCells, proxy: Proxy, folder: str
+) -> None:
+    """Changes begun before `close` are answered before it returns: done where the server answers, unknown where it does not."""
+    closing = make_cells(proxy.address, folder, session_ms=10_000, request_ms=1_000)
+    await closing.start()
+    answers: list[CellAnswer | BaseException] = []
+    closing.begin(KEY, 0, b"one", answers.append)
+    await within(closing.close())
+    assert answers == [CellAnswer(True, CellView(1, b"one"))]
+    with pytest.raises(Unavailable):
+        await closing.read(KEY)
+
+    closing = make_cells(proxy.address, folder, session_ms=10_000, request_ms=1_000)
+    await closing.start()
+    proxy.answers.clear()
+    closing.begin(KEY, 1, b"two", answers.append)
+    closed = asyncio.ensure_future(closing.close())
+    await shown(direct, 2)
+    await within(closed)
+    assert isinstance(answers[1], OutcomeUnknown)
+    assert len(answers) == 2
+    proxy.answers.set()
+
+
+async def test_what_was_removed_by_hand(cells: ZookeeperCells) -> None:
+    """Somebody removes what is never removed. A folder is made again; a cell that is gone while it is changed is told as
+    Unavailable or as never written, and nothing hangs."""
+    await cells.compare_and_set(KEY, 0, b"x")
+    path = cells._path(KEY)
+    for gone in (path, path.rpartition("/")[0]):
+        await removed(cells, gone)
+    assert await cells.compare_and_set(KEY, 1, b"y") == CellAnswer(False, NEVER_WRITTEN)
+    assert await cells.compare_and_set(KEY, 0, b"y") == CellAnswer(True, CellView(1, b"y"))
+    told: list[CellAnswer | BaseException] = []
+    cells.begin(KEY, 0, b"z", told.append)
+    await removed(cells, path)
+    await cells.read(KEY)
+    assert len(told) == 1
+    assert isinstance(told[0], CellAnswer | Unavailable)
+    assert await cells._session.ask(lambda client: client.get_async(path)) is Against.ABSENT
