@@ -8,7 +8,8 @@ import pytest
 from polysite.cells.contract import Cells
 from polysite.cells.zookeeper import ZookeeperCells
 from polysite.clock import Runtime
-from polysite.engines.zookeeper import ZookeeperSession, ZookeeperSettings
+from polysite.engines.zookeeper import ZookeeperSettings
+from polysite.engines.zookeeper.session import ZookeeperSession
 from polysite.lab.engines import Engine
 from polysite.testing.cell_contract import CellContract
 

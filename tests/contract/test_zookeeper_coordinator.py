@@ -8,7 +8,8 @@ import pytest
 from polysite.cells.zookeeper import ZookeeperCells
 from polysite.clock import Runtime
 from polysite.engines.sqlite import SqliteEngine
-from polysite.engines.zookeeper import ZookeeperSession, ZookeeperSettings
+from polysite.engines.zookeeper import ZookeeperSettings
+from polysite.engines.zookeeper.session import ZookeeperSession
 from polysite.lab.engines import Engine
 from polysite.site import SiteCoordinator, SiteSettings
 from polysite.stores.embedded import EmbeddedStore

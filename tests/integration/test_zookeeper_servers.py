@@ -11,7 +11,8 @@ import pytest
 from polysite.cells.contract import CellAnswer, CellView
 from polysite.cells.zookeeper import BESIDE_THE_LEADER, CELL_BYTES_MAX, ELSEWHERE, ZookeeperCells
 from polysite.clock import Runtime
-from polysite.engines.zookeeper import ZookeeperSession, ZookeeperSettings
+from polysite.engines.zookeeper import ZookeeperSettings
+from polysite.engines.zookeeper.session import ZookeeperSession
 from polysite.errors import OutcomeUnknown, TooLarge, Unavailable
 from polysite.lab.engines import Engine, Member, ZooKeeperSpec, free_address, start
 from tests.support.engines import require, running

@@ -10,7 +10,9 @@ import pytest
 from polysite.cells.contract import NEVER_WRITTEN, CellAnswer, CellView
 from polysite.cells.zookeeper import ALONE, ELSEWHERE, ZookeeperCells
 from polysite.clock import Runtime
-from polysite.engines.zookeeper import Against, ZookeeperSession, ZookeeperSettings
+from polysite.engines.zookeeper import ZookeeperSettings
+from polysite.engines.zookeeper.failures import Against
+from polysite.engines.zookeeper.session import ZookeeperSession
 from polysite.errors import OutcomeUnknown, Unavailable
 from polysite.lab.engines import Engine
 from tests.support.proxy import Proxy

@@ -96,7 +96,7 @@ def _cassandra_cells(backends: Backends) -> Cells:
 
 def _zookeeper_cells(backends: Backends) -> Cells:
     try:
-        from polysite.engines.zookeeper import ZookeeperSession
+        from polysite.engines.zookeeper.session import ZookeeperSession
     except ImportError as error:
         raise BadRequest("the library kazoo is not installed: install polysite with the extra [zookeeper]") from error
     from polysite.cells.zookeeper import ZookeeperCells

@@ -16,7 +16,10 @@ from typing import Any
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from polysite.cells.contract import NEVER_WRITTEN, CellAnswer, CellCapability, CellCosts, Cells, CellView
-from polysite.engines.zookeeper import Against, Found, Standing, Znodes, ZookeeperSession, settle
+from polysite.engines.zookeeper import Standing
+from polysite.engines.zookeeper.failures import Against
+from polysite.engines.zookeeper.session import ZookeeperSession, settle
+from polysite.engines.zookeeper.znodes import Found, Znodes
 from polysite.errors import BadRequest, CellExhausted, OutcomeUnknown, PolysiteError, TooLarge, Unavailable
 
 FORMAT = b"polysite cells 1"

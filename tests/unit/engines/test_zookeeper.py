@@ -1,6 +1,8 @@
 """What the ZooKeeper session decides by plain values: outcomes of errors, standings, settings, and how answers come to the loop."""
 
 import asyncio
+import subprocess
+import sys
 import threading
 from typing import Any
 
@@ -9,9 +11,10 @@ from kazoo import exceptions as zk
 from kazoo.exceptions import EXCEPTIONS
 
 from polysite.clock import Runtime
-from polysite.engines.zookeeper import Against, ZookeeperSession, ZookeeperSettings
+from polysite.engines.zookeeper import ZookeeperSettings
 from polysite.engines.zookeeper.bridge import Bridge, LoopHandler, Result
-from polysite.engines.zookeeper.failures import AGAINST, NOT_DONE, told, unanswered
+from polysite.engines.zookeeper.failures import AGAINST, NOT_DONE, Against, told, unanswered
+from polysite.engines.zookeeper.session import ZookeeperSession
 from polysite.engines.zookeeper.standing import NotTold, parse_standing
 from polysite.errors import BadRequest, OutcomeUnknown, Overloaded, StoreFull, Unavailable
 
@@ -159,6 +162,11 @@ class TestSettings:
         """Unavailable, not unknown."""
         with pytest.raises(Unavailable):
             ZookeeperSession(ZookeeperSettings(), Runtime()).send(lambda _client: Result(), print, changes=True)
+
+    def test_they_are_read_without_the_library(self) -> None:
+        """Whoever keeps cells elsewhere need not install kazoo: the server's settings have this section all the same."""
+        script = "import sys; sys.modules['kazoo'] = None; import polysite.server.settings, polysite._open.backends"
+        subprocess.run([sys.executable, "-c", script], check=True)
 
 
 class TestBridge:

@@ -1,9 +1,9 @@
-"""The ZooKeeper session: kazoo's calls on the loop, its errors as outcomes, and what the connected server is to the others."""
+"""The ZooKeeper session: kazoo's calls on the loop, its errors as outcomes, and what the connected server is to the others.
 
-from polysite.engines.zookeeper.failures import Against
-from polysite.engines.zookeeper.session import Answered, ZookeeperSession, settle
+What stands here does without kazoo, so that settings can be read where it is not installed; `session` and `znodes` need it.
+"""
+
 from polysite.engines.zookeeper.settings import ZookeeperSettings
 from polysite.engines.zookeeper.standing import Standing
-from polysite.engines.zookeeper.znodes import Found, Znodes
 
-__all__ = ["Against", "Answered", "Found", "Standing", "Znodes", "ZookeeperSession", "ZookeeperSettings", "settle"]
+__all__ = ["Standing", "ZookeeperSettings"]
