@@ -42,7 +42,7 @@ def engine_service(engine: str, plan: Plan, site: str, folder: LabFolder, instal
 
 
 def _cassandra(plan: Plan, site: str, place: Path) -> EngineSpec:
-    """One node, its site's name as data center. Started side by side, so all are seeds and their tokens are fixed."""
+    """One Cassandra node, its site's name as data center. Started side by side, so all are seeds and their tokens are fixed."""
     return CassandraSpec(
         folder=str(place),
         address=plan.topology.address(site),
