@@ -28,11 +28,12 @@ NOT_SETTINGS = frozenset(
         "POLYSITE_URL",
         "POLYSITE_AUTHORIZATION",
         "POLYSITE_DEBUG",
+        "POLYSITE_CACHE",
         "POLYSITE_LAB_SKEW_FILE",
     }
 )
 """Variables that others read: the file's place, what `lock hold` gives its command, where the command line connects, how
-much it says of a defect, and by how much a lab's clock is off."""
+much it says of a defect, where engines are kept, and by how much a lab's clock is off."""
 
 Milliseconds = Annotated[int, msgspec.Meta(ge=0, le=3_600_000)]
 Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
