@@ -22,8 +22,8 @@ import polysite
 from polysite.engines.sqlite import FILE_NAME, MEMORY, SqliteEngine
 from polysite.testing.history import History, Recorder
 from polysite.testing.loop import seeded
+from polysite.testing.recorded import make_tables
 from tests.support.frozen import SimulatedProcess
-from tests.support.recorded import make_tables
 from tests.support.server_process import ServerProcess
 from tests.support.zombies import Drill, Figures, judged
 

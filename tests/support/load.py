@@ -10,7 +10,7 @@ from typing import Self, TypeVar
 from polysite.api import Coordinator, LockAnswer
 from polysite.errors import PolysiteError
 from polysite.testing.history import Recorder
-from tests.support.recorded import PLAIN, RecordedClient
+from polysite.testing.recorded import PLAIN, RecordedClient
 
 T = TypeVar("T")
 

@@ -14,8 +14,8 @@ from typing import NamedTuple, Protocol
 
 from polysite.api import Coordinator, LockAnswer
 from polysite.testing.history import Call, History, Recorder
-from tests.support.judge import judge, tickets_granted
-from tests.support.recorded import RecordedClient
+from polysite.testing.judge import judge, tickets_granted
+from polysite.testing.recorded import RecordedClient
 
 LEASE_MS = (150, 300)
 SUCCESSOR_LEASE_MS = 30_000

@@ -1,4 +1,4 @@
-"""Says what in a history cannot be: of rows under locks, of rows without locks, and of tickets.
+"""What in a history cannot be: of rows under locks, of rows without locks, and of tickets.
 
 The judge knows calls by these verbs; every write puts a value that no other write of the key puts:
 
