@@ -63,6 +63,7 @@ def levels_of(spec: KeyspaceSpec, settings: CassandraSettings) -> Levels:
     is_only_here = set(replication) == {settings.data_center}
     return Levels(
         local=Consistency.LOCAL_ONE if is_here else Consistency.ONE,
+        site=Consistency.LOCAL_QUORUM if is_here else Consistency.QUORUM,
         majority=Consistency.LOCAL_QUORUM if is_only_here else Consistency.QUORUM,
         serial=Consistency.LOCAL_SERIAL if is_only_here else Consistency.SERIAL,
         commit=settings.commit_level if is_here else Consistency.QUORUM,

@@ -38,12 +38,17 @@ _TABLE_IDS = uuid.UUID("6b0f3a52-5d39-4c0e-9a64-0a6a3a1f9d11")
 
 
 class Levels(NamedTuple):
-    """What the two levels of the contract are for the tables of a keyspace, and the scope of its conditional writes."""
+    """What the levels of the contract are for the tables of a keyspace, and the scope of its conditional writes."""
 
     local: Consistency
+    site: Consistency
     majority: Consistency
     serial: Consistency
     commit: Consistency
+
+    def of(self, level: Level) -> Consistency:
+        """A level of the contract as Cassandra calls it."""
+        return self.majority if level == "majority" else self.local if level == "local" else self.site
 
 
 class Interval(NamedTuple):
@@ -90,9 +95,9 @@ class CassandraTable:
 
     def consistency(self, level: Level) -> Consistency:
         """The level of a read of one partition. Conditional writes are committed at one site, so their tables are read serially."""
-        if level == "local":
-            return self.levels.local
-        return self.levels.serial if self.is_conditional else self.levels.majority
+        if self.is_conditional and level == "majority":
+            return self.levels.serial
+        return self.levels.of(level)
 
     def check_partition(self, components: tuple[bytes, ...]) -> tuple[bytes, ...]:
         """`components` if they are a partition of this table; BadRequest or TooLarge."""

@@ -160,7 +160,7 @@ class TablePage(msgspec.Struct, frozen=True):
     async def read(self, port: CassandraPort, level: Level) -> StoredPage:
         """The page. BadRequest if what is asked for cannot be."""
         table = self.statements.table
-        consistency = table.levels.local if level == "local" else table.levels.majority
+        consistency = table.levels.of(level)
         reader = Reader(port, consistency)
         gathered = Gathered(self.limit, self._shown)
         column, value = (None, ()) if self.index is None else (self.index[0], (self.index[1],))

@@ -2,7 +2,8 @@
 
 | contract | Cassandra |
 |---|---|
-| local; majority | LOCAL_ONE; QUORUM, or LOCAL_QUORUM where a keyspace is kept at this site alone |
+| local; site | LOCAL_ONE; LOCAL_QUORUM |
+| majority | QUORUM, or LOCAL_QUORUM where a keyspace is kept at this site alone |
 | a batch | one unlogged batch of one partition, each statement with its own `USING TIMESTAMP`: atomic and isolated |
 | `write_if`, and majority reads of `conditional` tables | SERIAL, or LOCAL_SERIAL where a keyspace is kept at this site alone |
 | a life | `USING TTL`, in whole seconds rounded up; Cassandra's clock ends it |
@@ -164,7 +165,7 @@ class CassandraStore(Store):
         check_writes(statements.table, writes)
         bound = bind_writes(statements, writes)
         levels = statements.table.levels
-        consistency = levels.local if level == "local" else levels.majority
+        consistency = levels.of(level)
         if len(bound) == 1:
             await self._port.write(*bound[0], consistency=consistency)
         elif bound:
