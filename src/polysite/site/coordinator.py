@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from functools import partial
 
 import msgspec
 
@@ -33,7 +35,7 @@ from polysite.cells.contract import Cells
 from polysite.clock import Runtime
 from polysite.core import lock_cell
 from polysite.core.lock_cell import Author
-from polysite.errors import BadRequest, PolysiteError, Unavailable
+from polysite.errors import BadRequest, OutcomeUnknown, PolysiteError, Unavailable
 from polysite.site import peers
 from polysite.site.clock_watch import ClockWatch
 from polysite.site.context import SiteContext
@@ -57,7 +59,11 @@ from polysite.values.tables import RESERVED_KEYSPACE, IndexSpec, KeyspaceSpec, T
 
 CLOCK_IS_OFF = "this process's clock is too far off those of its peers"
 CLOCK_AGREES = "this process's clock agrees with those of its peers again"
+_log = logging.getLogger(__name__)
+
 CLOSE_LOOK_S = 0.005
+START_PAUSE_S = 0.2
+START_PAUSE_S_MAX = 3.0
 
 
 class SiteCoordinator:
@@ -121,18 +127,15 @@ class SiteCoordinator:
     async def start(self) -> None:
         """Start the engines, take a slot among the site's processes and say that this one is here."""
         for engine in (self._store, self._cells):
-            await engine.start()
+            await self._patiently(engine.start)
             self._started.append(engine)
         slot = self._slot = self._slots.take()
         self._context.author = Author(self.settings.site, slot.process, str(slot.incarnation))
-        await self._store.create_keyspace(KeyspaceSpec(name=RESERVED_KEYSPACE))
-        for spec in (PROCESSES, RECORDS):
-            await self._store.create_table(spec)
         self._registry = Registry(
             self._store, self._context.clock, site=self.settings.site, slot=slot, address=self.settings.address
         )
         self._tenures.registry = self._registry
-        await self._registry.beat()
+        await self._patiently(partial(self._settle_in, self._registry))
         Janitor(self._context, self._keys, self._sessions, self._registry).start()
         self._clocks = ClockWatch(
             self._context,
@@ -142,6 +145,28 @@ class SiteCoordinator:
             tell=self.note_clock_difference,
         )
         self._clocks.start()
+
+    async def _settle_in(self, registry: Registry) -> None:
+        """Make the reserved tables and say that this process is here."""
+        await self._store.create_keyspace(KeyspaceSpec(name=RESERVED_KEYSPACE))
+        for spec in (PROCESSES, RECORDS):
+            await self._store.create_table(spec)
+        await registry.beat()
+
+    async def _patiently(self, step: Callable[[], Awaitable[None]]) -> None:
+        """Carry out a step of the start. Sites that start together change the same schema, and an engine may refuse or not answer
+        those that meet: that passes, so where there are several sites it is tried again for `start_s`."""
+        clock, randomness = self._context.clock, self._context.randomness
+        until_s, pause_s = clock.monotonic_s() + self.settings.start_s, START_PAUSE_S
+        while True:
+            try:
+                return await step()
+            except (Unavailable, OutcomeUnknown) as error:
+                if not self._context.is_wide or clock.monotonic_s() + pause_s > until_s:
+                    raise
+                _log.warning("the start waits for the engine: %s", error.code)
+                await clock.sleep_s(randomness.uniform(pause_s / 2, pause_s))
+                pause_s = min(START_PAUSE_S_MAX, 2 * pause_s)
 
     async def close(self) -> None:
         """Release what is held, wait a while for what is under way, say farewell and let go of the engines."""

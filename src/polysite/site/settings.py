@@ -50,6 +50,8 @@ class SiteSettings:
     release_retry_s_max: float = 5.0
     registry_beat_s: float = 5.0
     idempotency_life_s: float = 86_400.0
+    start_s: float = 60.0
+    """How long a start goes on trying while the engine is unavailable or does not answer: other sites may be starting, too."""
     close_wait_s: float = 5.0
     """How long `close` waits for releases under way before it leaves them to the lease."""
 
