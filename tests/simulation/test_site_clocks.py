@@ -201,3 +201,15 @@ async def test_a_clock_that_is_off_is_told_when_it_changes(seed: int) -> None:
         told = [[(event.kind, event.detail) async for event in stream] for stream in streams]
         assert told[1] == [("health", CLOCK_IS_OFF), ("health", CLOCK_AGREES)]
         assert told[0] == told[2] == []
+
+
+@seeded(seeds=3)
+async def test_nobody_takes_itself_for_another(seed: int) -> None:
+    """Goal: an answer of oneself, at an address where another process was, is no vote. Method: of three processes one is registered
+    where another is; the third one's clock is off, which the two that hear of each other cannot tell from the reverse."""
+    async with world_of(seed, "one", "two", "three") as world:
+        one, two, three = world.processes
+        two.coordinator.address_is(one.address)
+        three.clock.step_wall_us(800_000)
+        await asyncio.sleep((ROUNDS_KEPT + 1) * ROUND_S)
+        assert not await ready(one)

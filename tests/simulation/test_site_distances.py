@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from polysite.core.distance import ROUNDS_SILENT, RTT_S_UNMEASURED
+from polysite.core.wishes import QUEUE_MAX
 from polysite.errors import BadRequest
 from polysite.site.site_watch import HELLOS
 from polysite.testing.loop import seeded
@@ -116,23 +117,39 @@ async def test_w_follows_the_way(seed: int) -> None:
 @seeded(seeds=3)
 async def test_a_site_that_starts_later_is_known_within_a_second(seed: int) -> None:
     """Goal: who waits for its peers asks each second, and asks less often once all answered. Method: start one site, a minute later
-    the others; count the hellos."""
+    the others, which do not know it; count the hellos."""
     async with three_sites(seed, AMS) as world:
         ams = at(world, AMS)
         await asyncio.sleep(60.0)
         for site in (BEI, IRV):
-            late = Process(world, NAMES[site], site=site, peers=PEERS)
+            late = Process(world, NAMES[site], site=site)
             late.clock.step_wall_us(60_000_000)  # a clock of the world begins when its process does
             await late.start()
             world.processes.append(late)
-        await asyncio.sleep(1.0)
+        await asyncio.sleep(2.0)
         assert await reach(ams) == {BEI: pytest.approx(200, abs=1), IRV: pytest.approx(150, abs=1)}
         await asyncio.sleep(ROUND_S)
         before = len(world.channel.sent)
         await asyncio.sleep(10 * HELLO_S)
         hellos = len(world.channel.sent) - before
-        # Three sites ask two others each in ten rounds.
-        assert 55 * HELLOS <= hellos <= 66 * HELLOS
+        # It asks two others in ten rounds.
+        assert 18 * HELLOS <= hellos <= 22 * HELLOS
+
+
+@seeded(seeds=3)
+async def test_a_hello_is_answered_with_one(seed: int) -> None:
+    """Goal: a site that could not be reached is known as soon as it says hello, and not only with the next round. Method: one site
+    does not ask each second any more; another one starts, and knows it."""
+    async with three_sites(seed, AMS) as world:
+        ams = at(world, AMS)
+        world.channel.cut.update(PEERS[site] for site in (BEI, IRV))
+        await asyncio.sleep((ROUNDS_SILENT + 0.5) * HELLO_S)
+        ams.coordinator._clocks._knock = lambda: None  # type: ignore[method-assign, union-attr]
+        await asyncio.sleep(2.0)
+        world.channel.cut.clear()
+        await world.process(NAMES[BEI], site=BEI, peers=PEERS)
+        await asyncio.sleep(1.5)
+        assert ams.coordinator._clocks.reach()[0].answers  # type: ignore[union-attr]
 
 
 @seeded(seeds=3)
@@ -158,6 +175,80 @@ async def test_a_site_that_is_gone_is_told_and_so_is_its_return(seed: int) -> No
             ("health", AMS, None, "site irv does not answer"),
             ("health", AMS, None, "site irv answers again"),
         ]
+
+
+@seeded(seeds=3)
+async def test_a_site_that_hangs_is_told_after_three_rounds(seed: int) -> None:
+    """Goal: no answer at all is as good as a refusal, each second's attempts do not count as rounds, and who has no channel yet
+    misses nobody. Method: one site that never answers, one that is not there; later the same without a channel."""
+    async with three_sites(seed, BEI, IRV) as world:
+        world.apart(AMS, IRV, 1_000.0)
+        world.channel.cut.add(PEERS[BEI])
+        ams = await world.process(NAMES[AMS], site=AMS, peers=PEERS)
+        stream = ams.coordinator._context.events.listen(None, None)
+        expected = {"site bei does not answer", "site irv does not answer"}
+        for until_s, told in ((2 * HELLO_S - 5, set()), (2 * HELLO_S + 10, expected), (10 * HELLO_S, expected)):
+            await asyncio.sleep(until_s - asyncio.get_running_loop().time())
+            assert {event.detail for event in stream._events} == told
+        assert len(stream._events) == 2
+        world.channel.cut.clear()
+        await stream.aclose()
+    async with three_sites(seed, BEI, IRV) as world:
+        ams = Process(world, NAMES[AMS], site=AMS, peers=PEERS)
+        channel, ams.coordinator._tenures.channel = ams.coordinator._tenures.channel, None
+        await ams.start()
+        world.processes.append(ams)
+        stream = ams.coordinator._context.events.listen(None, None)
+        await asyncio.sleep(5 * HELLO_S)
+        assert channel is not None
+        ams.coordinator.use_channel(channel)
+        await asyncio.sleep(1.0)
+        assert ams.coordinator._context.rtt_s == 0.15
+        assert not stream._events
+        await stream.aclose()
+
+
+@seeded(seeds=3)
+async def test_a_process_that_said_farewell_is_forgotten(seed: int) -> None:
+    """Goal: neither its clock nor its address count any more. Method: of two sites one, whose clock is off, stops in order."""
+    async with three_sites(seed, AMS) as world:
+        ams = at(world, AMS)
+        bei = Process(world, NAMES[BEI], site=BEI, address="memory:elsewhere")
+        bei.clock.step_wall_us(10_000_000)
+        await bei.start()
+        world.channel.join(PEERS[BEI], bei.coordinator.handle_peer_message)
+        await asyncio.sleep(ROUND_S)
+        assert not await writes(ams)
+        await bei.close()
+        world.channel.leave(PEERS[BEI])
+        await asyncio.sleep(ROUND_S)
+        assert await writes(ams)
+        world.channel.sent.clear()
+        await asyncio.sleep(ROUND_S)
+        assert ("memory:elsewhere", "hello") not in world.channel.sent
+
+
+@seeded(seeds=3)
+async def test_an_engine_that_is_down_hides_no_site(seed: int) -> None:
+    """Goal: a process whose own engine does not answer still asks the other sites where they were set, at once and in every round. Method:
+    take the engine of one process away as soon as it has started."""
+    async with three_sites(seed, BEI, IRV) as world:
+        ams = await world.process(NAMES[AMS], site=AMS, peers=PEERS)
+        ams.faults.down = True
+        await asyncio.sleep(2.0)
+        assert ams.coordinator._context.rtt_s == 0.15
+        world.apart(AMS, IRV, 0.1)
+        await asyncio.sleep(ROUND_S)
+        assert ams.coordinator._context.rtt_s == 0.1
+        ams.faults.down = False
+
+
+@seeded(seeds=2)
+async def test_queues_are_shared_by_all_sites(seed: int) -> None:
+    """Goal: each of the sites that are set has its part of a key's queue. Method: by the limit of one of three."""
+    async with three_sites(seed) as world:
+        assert at(world, AMS).coordinator._context.site_limit == QUEUE_MAX // 3
+        assert at(world, "local").coordinator._context.site_limit == QUEUE_MAX
 
 
 @seeded(seeds=3)
