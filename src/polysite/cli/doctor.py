@@ -5,7 +5,7 @@ import platform
 import shutil
 import sys
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 import msgspec
@@ -14,6 +14,9 @@ from polysite.cli import URL_DEFAULT, exits
 from polysite.cli.output import print_json, print_table
 from polysite.cli.session import addresses, bearer
 from polysite.errors import PolysiteError
+
+if TYPE_CHECKING:
+    from polysite.api import Health
 
 FREE_BYTES_MIN = 256 * 1024 * 1024
 SECRET_MEMBERS = ("sha256", "secret", "password")
@@ -114,5 +117,14 @@ def _of_site(url: str) -> Check:
             health = site.health()
     except PolysiteError as error:
         return Check(f"site at {url}", None, f"does not answer: {error.message}")
-    about = f"site {health.site}, process {health.process}, version {health.version}"
+    about = f"site {health.site}, process {health.process}, version {health.version}{_of_other_sites(health)}"
     return Check(f"site at {url}", health.ready, about if health.ready else f"{about}: {'; '.join(health.reasons)}")
+
+
+def _of_other_sites(health: "Health") -> str:
+    """How the site reaches the others, if there are any; for information, as one that is gone makes no other one unready."""
+    if not health.sites:
+        return ""
+    silent = [site.site for site in health.sites if not site.answers]
+    told = f", {health.majority_rtt_ms} ms to the nearest majority of sites"
+    return f"{told}, no answer from {', '.join(silent)}" if silent else told

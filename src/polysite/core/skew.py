@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from fractions import Fraction
 from typing import NamedTuple
 
-ANSWERS_KEPT = 6
+ANSWERS_KEPT = 9
 
 
 class Peer(NamedTuple):

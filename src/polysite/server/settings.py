@@ -37,6 +37,7 @@ much it says of a defect, where engines are kept, and by how much a lab's clock 
 
 Milliseconds = Annotated[int, msgspec.Meta(ge=0, le=3_600_000)]
 Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+Address = Annotated[str, msgspec.Meta(pattern=r"^(https?://[^/\s]\S*|unix:/.+)$")]
 Digest = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$")]
 Count = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
 
@@ -45,8 +46,8 @@ class SiteSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """Who this process is. `advertise` "" is the address it listens on."""
 
     name: Name = "site1"
-    peers: dict[str, str] = {}
-    """Other sites: name to base URL."""
+    peers: dict[Name, Address] = {}
+    """Other sites: name to base URL of one of their processes; this site's own name may be among them."""
     advertise: str = ""
     majority_rtt_ms: Annotated[int, msgspec.Meta(ge=0, le=10_000)] | None = None
     """W in rules; None: measured (0 with one site)."""

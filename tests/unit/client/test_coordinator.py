@@ -258,10 +258,18 @@ def test_release_says_whether_it_was_validated() -> None:
 
 
 def test_health_of_a_process_that_is_not_ready() -> None:
-    """It is an answer, although its status is one of an error; a proxy's 503 is none."""
-    body = {"ready": False, "site": "s", "process": "p1", "version": "1", "reasons": ["skew"]}
+    """It is an answer, although its status is one of an error; a proxy's 503 is none. A site that knows others tells of them."""
+    body: dict[str, object] = {"ready": False, "site": "s", "process": "p1", "version": "1", "reasons": ["skew"]}
     found = ask(ScriptedSite(answer(body, status=503)), lambda coordinator: coordinator.health())
     assert (found.ready, found.reasons) == (False, ["skew"])
+    assert (found.sites, found.majority_rtt_ms) == ([], 0)
+    body |= {
+        "sites": [{"site": "t", "answers": True, "rtt_ms": 50.7}, {"site": "u", "answers": False}],
+        "majority_rtt_ms": 60,
+    }
+    found = ask(ScriptedSite(answer(body, status=503)), lambda coordinator: coordinator.health())
+    assert found.majority_rtt_ms == 60
+    assert [(site.site, site.answers, site.rtt_ms) for site in found.sites] == [("t", True, 50.7), ("u", False, None)]
     with pytest.raises(OutcomeUnknown):
         ask(ScriptedSite(Response(503, {}, b"{}")), lambda coordinator: coordinator.health())
 

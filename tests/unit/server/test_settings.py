@@ -1,5 +1,6 @@
 """Settings: file, variables and flags overlay each other, and every value's origin is known."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -65,12 +66,21 @@ def test_variables_are_read_by_the_type_of_the_setting(variable: str, text: str,
         ("[server]\nport = 'x'\n", "polysite.toml"),
         ("[server\n", "not TOML"),
         ('[[auth.tokens]]\nname = "a"\nsha256 = "12"\n', "tokens"),
+        ('[site]\npeers = { ams = "10.0.0.1:8390" }\n', r"site\.peers.*polysite\.toml"),
+        ('[site]\npeers = { "a/b" = "http://10.0.0.1:8390" }\n', r"site\.peers.*polysite\.toml"),
     ],
 )
 def test_a_wrong_file_is_refused_with_its_place(tmp_path: Path, toml: str, says: str) -> None:
     """Misspelt names, wrong types and values out of bounds are told, never ignored."""
     with pytest.raises(BadRequest, match=says):
         load_settings(path=written(tmp_path, toml))
+
+
+def test_peers_are_names_and_addresses() -> None:
+    """Other sites are told as a table, in a variable as JSON; base URLs and sockets are addresses."""
+    peers = {"ams": "http://[::1]:8390", "bei": "https://bei.example.org/polysite", "irv": "unix:/run/polysite.sock"}
+    settings, _ = load_settings(environ={"POLYSITE_SITE_PEERS": json.dumps(peers)})
+    assert settings.site.peers == peers
 
 
 def test_wrong_variables_are_refused_by_name() -> None:
