@@ -213,3 +213,20 @@ async def test_nobody_takes_itself_for_another(seed: int) -> None:
         three.clock.step_wall_us(800_000)
         await asyncio.sleep((ROUNDS_KEPT + 1) * ROUND_S)
         assert not await ready(one)
+
+
+@seeded(seeds=3)
+async def test_a_clock_that_was_set_is_noticed_at_once(seed: int) -> None:
+    """Goal: a process whose own clock is set asks the others then, and not with its next round; nobody is asked for less than half of
+    the bound. Method: set a clock far off and back, look two seconds later; set it a little, count the hellos."""
+    async with world_of(seed, "one", "two", "three") as world:
+        two = world.processes[1]
+        await asyncio.sleep(5.0)
+        for moved_ms, fine in ((3_600_000, False), (-3_600_000, True), (-3_600_000, False), (3_600_000, True)):
+            two.clock.step_wall_us(moved_ms * 1000)
+            await asyncio.sleep(2.0)
+            assert [await ready(process) for process in world.processes] == [True, fine, True]
+        before = len(world.channel.sent)
+        two.clock.step_wall_us(200_000)
+        await asyncio.sleep(5.0)
+        assert len(world.channel.sent) == before

@@ -24,6 +24,8 @@ ROUNDS_KEPT = 3
 """A peer that has not answered for so many rounds no longer counts."""
 KNOCK_S = 1.0
 """Between two hellos to a site that never answered so far."""
+GLANCE_S = 1.0
+"""Between two looks at one's own clocks: whether the wall clock was set, or the machine slept."""
 
 
 class ClockWatch:
@@ -49,14 +51,16 @@ class ClockWatch:
         self._tell = tell
         self._peers: set[str] = set()
         self._found = False
+        self._wall_ahead_us = self._wall_ahead()
         self._known = ClockDifferences(site=settings.site, life_s=ROUNDS_KEPT * settings.hello_s)
         self._greeter = Greeter(context, self._known, channel)
         self._sites = SiteWatch(context, registry, self._greeter, self._known, tell=context.events.tell_health)
 
     def start(self) -> None:
-        """Find out who is there and ask them, now and every `hello_s` from now on."""
+        """Find out who is there and ask them, now, every `hello_s` from now on, and as soon as the own clock was set."""
         self._round()
         self._knock()
+        self._glance()
 
     def reach(self) -> list[SiteReach]:
         """How the other sites are reached."""
@@ -89,6 +93,20 @@ class ClockWatch:
         if missing and not self._context.closing:
             self._ask_later(self._sites.ask(site, counted=False) for site in missing)
             self._context.timers.after(min(KNOCK_S, self._context.settings.hello_s), self._knock)
+
+    def _glance(self) -> None:
+        """Ask everybody if the wall clock was set, that is, went another way than the monotonic one. With a clock that is an hour
+        ahead, writes without a lock would hide what others write in that hour; the next round may be half a minute away."""
+        if self._context.closing:
+            return
+        wall_ahead_us = self._wall_ahead()
+        if abs(wall_ahead_us - self._wall_ahead_us) > self._context.settings.skew_ms_max * 1000 / 2:
+            self._wall_ahead_us = wall_ahead_us
+            self.ask()
+        self._context.timers.after(GLANCE_S, self._glance)
+
+    def _wall_ahead(self) -> float:
+        return self._context.clock.wall_us() - self._context.clock.monotonic_s() * 1_000_000
 
     def _ask_later(self, asked: "Iterable[Coroutine[Any, Any, None]]") -> None:
         self._context.background(self._gather(asked), name="site-hello")
