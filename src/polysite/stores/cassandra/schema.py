@@ -84,7 +84,7 @@ class SchemaKeeper:
         if self.is_fresh() and not anew:
             return self._catalogue
         async with self._looking:
-            if self._seen_s < asked_s if anew else not self.is_fresh():
+            if self._seen_s <= asked_s if anew else not self.is_fresh():
                 began_s = self._clock.monotonic_s()
                 page = await self._port.read(self._look, [_ROW], consistency=self._levels.local)
                 generation = int.from_bytes(page.rows[0][0] or b"") if page.rows else 0
