@@ -6,9 +6,11 @@ import msgspec
 import pytest
 
 from polysite.core.combine import WISHES_MAX, AskedWish
-from polysite.core.wishes import QUEUE_MAX, Compact, Enqueue, Identity, Preempt, ReleaseClean, Wish
+from polysite.core.lease import answer_limit_s
+from polysite.core.wishes import QUEUE_MAX, Cancel, Compact, Enqueue, Identity, Preempt, ReleaseClean, Wish
 from polysite.errors import BadRequest, OutcomeUnknown, PolysiteError, Unavailable
 from polysite.site import SiteCoordinator, peers
+from polysite.site.keys import Parting
 from polysite.site.peers import Noted, WishMessage
 from polysite.testing.loop import seeded
 from polysite.values.keys import LockKey
@@ -517,3 +519,145 @@ async def test_a_mistake_on_the_way_stops_nobody_for_ever(seed: int) -> None:
             assert place.keys[0].ahead == 1
             await site.release(place.reference)
             await site.release(held.reference)
+
+
+# what else nobody may change unnoticed
+
+
+@seeded(seeds=3)
+async def test_the_lease_counts_from_the_handing_over(seed: int) -> None:
+    """Goal: I15 for wishes that a steward carries, an enqueue and a renewal. Method: both are kept back; until when answers may be
+    `done` is counted from before they were handed over."""
+    async with wide_world(seed) as world:
+        ams, bei, row = world.sites["ams"], world.sites["bei"], world.row("a")
+        clock, lease_s = bei._context.clock, 60.0
+        held = await ams.acquire([row], lease_ms=60_000)
+        await asyncio.sleep(1.0)
+        before_s, began_s = clock.monotonic_s(), now_s()
+        place = await bei.acquire([row], lease_ms=60_000, wait_ms=0)
+        assert now_s() - began_s >= 4 * world.ocean.rtt_s
+        (live,) = bei._keys.in_use()[0].sessions.values()
+        assert live.core.done_until_s == before_s + answer_limit_s(lease_s)
+        await asyncio.sleep(1.0)
+        before_s, began_s = clock.monotonic_s(), now_s()
+        await bei._sessions.renew_now(live)
+        assert now_s() - began_s >= 4 * world.ocean.rtt_s
+        assert live.core.done_until_s == before_s + answer_limit_s(lease_s)
+        await bei.release(place.reference)
+        await ams.release(held.reference)
+
+
+@seeded(seeds=3)
+async def test_what_is_not_kept_back(seed: int) -> None:
+    """Goal: the head's own renewal, and a reader that joins readers, wait for nothing. Method: how long they take: a change, and for
+    the reader of another site the ways."""
+    async with wide_world(seed) as world:
+        ams, bei, row, rtt_s = world.sites["ams"], world.sites["bei"], world.row("a"), world.ocean.rtt_s
+        held = await ams.acquire([row], kind="shared", lease_ms=60_000)
+        await asyncio.sleep(1.0)
+        (live,) = ams._keys.in_use()[0].sessions.values()
+        began_s = now_s()
+        await ams._sessions.renew_now(live)
+        assert now_s() - began_s <= 2.1 * rtt_s
+        await asyncio.sleep(1.0)
+        began_s = now_s()
+        joined = await bei.acquire([row], kind="shared", lease_ms=60_000)
+        assert joined.held
+        assert now_s() - began_s <= 3.1 * rtt_s
+        for site, lock in ((bei, joined), (ams, held)):
+            await site.release(lock.reference)
+
+
+@seeded(seeds=3)
+async def test_nothing_is_forwarded_twice(seed: int) -> None:
+    """Goal: one hop. Method: who is no steward gets a wish that was forwarded before: it says so, and sends nothing. One that comes
+    from its author goes on, and the author hears from who made the change."""
+    async with wide_world(seed) as world:
+        ams, bei, irv, row = (*world.sites.values(), world.row("a"))
+        held = await ams.acquire([row], lease_ms=60_000)
+        await asyncio.sleep(1.0)
+        await bei.queue(row)
+        version = held.keys[0].fencing_token
+        sent = len(world.ocean.messages)
+        noted = await say(bei, stranger(1, version), answer_to="memory:irv", forwarded=True)
+        assert not noted.noted
+        assert world.ocean.messages[sent:] == []
+        noted = await say(bei, stranger(2, version), answer_to="memory:irv")
+        assert noted.noted
+        await asyncio.sleep(1.0)
+        assert world.ocean.messages[sent:] == [("memory:ams", "wish"), ("memory:irv", "push")]
+        assert len((await world.cell("a")).queue) == 2
+        assert not irv._keys.in_use()
+        await ams.release(held.reference)
+
+
+@seeded(seeds=3)
+async def test_kept_wishes_outlive_the_head_and_keep_their_author(seed: int) -> None:
+    """Goal: what was kept by a head that is gone is decided at once by his successor's process, and its author hears of it. Method: the
+    holder is preempted from another site while an enqueue of a third is kept back."""
+    async with wide_world(seed) as world:
+        ams, bei, irv, row = (*world.sites.values(), world.row("a"))
+        await ams.acquire([row], lease_ms=60_000)
+        await asyncio.sleep(1.0)
+        second = await bei.acquire([row], lease_ms=60_000, wait_ms=0)
+        await bei.queue(row)
+        asked = asyncio.ensure_future(irv.acquire([row], lease_ms=60_000, wait_ms=0))
+        await asyncio.sleep(world.ocean.rtt_s)
+        sent = len(world.ocean.messages)
+        await bei.preempt(row)
+        third = await asked
+        assert third.keys[0].ahead == 1
+        assert ("memory:bei", "wish") in world.ocean.messages[sent:]
+        assert ("memory:irv", "push") in world.ocean.messages[sent:]
+        assert world.ocean.collisions == 0
+        await bei.release(second.reference)
+        assert (await irv.wait(third.reference, wait_ms=5_000)).held
+        await irv.release(third.reference)
+        await asyncio.sleep(30.0)
+        assert not any(site._keys.in_use() for site in world.sites.values())
+
+
+@seeded(seeds=3)
+async def test_what_was_kept_comes_before_what_came_later(seed: int) -> None:
+    """Goal: first come, first served. Method: one wish is kept back; a later one and the release end the keeping."""
+    async with wide_world(seed) as world:
+        ams, row = world.sites["ams"], world.row("a")
+        held = await ams.acquire([row], lease_ms=60_000)
+        await asyncio.sleep(1.0)
+        (state,) = ams._keys.in_use()
+        await say(ams, stranger(1, state.version))
+        await asyncio.sleep(world.ocean.rtt_s)
+        assert state.kept
+        ams._sessions.combiner.submit(state, stranger(2, 0).wish)
+        await ams.release(held.reference)
+        assert [entry.nonce[-1] for entry in (await world.cell("a")).queue] == [1, 2]
+
+
+@seeded(seeds=3)
+async def test_rows_of_an_earlier_tenure_are_not_pushed(seed: int) -> None:
+    """Goal: what is pushed is what the head before left, no older one. Method: a session's rows are still at hand when the change that
+    gives the key a new head ends another session, which did not hold in its own view."""
+    async with wide_world(seed) as world:
+        ams, bei, row = world.sites["ams"], world.sites["bei"], world.row("a")
+        lock = await ams.acquire([row], lease_ms=60_000)
+        await ams.put(row, {"count": 1, "note": "old"}, level="critical", reference=lock.reference)
+        (state,) = ams._keys.in_use()
+        (live,) = state.sessions.values()
+        old = Parting(live.core.ticket, live.core.table.making, live.core.parting_rows())
+        assert old.rows
+        await ams.put(row, {"count": 2, "note": "new"}, level="critical", reference=lock.reference)
+        await ams.release(lock.reference)
+        middle = await ams.acquire([row], lease_ms=60_000)
+        waiting = asyncio.ensure_future(bei.acquire([row], lease_ms=60_000, wait_ms=60_000))
+        await asyncio.sleep(1.0)
+        (state,) = ams._keys.in_use()
+        (live,) = state.sessions.values()
+        combiner = ams._sessions.combiner
+        state.parting = old
+        combiner.submit(state, Cancel(*live.identity))
+        held = await waiting
+        got = await bei.get(row, level="critical", reference=held.reference)
+        assert got.row is not None
+        assert got.row["count"] == 2
+        await bei.release(held.reference)
+        assert middle.held
