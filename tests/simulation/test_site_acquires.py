@@ -239,3 +239,33 @@ async def test_a_wish_may_go_by_another_process(seed: int) -> None:
         assert after.queue[0].beat == entry.beat + 1
         assert find_wish(after, asked.wish_id) == Renewed((entry.ticket,))
         await one.coordinator.release(lock.reference)
+
+
+@seeded(seeds=10)
+async def test_an_enqueue_that_went_by_two_roads_is_made_once(seed: int) -> None:
+    """Goal: an acquire without a key, which leaves no request id in the cell, is not made twice if another process was asked for the
+    same wish. Method: hold the own change back, or lose its answer too; let the other process make it first."""
+    async with world_of(seed, "one", "two") as world:
+        one, two = world.processes
+        key = LockKey("ks", "votes", (b"a",)).encode()
+        for round_number in range(1, 5):
+            await one.coordinator.queue(world.row("a"))
+            gate = one.faults.hold("compare_and_set")
+            asked = asyncio.ensure_future(one.coordinator.acquire([world.row("a")], lease_ms=60_000))
+            await asyncio.sleep(0.1)
+            (pending,) = (
+                wish for state in one.coordinator._keys.in_use() if state.encoded == key for wish in state.pending
+            )
+            message = peers.encode(WishMessage(key, pending.asked))
+            await two.coordinator.handle_peer_message("wish", message)
+            await asyncio.sleep(0.1)
+            if round_number % 2:
+                one.faults.lose_next("compare_and_set", after_effect=False)
+            gate.set_result(None)
+            lock = await asked
+            assert lock.held
+            await two.coordinator.handle_peer_message("wish", message)
+            await asyncio.sleep(0.1)
+            cell = await world.cell("a")
+            assert [entry.ticket for entry in cell.queue] == [lock.fencing_token] == [cell.issued] == [round_number]
+            assert (await one.coordinator.release(lock.reference)).validated
