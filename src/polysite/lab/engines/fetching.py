@@ -1,10 +1,12 @@
 """Bring an engine's jars with the user's own Maven, and let them count only when they are exactly those of the pinned list."""
 
+import os
 import re
+import select
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -20,9 +22,10 @@ FLAWS_TOLD_MAX = 5
 GOAL = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies"
 """In full, so that Maven need not look up what `dependency` stands for; the poms name the same version."""
 
-SILENCE = ("-Daether.connector.requestTimeout=60000", "-Dmaven.wagon.rto=60000")
-"""A mirror that says nothing for a minute is given up; Maven 3.8 by itself waits for half an hour, in either of its transports."""
+SILENCE_S = 300.0
+"""Maven is given up when it says nothing for so long; by itself it waits much longer on a mirror that takes connections and never answers."""
 
+READ_BYTES = 1 << 16
 DOWNLOADED = re.compile(r"Downloaded from \S+: \S*/([^/\s]+\.jar)\b")
 
 
@@ -47,11 +50,16 @@ class Silent:
 
 
 def fetch(
-    release: Release, environ: Mapping[str, str], *, verify: bool = False, progress: Progress | None = None
+    release: Release,
+    environ: Mapping[str, str],
+    *,
+    verify: bool = False,
+    progress: Progress | None = None,
+    silence_s: float = SILENCE_S,
 ) -> Installation:
     """The installed release; fetched if it is not there whole, or, with `verify`, if a byte of it is not what the list says.
 
-    CapabilityMissing: Java or Maven is not there. FetchFailed: Maven could not bring it. WrongJars: what Maven brought is not what the list
+    CapabilityMissing: Java or Maven is not there. FetchFailed: Maven could not bring it, or was silent for `silence_s`. WrongJars: what Maven brought is not what the list
     says. After an error, and after an interruption, nothing new counts as installed. The archive of loaded classes is made on the
     way; without it the engine only starts more slowly. `verify` also tries again what failed of it.
     """
@@ -64,7 +72,7 @@ def fetch(
     archive = archive_of(cache, release, bare)
     if verify or flaws(jars, folder, thorough=False) or not archive.settled:
         with cache_lock(cache, waiting=lambda: telling.note("another process is fetching; waiting for it")):
-            _ensure_jars(release, cache, environ, verify=verify, telling=telling)
+            _ensure_jars(release, cache, environ, verify=verify, telling=telling, silence_s=silence_s)
             ensure_archive(archive, release, bare, telling.note, again=verify)
     return bare._replace(archive=archive.usable)
 
@@ -74,7 +82,9 @@ def installed(release: Release, environ: Mapping[str, str]) -> bool:
     return not flaws(release.jars, release_folder(cache_folder(environ), release), thorough=False)
 
 
-def _ensure_jars(release: Release, cache: Path, environ: Mapping[str, str], *, verify: bool, telling: Progress) -> None:
+def _ensure_jars(
+    release: Release, cache: Path, environ: Mapping[str, str], *, verify: bool, telling: Progress, silence_s: float
+) -> None:
     """The folder of the release is whole afterwards; the caller holds the cache's lock."""
     folder = release_folder(cache, release)
     found = flaws(release.jars, folder, thorough=verify)
@@ -86,7 +96,7 @@ def _ensure_jars(release: Release, cache: Path, environ: Mapping[str, str], *, v
         telling.note(f"{release.about} as it is kept is not what the list says: {told(found)}; it is fetched anew")
     staging = Path(tempfile.mkdtemp(prefix=STAGING, dir=cache))
     try:
-        _run_maven(release, staging, environ, telling)
+        _run_maven(release, staging, environ, telling, silence_s)
         found = flaws(release.jars, staging / "jars", thorough=True)
         if found:
             raise WrongJars(
@@ -105,44 +115,52 @@ def told(found: list[str]) -> str:
     return ", ".join(found[:FLAWS_TOLD_MAX]) + more
 
 
-def _run_maven(release: Release, staging: Path, environ: Mapping[str, str], telling: Progress) -> None:
+def _run_maven(
+    release: Release, staging: Path, environ: Mapping[str, str], telling: Progress, silence_s: float
+) -> None:
     """Let Maven copy the jars into `staging/jars`; it asks nothing, and uses the user's settings."""
     pom = staging / "pom.xml"
     pom.write_text(release.pom, encoding="utf-8")
-    command = [
-        find_maven(environ),
-        "-B",
-        "-f",
-        str(pom),
-        GOAL,
-        f"-DoutputDirectory={staging / 'jars'}",
-        "-DincludeScope=runtime",
-        *SILENCE,
-    ]
+    output = f"-DoutputDirectory={staging / 'jars'}"
     process = subprocess.Popen(
-        command,
+        [find_maven(environ), "-B", "-f", str(pom), GOAL, output, "-DincludeScope=runtime"],
         env=dict(environ),
         cwd=staging,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
     )
     assert process.stdout is not None
-    try:
-        with process.stdout as lines:
-            errors = follow(lines, {jar.name for jar in release.jars}, telling.arrived)
-        code = process.wait()
-    except BaseException:
-        process.kill()
-        process.wait()
-        raise
+    with process.stdout as pipe:
+        try:
+            errors = follow(_lines(pipe.fileno(), silence_s), {jar.name for jar in release.jars}, telling.arrived)
+            code = process.wait()
+        except BaseException:
+            process.kill()
+            process.wait()
+            raise
     if code != 0:
         raise FetchFailed(
             f"Maven could not bring {release.about} (it ended with {code}): {errors[0] if errors else 'it did not say why'}. "
             "Nothing was installed; `mvn` itself must be able to download here"
         )
+
+
+def _lines(descriptor: int, silence_s: float) -> Iterator[str]:
+    """What comes out of a pipe, line by line, until it is closed. FetchFailed if nothing comes for too long."""
+    rest = b""
+    while True:
+        if not select.select([descriptor], [], [], silence_s)[0]:
+            raise FetchFailed(
+                f"Maven said nothing for {silence_s:g} s and was ended; is the mirror that it uses reachable? Nothing was installed"
+            )
+        piece = os.read(descriptor, READ_BYTES)
+        *whole, rest = (rest + piece).split(b"\n")
+        yield from (line.decode("utf-8", "replace") for line in whole)
+        if not piece:
+            if rest:
+                yield rest.decode("utf-8", "replace")
+            return
 
 
 def follow(lines: Iterable[str], names: set[str], arrived: Callable[[int, int], None]) -> list[str]:
