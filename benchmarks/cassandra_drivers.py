@@ -20,6 +20,7 @@ from polysite.engines.cassandra.checks import define, ensure_keyspace
 from polysite.engines.cassandra.opening import cassandra_port
 from polysite.engines.cassandra.settings import cassandra_settings_from
 from polysite.lab.engines import CassandraSpec, fetch, free_address, release_of, start
+from polysite.server.run import loop_factory
 from polysite.values.types import parse_type
 
 QUERIES = 10_000
@@ -105,7 +106,8 @@ def main() -> int:
         engine = start(spec, installation)
         try:
             engine.wait_ready(wait_s=90)
-            asyncio.run(measure(spec))
+            with asyncio.Runner(loop_factory=loop_factory()) as runner:
+                runner.run(measure(spec))
         finally:
             engine.kill()
     return 0

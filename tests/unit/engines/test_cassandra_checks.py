@@ -95,8 +95,9 @@ async def test_a_server_that_will_do() -> None:
 @pytest.mark.parametrize(
     ("others", "words"),
     [
-        ({"release": "4.0.19"}, "no Paxos v2: polysite needs 5.0"),
-        ({"release": "unheard-of"}, "no Paxos v2"),
+        ({"release": "4.1.10"}, "too old: polysite needs 5.0"),
+        ({"release": "unheard-of"}, "too old"),
+        ({"in_force": {**GOOD, "paxos_repair_enabled": "false"}}, "paxos_repair_enabled is false"),
         ({"in_force": {**GOOD, "paxos_variant": "v1"}}, "set `paxos_variant: v2` in the cassandra.yaml"),
         ({"in_force": {}}, "paxos_variant is None"),
         ({"in_force": {**GOOD, "paxos_state_purging": "legacy"}}, "nodetool repair --paxos-only"),

@@ -15,8 +15,8 @@ from polysite.engines.cassandra.settings import CassandraSettings
 from polysite.errors import AlreadyExists, BadRequest, Unavailable
 from polysite.values.types import parse_type
 
-RELEASE_MIN = (4, 1)
-"""The first release with Paxos v2. polysite is tested on 5.0."""
+RELEASE_MIN = (5, 0)
+"""4.1 has Paxos v2 too, but its first releases could bring deleted rows back with purging `repaired` (CASSANDRA-19617)."""
 SCHEMA_WAIT_S = 10.0
 """How long an agreement on the schema is waited for; then it goes on, for a Cassandra node may be down."""
 SCHEMA_POLL_S = 0.05
@@ -34,6 +34,7 @@ _COLUMNS = Statement(
     gives={"column_name": _TEXT, "kind": _TEXT, "type": _TEXT},
 )
 
+PAXOS = ("paxos_variant", "paxos_state_purging", "paxos_repair_enabled")
 LIMITS = (
     "read_request_timeout",
     "range_request_timeout",
@@ -56,18 +57,18 @@ class ServerChecked(NamedTuple):
 async def check_server(port: CassandraPort, settings: CassandraSettings) -> ServerChecked:
     """Look at release, data centers and settings. BadRequest: something must be set otherwise, the message says what and where.
 
-    Sources: Cassandra 4.1 NEWS ("Paxos v2"), cassandra.yaml of 5.0 (`paxos_variant`, `paxos_state_purging`).
+    Source: Cassandra 5.0, `Config` (`paxos_variant`, `paxos_state_purging`, `paxos_repair_enabled`).
     """
     facts = await port.server()
     found = re.match(r"(\d+)\.(\d+)", facts.release)
     if not found or (int(found[1]), int(found[2])) < RELEASE_MIN:
-        raise BadRequest(f"Cassandra {facts.release} has no Paxos v2: polysite needs 5.0 (4.1 at least)")
+        raise BadRequest(f"Cassandra {facts.release} is too old: polysite needs 5.0, whose Paxos v2 it relies on")
     if facts.data_center != settings.data_center:
         raise BadRequest(
             f"the contact points are in the data center {facts.data_center!r}, but data_center says "
             f"{settings.data_center!r}: name this site's own Cassandra nodes, or mend data_center"
         )
-    in_force = await port.server_settings(("paxos_variant", "paxos_state_purging", "commitlog_sync", *LIMITS))
+    in_force = await port.server_settings((*PAXOS, "commitlog_sync", *LIMITS))
     _check_paxos(in_force)
     _check_limits(in_force, settings)
     return ServerChecked(facts, (in_force.get("commitlog_sync") or "") in ("batch", "group"))
@@ -84,6 +85,11 @@ def _check_paxos(in_force: Mapping[str, str | None]) -> None:
             f"paxos_state_purging is {in_force.get('paxos_state_purging')!r} at this Cassandra node: run "
             "`nodetool repair --paxos-only` everywhere and regularly, then set `paxos_state_purging: repaired` in the "
             "cassandra.yaml of every Cassandra node"
+        )
+    if in_force.get("paxos_repair_enabled") == "false":
+        raise BadRequest(
+            "paxos_repair_enabled is false at this Cassandra node, so what agreements leave behind is never purged: set it to "
+            "true in the cassandra.yaml of every Cassandra node"
         )
 
 

@@ -1,7 +1,6 @@
-"""How a process reaches its site's Cassandra, and how its keyspaces are replicated: decoded from the settings' `[store]`.
+"""How a process reaches its site's Cassandra, and how its keyspaces are replicated: the section `[cassandra]`.
 
-[store]
-engine = "cassandra"
+[cassandra]
 contact_points = ["10.1.0.5"]                 # this site's Cassandra nodes only
 data_center = "ams"
 replicas = { ams = 3, bei = 3, irv = 3 }
