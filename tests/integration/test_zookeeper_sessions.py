@@ -4,6 +4,7 @@ what was not sent is never called unknown, and the cells are back by themselves.
 import asyncio
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 
 import pytest
 
@@ -13,7 +14,7 @@ from polysite.clock import Runtime
 from polysite.engines.zookeeper import ZookeeperSettings
 from polysite.engines.zookeeper.failures import Against
 from polysite.engines.zookeeper.session import ZookeeperSession
-from polysite.errors import OutcomeUnknown, Unavailable
+from polysite.errors import BadRequest, OutcomeUnknown, Unavailable
 from polysite.lab.engines import Engine
 from tests.support.proxy import Proxy
 
@@ -259,6 +260,49 @@ async def test_closing_waits_for_what_is_under_way(
     assert isinstance(answers[1], OutcomeUnknown)
     assert len(answers) == 2
     proxy.answers.set()
+
+
+@pytest.mark.parametrize("content", [b"something else", b"polysite cells 2", b""])
+async def test_a_folder_that_is_not_ours(zookeeper_server: Engine, folder: str, content: bytes) -> None:
+    """Its marker is missing or of another format: the start is refused with the setting's name, and nothing is changed."""
+    address = f"{zookeeper_server.spec.address}:{zookeeper_server.spec.port}"
+    other = ZookeeperSession(ZookeeperSettings(servers=(address,)), Runtime())
+    await other.start()
+    for path in ("/sessions", folder):
+        await other.ask(lambda client, path=path: client.create_async(path, b""), changes=True)  # type: ignore[misc]
+    await other.ask(lambda client: client.create_async(f"{folder}/cells", content), changes=True)
+    cells = make_cells(address, folder)
+    with pytest.raises(BadRequest, match=r"zookeeper\.folder"):
+        await cells.start()
+    with pytest.raises(Unavailable):
+        await cells.read(KEY)
+    data, _ = await other.ask(lambda client: client.get_async(f"{folder}/cells"))
+    assert data == content
+    await other.close()
+
+
+async def test_only_the_user_may_use_what_he_made(zookeeper_server: Engine, folder: str, tmp_path: Path) -> None:
+    """Cells made under a name: the same name and password may use them, another password and nobody may neither change nor read
+    them, and are told which setting to see. The password stands in no message."""
+    address = f"{zookeeper_server.spec.address}:{zookeeper_server.spec.port}"
+
+    def as_user(password: str) -> ZookeeperCells:
+        file = tmp_path / password
+        file.write_text(f"{password}\n")
+        settings = ZookeeperSettings(servers=(address,), folder=folder, user="ana", password_file=str(file))
+        return ZookeeperCells(ZookeeperSession(settings, Runtime()))
+
+    made, same = as_user("open-sesame"), as_user("open-sesame")
+    await made.start()
+    assert (await made.compare_and_set(KEY, 0, b"one")).applied
+    await made.close()
+    await same.start()
+    assert await same.compare_and_set(KEY, 1, b"two") == CellAnswer(True, CellView(2, b"two"))
+    await same.close()
+    for stranger in (as_user("open-barley"), make_cells(address, folder)):
+        with pytest.raises(Unavailable, match=r"zookeeper\.user") as caught:
+            await stranger.start()
+        assert "open" not in str(caught.value)
 
 
 async def test_what_was_removed_by_hand(cells: ZookeeperCells) -> None:

@@ -69,7 +69,8 @@ class ZookeeperCells(Cells):
         self._connection = 0
 
     async def start(self) -> None:
-        """Connect and make the folder. BadRequest: it was made by a version of another format, or by another user."""
+        """Connect and make the folder. BadRequest: it holds something else, or cells of another format; Unavailable: no server
+        answers, or the user may not."""
         self._session.changed = self._session_changed
         await self._session.start()
         try:
