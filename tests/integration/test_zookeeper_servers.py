@@ -157,21 +157,30 @@ class TestEnsemble:
                 False, CellView(version + 1, b"%d" % version)
             )
 
+        # A read waits for what the follower has not heard yet; a local one does not.
+        follower.freeze()
+        assert (await here.compare_and_set(KEY, 20, b"unheard")).applied
+        late = asyncio.ensure_future(there.read(KEY))
+        await asyncio.sleep(0)
+        follower.thaw()
+        assert await late == CellView(21, b"unheard")
+
+        connections = here._session.connections, there._session.connections
         leader.kill()
         await lost(here)
         assert here.costs == ELSEWHERE
         rest = [server for server in servers if server is not leader]
         for server in rest:
             server.wait_ready(wait_s=LIMIT_S)
-        await back(here)
-        await back(there)
+        await back(here, connections[0])
+        await back(there, connections[1])
         mode = follower.standing().mode
         assert mode in ("leader", "follower")
         expected = BESIDE_THE_LEADER if mode == "leader" else ELSEWHERE
         assert here.costs == expected
         assert there.costs == expected
-        assert await here.read(KEY) == CellView(20, b"19")
-        assert (await there.compare_and_set(KEY, 20, b"on")).applied
+        assert await here.read(KEY) == CellView(21, b"unheard")
+        assert (await there.compare_and_set(KEY, 21, b"on")).applied
         other = make_cells(
             *(port for port in ports if port not in (leader.spec.port, follower.spec.port)), address=address
         )
