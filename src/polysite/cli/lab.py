@@ -33,6 +33,8 @@ class LabCommands(Late):
         "kill": "lab_faults:kill",
         "start": "lab_faults:start",
         "skew": "lab_faults:skew",
+        "drill": "lab_drill:drill",
+        "judge": "lab_drill:judge",
         "logs": "lab_running:logs",
         "down": "lab_running:down",
     }

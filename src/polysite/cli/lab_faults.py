@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, TypeVar
 import click
 
 from polysite.cli.lab_options import inject, json_option, tell, with_lab
-from polysite.lab.services.service import POLYSITE
+from polysite.lab.services.service import ENGINE, POLYSITE
 
 if TYPE_CHECKING:
     from polysite.lab.control import Control
@@ -23,18 +23,9 @@ def service_options(command: C) -> C:
     return engine(ours(command))
 
 
-def services(control: "Control", site: str, *, engine: bool, ours: bool) -> tuple[str, ...]:
-    """The services meant, by name; none: all. BadRequest: there is no engine to mean."""
-    from polysite.errors import BadRequest
-
-    if not engine:
-        return (POLYSITE,) if ours else ()
-    control.state.plan.topology.index(site)
-    there = [one.name for place in control.status().sites if place.name == site for one in place.services]
-    engines = tuple(name for name in there if name != POLYSITE)
-    if not engines:
-        raise BadRequest(f"no engine runs at {site}; the embedded one is part of the polysite process")
-    return (*engines, POLYSITE) if ours else engines
+def services(*, engine: bool, ours: bool) -> tuple[str, ...]:
+    """The services meant; none: all."""
+    return (*((ENGINE,) if engine else ()), *((POLYSITE,) if ours else ()))
 
 
 @click.command()
@@ -98,7 +89,7 @@ def freeze(control: "Control", site: str, engine: bool, ours: bool, as_json: boo
     """Stop the processes of a site where they are; `start` lets them go on."""
     from polysite.lab.faults import Freeze
 
-    meant = services(control, site, engine=engine, ours=ours)
+    meant = services(engine=engine, ours=ours)
     inject(control, Freeze(site=site, services=meant), f"frozen: {_named(site, meant)}", as_json=as_json)
 
 
@@ -111,7 +102,7 @@ def kill(control: "Control", site: str, engine: bool, ours: bool, as_json: bool)
     """Kill the processes of a site without a warning; `start` starts them again on their data."""
     from polysite.lab.faults import Kill
 
-    meant = services(control, site, engine=engine, ours=ours)
+    meant = services(engine=engine, ours=ours)
     inject(control, Kill(site=site, services=meant), f"killed: {_named(site, meant)}", as_json=as_json)
 
 
@@ -125,7 +116,7 @@ def start(control: "Control", site: str, engine: bool, ours: bool, as_json: bool
     from polysite.lab.control import START_S
     from polysite.lab.orders import Start
 
-    meant = services(control, site, engine=engine, ours=ours)
+    meant = services(engine=engine, ours=ours)
     control.order(Start(site=site, services=meant), answer_s=START_S)
     tell(f"ready: {_named(site, meant)}", as_json=as_json)
 

@@ -1,6 +1,7 @@
 """What a lab's keeper can be told over its socket, and what it answers: one JSON object each way per connection.
 
-An order names sites; services are `polysite` or an engine, and none named means all of them at that site.
+An order names sites; services are `polysite`, an engine by its name, or `engine` for all of these. None named means all of them
+at that site.
 """
 
 from typing import Any, TypeAlias

@@ -38,15 +38,33 @@ class RecordedClient:
     async def acquire(self, name: str, *, lease_ms: int, wait_ms: int) -> LockAnswer | PolysiteError:
         """The granted lock."""
         with self._begin("acquire", LOCKED, name) as call:
-            try:
-                answer = await self.coordinator.acquire([row_name(LOCKED, name)], lease_ms=lease_ms, wait_ms=wait_ms)
-                if not answer.held:
-                    await self.coordinator.release(answer.reference, validate=False)
-                    raise AcquireTimeout
-            except PolysiteError as error:
-                return _ended(call, error)
-            call.answer(reference=answer.reference)
-            return answer
+            return await self._acquire(call, name, lease_ms=lease_ms, wait_ms=wait_ms, read=False)
+
+    async def acquire_and_get(self, name: str, *, lease_ms: int, wait_ms: int) -> LockAnswer | PolysiteError:
+        """The granted lock, the row read with it; in the history, where the two calls begin and end together."""
+        with self._begin("acquire", LOCKED, name) as call, self._begin("get", LOCKED, name) as reading:
+            answer = await self._acquire(call, name, lease_ms=lease_ms, wait_ms=wait_ms, read=True)
+            if isinstance(answer, PolysiteError):
+                _ended(reading, answer)
+                return answer
+            assert answer.rows is not None
+            reading.answer(value_of(answer.rows[0]), reference=answer.reference)
+        return answer
+
+    async def _acquire(
+        self, call: OpenCall, name: str, *, lease_ms: int, wait_ms: int, read: bool
+    ) -> LockAnswer | PolysiteError:
+        try:
+            answer = await self.coordinator.acquire(
+                [row_name(LOCKED, name)], lease_ms=lease_ms, wait_ms=wait_ms, read=read
+            )
+            if not answer.held:
+                await self.coordinator.release(answer.reference, validate=False)
+                raise AcquireTimeout
+        except PolysiteError as error:
+            return _ended(call, error)
+        call.answer(reference=answer.reference, round_trips=_whole(answer.round_trips))
+        return answer
 
     async def put(self, name: str, reference: str | None = None) -> PolysiteError | None:
         """Write a value that nobody else writes."""
@@ -135,6 +153,11 @@ def value_of(row: dict[str, Any] | None) -> str | None:
 
 def _columns(value: str) -> dict[str, str]:
     return {"value": value, "twin": value}
+
+
+def _whole(round_trips: float) -> int | None:
+    """Round trips as a history keeps them: None unless it is a whole number."""
+    return int(round_trips) if round_trips == int(round_trips) else None
 
 
 def _ended(call: OpenCall, error: PolysiteError) -> PolysiteError:

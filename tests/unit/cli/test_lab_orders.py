@@ -30,16 +30,6 @@ class KeptOrders:
         topology = plan_topology(lab="abc")
         return State(plan=Plan(lab="abc", mode=self.mode, why_loopback="root", topology=topology, store="cassandra"))
 
-    def status(self) -> orders.LabStatus:
-        services = tuple(orders.ServiceStatus(name=name, state="ready", pid=1) for name in ("cassandra", "polysite"))
-        sites = tuple(
-            orders.SiteStatus(name=one.name, address=one.address, url="", namespace=1, skew_s=0.0, services=services)
-            for one in self.state.plan.topology.sites
-        )
-        return orders.LabStatus(
-            lab="abc", mode=self.mode, why_loopback="", store="cassandra", cells="cassandra", up_s=1.0, sites=sites, links=(), packets=None
-        )  # fmt: skip
-
     def order(self, order: orders.AnyOrder, *, answer_s: float = 0.0) -> Any:
         self.kept.append((str(self.folder), order))
         return []
@@ -72,8 +62,8 @@ def ended(*arguments: str) -> int:
         ("reorder 50", orders.Reorder(share=0.5)),
         ("freeze ams", orders.Freeze(site="ams")),
         ("freeze ams --polysite", orders.Freeze(site="ams", services=("polysite",))),
-        ("kill ams --engine", orders.Kill(site="ams", services=("cassandra",))),
-        ("kill ams --engine --polysite", orders.Kill(site="ams", services=("cassandra", "polysite"))),
+        ("kill ams --engine", orders.Kill(site="ams", services=("engine",))),
+        ("kill ams --engine --polysite", orders.Kill(site="ams", services=("engine", "polysite"))),
         ("start ams", orders.Start(site="ams")),
         ("skew ams -3600", orders.Skew(site="ams", ahead_s=-3600)),
         ("skew ams 0.5", orders.Skew(site="ams", ahead_s=0.5)),

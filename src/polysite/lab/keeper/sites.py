@@ -10,7 +10,7 @@ from polysite.errors import BadRequest, Unavailable
 from polysite.lab.keeper.children import Child, Children
 from polysite.lab.keeper.probing import answers
 from polysite.lab.orders import ServiceStatus
-from polysite.lab.services.service import Command, CommandProbe, HttpProbe, Service
+from polysite.lab.services.service import ENGINE, POLYSITE, Command, CommandProbe, HttpProbe, Service
 
 READY_S = 180.0
 LOOK_S = 0.05
@@ -104,11 +104,16 @@ class Sites:
     def at(self, site: str, services: Sequence[str] = ()) -> list[Running]:
         """The services meant; BadRequest names those there are."""
         here = [running for running in self._running if running.service.site == site]
-        unknown = set(services) - {running.service.name for running in here}
-        if unknown:
-            there = ", ".join(running.service.name for running in here) or "nothing"
-            raise BadRequest(f"there is no {', '.join(sorted(unknown))} at {site}; {there} runs there")
-        return [running for running in here if not services or running.service.name in services]
+        names = [running.service.name for running in here]
+        meant = set(services) - {ENGINE}
+        if ENGINE in services:
+            meant.update(engines := [name for name in names if name != POLYSITE])
+            if not engines:
+                raise BadRequest(f"no engine runs at {site}; an embedded one is part of the polysite process")
+        if meant - set(names):
+            there = ", ".join(names) or "nothing"
+            raise BadRequest(f"there is no {', '.join(sorted(meant - set(names)))} at {site}; {there} runs there")
+        return [running for running in here if not services or running.service.name in meant]
 
     async def start(self, meant: Iterable[Running], wait_s: float = READY_S) -> None:
         """Start what does not live and let the frozen go on, stage by stage; return when all are ready."""

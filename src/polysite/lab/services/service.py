@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 POLYSITE = "polysite"
+ENGINE = "engine"
+"""Where services are named: every one at the site but polysite."""
 
 
 class Command(NamedTuple):

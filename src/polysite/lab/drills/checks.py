@@ -1,0 +1,187 @@
+"""What a drill is held to. Decisions only: a run and its history are handed in, verdicts come out."""
+
+import math
+import statistics
+from collections import Counter
+from collections.abc import Iterator
+
+from polysite.lab.drills.record import Check, Figure, Run
+from polysite.lab.drills.tenures import Tenure, hand_overs_s, longest_gap_s, tenures
+from polysite.testing.history import Call, History
+from polysite.testing.judge import judge
+from polysite.testing.recorded import LOCKED, PLAIN
+
+FINDINGS_TOLD_MAX = 5
+SETTLE_S_MAX = 30.0
+
+
+def checks(run: Run, history: History) -> list[Check]:
+    """Every check, the judge's first. `history`: of the load and of the last look together."""
+    load = history.where(lambda call: not call.process.endswith("-look"))
+    found = tenures(load, run.began_s)
+    return [
+        _assumptions(load, found),
+        _judged(history),
+        *_calm(run, load, found),
+        *_recovery(run, found),
+        _hanging(run, load),
+        *_plain(run, load),
+        *_pace(run, found),
+    ]
+
+
+def figures(run: Run, history: History) -> list[Figure]:
+    """What a drill measures beside."""
+    load = history.where(lambda call: not call.process.endswith("-look"))
+    found = tenures(load, run.began_s)
+    handed = list(hand_overs_s(found))
+    well = [tenure for tenure in found if tenure.ended_well]
+    recovery_s = recovery(run, found)
+    return [
+        Figure(name="tenures that ended well", value=len(well), unit=""),
+        Figure(name="the same per second", value=round(len(well) / run.scenario.lasts_s, 2), unit="/s"),
+        Figure(name="hand-overs between sites seen", value=len(handed), unit=""),
+        Figure(name="hand-over, from release call to holding, median", value=_ms(handed), unit="ms"),
+        Figure(name="first tenure at the struck site after healing", value=_rounded(recovery_s), unit="s"),
+        Figure(name="rows without locks alike everywhere after healing", value=_rounded(run.settled_s), unit="s"),
+    ]
+
+
+def _assumptions(load: History, found: list[Tenure]) -> Check:
+    """A judge that saw nothing acquits everybody."""
+    sites = {tenure.site for tenure in found if tenure.ended_well}
+    missing = sorted({call.site for call in load} - sites)
+    if not found or missing:
+        where = ", ".join(missing) or "any site"
+        return Check(name="there was load", verdict="unknown", finding=f"no tenure ended well at {where}")
+    return Check(
+        name="there was load", verdict="ok", finding=f"{len(load)} calls, {len(found)} tenures at {len(sites)} sites"
+    )
+
+
+def _judged(history: History) -> Check:
+    name = "nothing acknowledged is lost, no zombie's write is read"
+    findings = judge(history, plain=(PLAIN,))
+    if findings:
+        return Check(name=name, verdict="failed", finding="; ".join(findings[:FINDINGS_TOLD_MAX]))
+    return Check(name=name, verdict="ok", finding=f"{len(history)} calls judged")
+
+
+def _calm(run: Run, load: History, found: list[Tenure]) -> Iterator[Check]:
+    """Sites that nothing happened to."""
+    expected = run.scenario.expected
+    for site in expected.calm:
+        failed = load.where(lambda call, site=site: call.site == site and call.outcome != "done")  # type: ignore[misc]
+        yield Check(
+            name=f"no call fails at {site}",
+            verdict="failed" if len(failed) else "ok",
+            finding=_outcomes(failed) if len(failed) else "none failed",
+        )
+        if expected.stall_s is not None:
+            moments = [one.put_s for one in found if one.site == site and one.put_s is not None]
+            gap_s = longest_gap_s(moments, 0.0, run.scenario.lasts_s)
+            yield Check(
+                name=f"{site} goes on",
+                verdict="ok" if gap_s <= expected.stall_s else "failed",
+                finding=f"the longest time without a tenure that ended well was {gap_s:.1f} s (at most {expected.stall_s:g} s)",
+            )
+
+
+def recovery(run: Run, found: list[Tenure]) -> float | None:
+    """How long after the last healing the first tenure ended well at the struck site; None: none did."""
+    after = [
+        one.put_s - run.healed_s for one in found if one.site == run.scenario.expected.struck and one.put_s is not None
+    ]
+    return min((span for span in after if span >= 0), default=None)
+
+
+def _recovery(run: Run, found: list[Tenure]) -> Iterator[Check]:
+    expected = run.scenario.expected
+    if expected.recovery_s is None:
+        return
+    took_s = recovery(run, found)
+    name = f"{expected.struck} recovers within {expected.recovery_s:g} s of healing"
+    if took_s is None:
+        yield Check(name=name, verdict="failed", finding="no tenure ended well there after healing")
+    else:
+        yield Check(
+            name=name, verdict="ok" if took_s <= expected.recovery_s else "failed", finding=f"it took {took_s:.2f} s"
+        )
+
+
+def _hanging(run: Run, load: History) -> Check:
+    """Every call ends within its time, whatever is broken. A call that was under way when its client ended says nothing."""
+    longest = max(load, key=lambda call: (call.end_s or call.start_s) - call.start_s, default=None)
+    took_s = 0.0 if longest is None or longest.end_s is None else longest.end_s - longest.start_s
+    bound_s = run.scenario.expected.call_s
+    open_ones = len(load.pending())
+    fine = took_s <= bound_s and not open_ones
+    hung = f"; {open_ones} never ended" if open_ones else ""
+    return Check(
+        name="no call hangs",
+        verdict="ok" if fine else "failed",
+        finding=f"the longest took {took_s:.1f} s (at most {bound_s:g} s){hung}",
+    )
+
+
+def _plain(run: Run, load: History) -> Iterator[Check]:
+    """Rows without locks: alike everywhere in the end, and written on where the scenario says so."""
+    last = _last_words(load)
+    if not last:
+        return
+    wrong = [
+        f"{site} shows {rows.get(key)!r} of {key}, not {value!r}"
+        for site, rows in sorted(run.plain_rows.items())
+        for key, value in sorted(last.items())
+        if value is not None and rows.get(key) != value
+    ]
+    late = run.settled_s is None or run.settled_s > SETTLE_S_MAX
+    told = "; ".join(wrong[:FINDINGS_TOLD_MAX]) or f"{len(last)} rows, {run.settled_s or math.inf:.1f} s after healing"
+    name = f"rows without locks are alike everywhere within {SETTLE_S_MAX:.0f} s of healing"
+    yield Check(name=name, verdict="failed" if wrong or late else "ok", finding=told)
+    expected = run.scenario.expected
+    if expected.plain_goes_on:
+        failed = load.where(lambda c: c.site == expected.struck and c.key[0] == PLAIN and c.outcome != "done")
+        yield Check(
+            name=f"calls without locks go on at {expected.struck}",
+            verdict="failed" if len(failed) else "ok",
+            finding=_outcomes(failed) if len(failed) else "none failed",
+        )
+
+
+def _last_words(load: History) -> dict[str, str | None]:
+    """Per key without locks the value that was written last; None if that is not known for certain."""
+    last: dict[str, str | None] = {}
+    for call in load:
+        if call.key[0] == PLAIN and call.verb == "put" and call.outcome != "refused":
+            last[call.key[1]] = call.argument["value"] if call.outcome == "done" else None
+    return last
+
+
+def _pace(run: Run, found: list[Tenure]) -> Iterator[Check]:
+    expected = run.scenario.expected
+    if expected.tenures_per_s is not None:
+        pace = sum(tenure.ended_well for tenure in found) / run.scenario.lasts_s
+        yield Check(
+            name=f"at least {expected.tenures_per_s:g} tenures per second in all",
+            verdict="ok" if pace >= expected.tenures_per_s else "failed",
+            finding=f"{pace:.2f} per second",
+        )
+
+
+def _outcomes(calls: History) -> str:
+    """`3 unavailable, 1 outcome_unknown`."""
+    counted = Counter(_code(call) for call in calls if call.key[0] != LOCKED or call.verb != "get")
+    return ", ".join(f"{count} {code}" for code, count in counted.most_common())
+
+
+def _code(call: Call) -> str:
+    return f"{call.verb}: {call.code or call.outcome}"
+
+
+def _ms(spans_s: list[float]) -> float | None:
+    return round(statistics.median(spans_s) * 1000, 1) if spans_s else None
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 2)

@@ -1,0 +1,70 @@
+"""What failed where and for how long, as lines for people. Decisions only."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+
+from polysite.lab.drills.record import Run
+from polysite.testing.history import Call, History
+from polysite.testing.recorded import LOCKED
+
+STEP_S = 2.0
+GAP_S = 5.0
+"""Failures of one kind at one site that are less than this apart are told as one span."""
+
+
+def timeline(run: Run, history: History) -> Iterator[str]:
+    """Per span of time and site: calls that were done, and that were not; what was done to the lab in between."""
+    calls = [call for call in history if _counts(call)]
+    steps = int(run.scenario.lasts_s // STEP_S) + 1
+    counted: dict[tuple[int, str], Counter[str]] = defaultdict(Counter)
+    for call in calls:
+        counted[int(((call.end_s or call.start_s) - run.began_s) // STEP_S), call.site][call.outcome] += 1
+    yield "     s  " + "".join(f"{site:>24}" for site in run.sites)
+    yield "        " + "".join(f"{'done refused unknown':>24}" for _ in run.sites)
+    events = sorted(run.events, key=lambda event: event.start_s)
+    for step in range(steps):
+        while events and events[0].start_s < (step + 1) * STEP_S:
+            event = events.pop(0)
+            took = (
+                f", complete after {event.end_s - event.start_s:.1f} s"
+                if event.end_s - event.start_s > STEP_S / 2
+                else ""
+            )
+            yield f"{event.start_s:6.1f}  — {event.about}{took}"
+        row = (counted[step, site] for site in run.sites)
+        yield f"{step * STEP_S:6.0f}  " + "".join(f"{_cell(counts):>24}" for counts in row)
+
+
+def spans(run: Run, history: History) -> Iterator[str]:
+    """What failed where, from when to when."""
+    failed: dict[tuple[str, str, str], list[float]] = defaultdict(list)
+    for call in history:
+        if _counts(call) and call.outcome != "done":
+            moment_s = (call.end_s or call.start_s) - run.began_s
+            failed[call.site, call.key[0], f"{call.verb}: {call.code or 'never answered'}"].append(moment_s)
+    for (site, table, what), moments in sorted(failed.items(), key=lambda item: (item[0][0], min(item[1]))):
+        for begin_s, end_s, count in _grouped(sorted(moments)):
+            yield f"{site}  {begin_s:6.1f} to {end_s:6.1f} s  {count:4d} x {what} ({table})"
+
+
+def _grouped(moments: list[float]) -> Iterator[tuple[float, float, int]]:
+    begin_s = end_s = moments[0]
+    count = 0
+    for moment in moments:
+        if moment - end_s > GAP_S:
+            yield begin_s, end_s, count
+            begin_s, count = moment, 0
+        end_s = moment
+        count += 1
+    yield begin_s, end_s, count
+
+
+def _counts(call: Call) -> bool:
+    """A get under a lock comes with its acquire and would be counted twice; the last look is no load."""
+    return not call.process.endswith("-look") and (call.key[0] != LOCKED or call.verb != "get")
+
+
+def _cell(counts: Counter[str]) -> str:
+    if not counts:
+        return "-"
+    return f"{counts['done']:>4} {counts['refused'] or '-':>7} {counts['unknown'] or '-':>7}"

@@ -1,0 +1,56 @@
+"""A scenario as a value: it can be written down, read back and run again."""
+
+from typing import Literal, TypeAlias
+
+import msgspec
+
+from polysite.lab.faults.clocks import Skew
+from polysite.lab.faults.links import Cut, Loss, Reorder
+from polysite.lab.faults.processes import Freeze, Kill
+
+AnyFault: TypeAlias = Cut | Loss | Reorder | Freeze | Kill | Skew
+
+
+class Step(msgspec.Struct, frozen=True, kw_only=True):
+    """At `at_s` after the load began, `fault` is injected or healed."""
+
+    at_s: float
+    do: Literal["inject", "heal"]
+    fault: AnyFault
+
+
+class Expected(msgspec.Struct, frozen=True, kw_only=True):
+    """What must hold beside what the judge of histories asks for. None: nothing is asked of that.
+
+    * `calm`: sites at which no call may fail, whatever the others suffer.
+    * `stall_s`: how long any site of `calm` may be without a tenure that ends well.
+    * `recovery_s`: how long after the last healing the first tenure may end well at `struck`.
+    * `plain_goes_on`: calls without locks do not fail at `struck` either.
+    * `call_s`: the longest that any call may take: nothing hangs.
+    * `tenures_per_s`: how many tenures all sites together end well at least.
+    """
+
+    struck: str
+    calm: tuple[str, ...] = ()
+    stall_s: float | None = None
+    recovery_s: float | None = None
+    plain_goes_on: bool = False
+    call_s: float = 30.0
+    tenures_per_s: float | None = None
+
+
+class Scenario(msgspec.Struct, frozen=True, kw_only=True):
+    """Steps, and the load beside them, for `lasts_s`. `own_share`: of the tenures that are on keys of one site alone."""
+
+    name: str
+    about: str
+    steps: tuple[Step, ...]
+    lasts_s: float
+    expected: Expected
+    clients: int = 4
+    plain_clients: int = 1
+    shared_keys: int = 3
+    own_keys: int = 4
+    own_share: float = 0.6
+    lease_ms: int = 3_000
+    wait_ms: int = 15_000

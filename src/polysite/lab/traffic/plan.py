@@ -1,0 +1,40 @@
+"""What the clients at one site do, as data."""
+
+import msgspec
+
+
+class TrafficPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """The load at a site. Every client is one thread of control and makes its calls one after the other.
+
+    * `clients` take a lock on one of `shared` keys (which all sites name alike) or of the site's `own` ones, read the row, write it
+      and release; each acquire waits at most `wait_ms`, each lease is `lease_ms`.
+    * `plain_clients` write keys of their own without locks, and read them, all at the nearest replica.
+    * `plain_sites`: the sites whose rows without locks are looked at in the end.
+    * `pause_s`: between two rounds of a client. `again_s`: after a call that failed.
+    * `answer_s`: how long an answer is waited for beyond what a call itself waits.
+    """
+
+    site: str
+    url: str
+    history: str
+    """Path of the file that every call is written to."""
+    clients: int = 4
+    plain_clients: int = 1
+    plain_sites: tuple[str, ...] = ()
+    shared: tuple[str, ...] = ()
+    own: tuple[str, ...] = ()
+    own_share: float = 0.5
+    """The share of the tenures that are on own keys."""
+    lease_ms: int = 3_000
+    wait_ms: int = 15_000
+    answer_s: float = 10.0
+    pause_s: float = 0.05
+    again_s: float = 0.2
+
+
+KEYS_PER_PLAIN_CLIENT = 3
+
+
+def plain_keys(site: str, client: int) -> list[str]:
+    """The keys without locks that one client alone writes."""
+    return [f"{site}-plain-{client}-{number}" for number in range(KEYS_PER_PLAIN_CLIENT)]
