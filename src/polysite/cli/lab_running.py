@@ -108,6 +108,8 @@ def _line_of(event: dict[str, Any]) -> str:
             told = f"{', '.join(event['sites'])} are on loopback"
         case "ready":
             told = f"{event['site']}: {event['service']} is ready, after {event['took_s']:.1f} s"
+        case "again":
+            told = f"{event['site']}: {event['service']} ended for a passing reason and is started again"
         case "up":
             told = "the lab is up"
         case _:

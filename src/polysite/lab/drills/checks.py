@@ -43,7 +43,7 @@ def figures(run: Run, history: History) -> list[Figure]:
         Figure(name="hand-overs between sites seen", value=len(handed), unit=""),
         Figure(name="hand-over, from release call to holding, median", value=_ms(handed), unit="ms"),
         Figure(name="first tenure at the struck site after healing", value=_rounded(recovery_s), unit="s"),
-        Figure(name="rows without locks alike everywhere after healing", value=_rounded(run.settled_s), unit="s"),
+        Figure(name="rows without locks alike everywhere after the load", value=_rounded(run.settled_s), unit="s"),
     ]
 
 
@@ -136,7 +136,10 @@ def _plain(run: Run, load: History) -> Iterator[Check]:
         if value is not None and rows.get(key) != value
     ]
     late = run.settled_s is None or run.settled_s > SETTLE_S_MAX
-    told = "; ".join(wrong[:FINDINGS_TOLD_MAX]) or f"{len(last)} rows, {run.settled_s or math.inf:.1f} s after healing"
+    told = (
+        "; ".join(wrong[:FINDINGS_TOLD_MAX])
+        or f"{len(last)} rows, {run.settled_s or math.inf:.1f} s after the last of them"
+    )
     name = f"rows without locks are alike everywhere within {SETTLE_S_MAX:.0f} s of healing"
     yield Check(name=name, verdict="failed" if wrong or late else "ok", finding=told)
     expected = run.scenario.expected

@@ -63,7 +63,7 @@ class Conductor:
             for traffic in self._traffic:
                 traffic.kill()
         self._tell("the load has ended; a last look at every row")
-        healed_s = max((event.end_s for event in events if event.heals), default=0.0)
+        ended_s = self._pace.monotonic_s()
         rows, settled_at_s = self._settle()
         for traffic in self._traffic:
             traffic.ask("look")
@@ -74,7 +74,7 @@ class Conductor:
             began_s=began_s,
             events=tuple(events),
             plain_rows=rows,
-            settled_s=None if settled_at_s is None else max(0.0, settled_at_s - began_s - healed_s),
+            settled_s=None if settled_at_s is None else settled_at_s - ended_s,
         )
         (self.folder / RUN_FILE).write_bytes(msgspec.json.format(msgspec.json.encode(run)))
         return run

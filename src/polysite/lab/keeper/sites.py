@@ -14,6 +14,8 @@ from polysite.lab.services.service import ENGINE, POLYSITE, Command, CommandProb
 
 READY_S = 180.0
 LOOK_S = 0.05
+STARTS_MAX = 5
+"""For a process that ends for a passing reason before it is ready, as whoever keeps it running elsewhere would start it again."""
 LAST_BYTES = 4_096
 LAST_LINES = 3
 
@@ -126,9 +128,20 @@ class Sites:
         began_s = time.monotonic()
         if running.child is not None:
             running.child.thaw()
-        running.start()
-        assert running.child is not None
-        await running.wait_ready(wait_s)
+        for left in reversed(range(STARTS_MAX)):
+            running.start()
+            assert running.child is not None
+            try:
+                await running.wait_ready(wait_s)
+                break
+            except Unavailable:
+                if (
+                    left == 0
+                    or running.service.passing_code is None
+                    or running.child.exit_code != running.service.passing_code
+                ):
+                    raise
+                self._tell("again", service=running.service.name, site=running.service.site)
         self._tell("ready", service=running.service.name, site=running.service.site, took_s=_rounded(began_s))
 
     def freeze(self, meant: Iterable[Running]) -> None:

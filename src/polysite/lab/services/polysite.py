@@ -11,6 +11,8 @@ READY_PATH = "/v3/health/ready"
 SECRET_FILE = "peer.secret"  # noqa: S105  # the name of a file
 SKEW_FILE = "skew"
 ZOOKEEPER_PORT = 2181
+TRY_AGAIN = 11
+"""What `polysite serve` ends with when it could not start for a passing reason."""
 
 
 def polysite_service(plan: Plan, site: str, folder: LabFolder) -> Service:
@@ -29,7 +31,9 @@ def polysite_service(plan: Plan, site: str, folder: LabFolder) -> Service:
         ),
         files={settings: settings_text(plan, site, folder)},
         probe=HttpProbe(address, plan.port, READY_PATH),
-        stage=1,
+        # Where sites share an engine, the first one makes what all need there, and the others find it.
+        stage=1 if plan.store == EMBEDDED or plan.topology.index(site) == 0 else 2,
+        passing_code=TRY_AGAIN,
     )
 
 

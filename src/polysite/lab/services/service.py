@@ -47,3 +47,5 @@ class Service(NamedTuple):
     gentle_s: float = 5.0
     more_logs: tuple[Path, ...] = ()
     stage: int = 0
+    passing_code: int | None = None
+    """The exit code of an end for a passing reason; None: it has none."""
