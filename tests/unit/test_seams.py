@@ -80,6 +80,7 @@ ALLOWED: dict[str, dict[str, str]] = {
     },
     "polysite.engines.process_slots": {"files": "an exclusive file lock tells whether a process lives"},
     "polysite.lab.control": {"network": "speaks to a lab's keeper on a socket in the lab's folder"},
+    "polysite.lab.drills.conductor": {"files": "writes down what a drill did"},
     "polysite.lab.engines.archive": {"files": "keeps the archive beside the jars"},
     "polysite.lab.engines.cache": {"files": "is the folder that engines are kept in, and its lock"},
     "polysite.lab.engines.fetching": {
@@ -129,6 +130,11 @@ ALLOWED: dict[str, dict[str, str]] = {
     "polysite.lab.state": {
         "files": "keeps a lab's state in its folder, and locks it",
         "processes": "ends a keeper that does not answer",
+    },
+    "polysite.lab.traffic": {
+        "clock": "writes histories by the one clock that all clients of a machine share",
+        "files": "reads its plan, writes its history",
+        "processes": "starts the clients of a site as a process there, and is stopped by a signal",
     },
     "polysite.server.peer_listener": {
         "network": "listens to other processes on a socket beside the file",

@@ -1,0 +1,225 @@
+"""What a drill is held to.
+
+Goal: a drill that passes means something. Method: a history written by hand in which all is well, then with one fault each.
+"""
+
+import itertools
+from typing import Any
+
+import msgspec
+import pytest
+
+from polysite.lab.drills.checks import checks, figures
+from polysite.lab.drills.record import Check, Event, Run
+from polysite.lab.drills.tenures import hand_overs_s, longest_gap_s, tenures
+from polysite.lab.drills.timeline import spans, timeline
+from polysite.lab.scenarios import Expected, Scenario
+from polysite.testing.history import Call, History, ReferenceMark
+
+BEGAN_S = 1000.0
+SITES = ("ams", "bei")
+
+
+class Story:
+    """Calls of a drill at two sites; moments are seconds since the load began."""
+
+    def __init__(self) -> None:
+        self.calls: list[Call] = []
+        self._numbers = itertools.count(1)
+        self._tickets = itertools.count(1)
+        self._last: str | None = None
+
+    def call(self, site: str, verb: str, at_s: float, table: str = "locked", name: str = "k", **told: Any) -> Call:
+        ticket = told.pop("ticket", None)
+        took_s = told.pop("took_s", 0.1)
+        marks = () if ticket is None else (ReferenceMark("drill", "locked", ("aw==",), ticket),)
+        made = Call(
+            **{
+                "call_id": f"c-{next(self._numbers)}",
+                "site": site,
+                "process": f"{site}-load",
+                "client": f"{site}-1",
+                "verb": verb,
+                "key": [table, name],
+                "start_s": BEGAN_S + at_s,
+                "end_s": None if took_s is None else BEGAN_S + at_s + took_s,
+                "outcome": "done",
+                "references": marks,
+                **told,
+            }
+        )
+        self.calls.append(made)
+        return made
+
+    def tenure(self, site: str, at_s: float, *, waits_s: float = 0.1) -> None:
+        """Acquire with a get at `at_s`, a put, a release: all done."""
+        ticket = next(self._tickets)
+        self.call(site, "acquire", at_s, ticket=ticket, took_s=waits_s)
+        self.call(site, "get", at_s, ticket=ticket, value=self._last, took_s=waits_s)
+        self._last = f"{site}/{ticket}"
+        self.call(site, "put", at_s + waits_s + 0.1, ticket=ticket, argument={"value": self._last})
+        self.call(site, "release", at_s + waits_s + 0.3, ticket=ticket)
+
+    def plain(self, site: str, at_s: float, value: str, **told: Any) -> None:
+        self.call(site, "put", at_s, "plain", f"{site}-plain", argument={"value": value}, **told)
+
+
+def calm_story() -> Story:
+    """Ten seconds in which bei was cut off from 4 to 6, and everything went as it should."""
+    story = Story()
+    for at_s in range(10):
+        story.tenure("ams", at_s)
+        if not 4 <= at_s < 6:
+            story.tenure("bei", at_s + 0.5)
+    story.plain("bei", 5.0, "p1")
+    return story
+
+
+def a_run(**more: Any) -> Run:
+    expected = Expected(struck="bei", calm=("ams",), stall_s=2.0, recovery_s=1.5, plain_goes_on=True, call_s=5.0)
+    scenario = Scenario(name="x", about="y", steps=(), lasts_s=10.0, expected=expected)
+    events = (
+        Event(start_s=4.0, end_s=4.1, about="inject cut", heals=False),
+        Event(start_s=5.9, end_s=6.0, about="heal cut", heals=True),
+    )
+    shown: dict[str, dict[str, str | None]] = {site: {"bei-plain": "p1"} for site in SITES}
+    run = Run(
+        scenario=scenario,
+        sites=SITES,
+        majority_rtt_ms=50,
+        began_s=BEGAN_S,
+        events=events,
+        plain_rows=shown,
+        settled_s=1.0,
+    )
+    return msgspec.structs.replace(run, **more)
+
+
+def failed(story: Story, run: Run | None = None) -> list[Check]:
+    return [check for check in checks(run or a_run(), History(story.calls)) if check.verdict != "ok"]
+
+
+def test_all_is_well() -> None:
+    """Goal: a right drill is acquitted, by every check there is."""
+    assert failed(calm_story()) == []
+    assert len(checks(a_run(), History(calm_story().calls))) == 8
+
+
+def test_a_lost_write_fails() -> None:
+    """Goal: a write that was acknowledged and is not read by the next tenure is found. Method: a tenure that reads what was before."""
+    story = calm_story()
+    story.call("ams", "acquire", 10.0, ticket=99)
+    story.call("ams", "get", 10.0, ticket=99, value="ams/1")
+    (check,) = failed(story)
+    assert check.verdict == "failed"
+    assert "acknowledged" in check.name
+
+
+def test_a_failure_at_a_calm_site_fails() -> None:
+    """Goal: a site that nothing happened to has no excuse; the struck one has. Method: the same failure at either."""
+    story = calm_story()
+    story.call("ams", "acquire", 5.0, outcome="refused", code="unavailable")
+    (check,) = failed(story)
+    assert check.name == "no call fails at ams"
+    assert check.finding == "1 acquire: unavailable"
+    story = calm_story()
+    story.call("bei", "acquire", 5.0, outcome="refused", code="unavailable")
+    assert failed(story) == []
+
+
+def test_a_stall_at_a_calm_site_fails() -> None:
+    """Goal: a site that answers but gets nothing done is no site that goes on. Method: tenures of ams taken out for three seconds."""
+    story = Story()
+    for at_s in (0, 1, 2, 5, 6, 7, 8, 9):
+        story.tenure("ams", at_s)
+        story.tenure("bei", at_s + 0.5)
+    (check,) = failed(story)
+    assert check.name == "ams goes on"
+    assert "3.0 s" in check.finding
+
+
+def test_slow_recovery_fails() -> None:
+    """Goal: recovery is counted from when the healing was complete. Method: the first tenure two seconds later; then none."""
+    story = Story()
+    for at_s in range(10):
+        story.tenure("ams", at_s)
+        if at_s < 4 or at_s > 7:
+            story.tenure("bei", at_s + 0.5)
+    (check,) = failed(story)
+    assert "recovers" in check.name
+    assert "2.80 s" in check.finding
+    never = Story()
+    for at_s in range(10):
+        never.tenure("ams", at_s)
+        if at_s < 4:
+            never.tenure("bei", at_s + 0.5)
+    assert [check.finding for check in failed(never)] == ["no tenure ended well there after healing"]
+
+
+def test_a_call_that_hangs_fails() -> None:
+    """Goal: a call that took longer than any may, or never ended, is found, wherever it was made."""
+    story = calm_story()
+    story.call("bei", "acquire", 4.0, outcome="unknown", code="outcome_unknown", took_s=5.5)
+    assert [check.name for check in failed(story)] == ["no call hangs"]
+    story = calm_story()
+    story.call("bei", "acquire", 4.0, outcome="unknown", took_s=None)
+    assert "1 never ended" in failed(story)[0].finding
+
+
+def test_rows_without_locks() -> None:
+    """Goal: the last acknowledged write is what every site shows in the end; an unanswered one may be shown or not; a failure
+    where such calls should go on is told."""
+    wrong = a_run(plain_rows={"ams": {"bei-plain": None}, "bei": {"bei-plain": "p1"}})
+    assert "ams shows None" in failed(calm_story(), wrong)[0].finding
+    story = calm_story()
+    story.plain("bei", 5.5, "p2", outcome="unknown", code="outcome_unknown")
+    (check,) = failed(story)
+    assert check.name == "calls without locks go on at bei", "what was not answered is no lost row"
+    assert failed(calm_story(), a_run(settled_s=None))[0].name.startswith("rows without locks")
+
+
+def test_a_drill_without_load_says_nothing() -> None:
+    """Goal: nothing is acquitted for want of witnesses. Method: no tenure at one of the sites."""
+    story = Story()
+    for at_s in range(10):
+        story.tenure("ams", at_s)
+    story.call("bei", "acquire", 9.0, outcome="refused", code="unavailable")
+    verdicts = {check.name: check.verdict for check in failed(story)}
+    assert verdicts["there was load"] == "unknown"
+
+
+def test_hand_overs_are_between_sites_that_waited() -> None:
+    """Goal: the figure counts from the call of the release to the holding of one who waited already, at another site."""
+    story = Story()
+    story.tenure("ams", 0.0)  # releases at 0.4
+    story.tenure("bei", 0.2, waits_s=0.35)  # holds at 0.55, releases at 0.85
+    story.tenure("bei", 0.6, waits_s=0.3)  # the same site
+    story.tenure("ams", 5.0)  # did not wait
+    found = tenures(History(story.calls), BEGAN_S)
+    assert [round(span, 3) for span in hand_overs_s(found)] == [0.15]
+    told = {figure.name: figure.value for figure in figures(a_run(), History(story.calls))}
+    assert told["hand-over, from release call to holding, median"] == 150.0
+    assert told["tenures that ended well"] == 4
+
+
+@pytest.mark.parametrize(("moments", "gap_s"), [([], 10.0), ([2.0, 3.0], 7.0), ([5.0], 5.0), ([0.5, 9.5, 40.0], 9.0)])
+def test_the_longest_gap(moments: list[float], gap_s: float) -> None:
+    """Goal: the time before the first and after the last moment counts too; moments outside do not."""
+    assert longest_gap_s(moments, 0.0, 10.0) == gap_s
+
+
+def test_the_timeline() -> None:
+    """Goal: a reader sees what was done when, and what failed where and for how long. Method: failures in two spans."""
+    story = calm_story()
+    for at_s in (4.0, 4.5, 5.0):
+        story.call("bei", "acquire", at_s, outcome="refused", code="unavailable")
+        story.call("bei", "get", at_s, outcome="refused", code="unavailable")
+    story.call("bei", "put", 9.95, outcome="unknown", code="outcome_unknown", ticket=9, argument={"value": "u"})
+    lines = list(timeline(a_run(), History(story.calls)))
+    assert [line.strip() for line in lines if "—" in line] == ["4.0  — inject cut", "5.9  — heal cut"]
+    (row,) = [line for line in lines if line.startswith("     4  ")]
+    assert row.split() == ["4", "6", "-", "-", "2", "3", "-"], "a release of before, and the row without a lock"
+    assert [" ".join(line.split()) for line in spans(a_run(), History(story.calls))] == [
+        "bei 4.1 to 5.1 s 3 x acquire: unavailable (locked)",
+        "bei 10.1 to 10.1 s 1 x put: outcome_unknown (locked)",
+    ]
