@@ -88,6 +88,7 @@ def a_run(**more: Any) -> Run:
         sites=SITES,
         majority_rtt_ms=50,
         began_s=BEGAN_S,
+        lasted_s=10.0,
         events=events,
         plain_rows=shown,
         settled_s=1.0,

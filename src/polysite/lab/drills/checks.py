@@ -39,7 +39,7 @@ def figures(run: Run, history: History) -> list[Figure]:
     recovery_s = recovery(run, found)
     return [
         Figure(name="tenures that ended well", value=len(well), unit=""),
-        Figure(name="the same per second", value=round(len(well) / run.scenario.lasts_s, 2), unit="/s"),
+        Figure(name="the same per second", value=round(len(well) / run.lasted_s, 2), unit="/s"),
         Figure(name="hand-overs between sites seen", value=len(handed), unit=""),
         Figure(name="hand-over, from release call to holding, median", value=_ms(handed), unit="ms"),
         Figure(name="first tenure at the struck site after healing", value=_rounded(recovery_s), unit="s"),
@@ -79,7 +79,7 @@ def _calm(run: Run, load: History, found: list[Tenure]) -> Iterator[Check]:
         )
         if expected.stall_s is not None:
             moments = [one.put_s for one in found if one.site == site and one.put_s is not None]
-            gap_s = longest_gap_s(moments, 0.0, run.scenario.lasts_s)
+            gap_s = longest_gap_s(moments, 0.0, run.lasted_s)
             yield Check(
                 name=f"{site} goes on",
                 verdict="ok" if gap_s <= expected.stall_s else "failed",
@@ -164,7 +164,7 @@ def _last_words(load: History) -> dict[str, str | None]:
 def _pace(run: Run, found: list[Tenure]) -> Iterator[Check]:
     expected = run.scenario.expected
     if expected.tenures_per_s is not None:
-        pace = sum(tenure.ended_well for tenure in found) / run.scenario.lasts_s
+        pace = sum(tenure.ended_well for tenure in found) / run.lasted_s
         yield Check(
             name=f"at least {expected.tenures_per_s:g} tenures per second in all",
             verdict="ok" if pace >= expected.tenures_per_s else "failed",

@@ -17,6 +17,7 @@ from polysite.lab.traffic.running import TrafficProcess
 
 FOLDER = "drills"
 RUN_FILE = "run.json"
+AFTER_S = 10.0
 SETTLE_S = 30.0
 SETTLE_STEP_S = 1.0
 
@@ -49,14 +50,16 @@ class Conductor:
         """Do it all; the lab is as before afterwards, if the scenario heals what it breaks. Unavailable: it could not be done to
         the end."""
         self._tell("the tables are made")
-        self._traffic[0].ask("prepare")
+        self._traffic[0].ask("prepare")()
         try:
             for traffic in self._traffic:
                 traffic.start()
             began_s = self._pace.monotonic_s()
             self._tell(f"load at {', '.join(self._sites)}; {self._scenario.about}")
             events = [self._carry_out(step, began_s) for step in self._scenario.steps]
-            self._sleep_until(began_s + self._scenario.lasts_s)
+            # Where healing took long there is still time to see what it led to.
+            lasted_s = max(self._scenario.lasts_s, *(event.end_s + AFTER_S for event in events), 0.0)
+            self._sleep_until(began_s + lasted_s)
             for traffic in self._traffic:
                 traffic.stop()
         finally:
@@ -66,12 +69,13 @@ class Conductor:
         ended_s = self._pace.monotonic_s()
         rows, settled_at_s = self._settle()
         for traffic in self._traffic:
-            traffic.ask("look")
+            traffic.ask("look")()
         run = Run(
             scenario=self._scenario,
             sites=self._sites,
             majority_rtt_ms=self._majority_rtt_ms(),
             began_s=began_s,
+            lasted_s=lasted_s,
             events=tuple(events),
             plain_rows=rows,
             settled_s=None if settled_at_s is None else settled_at_s - ended_s,
@@ -87,14 +91,15 @@ class Conductor:
     def _plan(self, site: str) -> TrafficPlan:
         scenario, status = self._scenario, self._control.status()
         return TrafficPlan(
+            drill=self.folder.name,
             site=site,
             url=next(one.url for one in status.sites if one.name == site),
             history=str(self.folder / f"history-{site}.ndjson"),
             clients=scenario.clients,
             plain_clients=scenario.plain_clients,
             plain_sites=self._sites,
-            shared=tuple(f"shared-{number}" for number in range(scenario.shared_keys)),
-            own=tuple(f"{site}-{number}" for number in range(scenario.own_keys)),
+            shared=tuple(f"{self.folder.name}/shared-{number}" for number in range(scenario.shared_keys)),
+            own=tuple(f"{self.folder.name}/{site}-{number}" for number in range(scenario.own_keys)),
             own_share=scenario.own_share,
             lease_ms=scenario.lease_ms,
             wait_ms=scenario.wait_ms,
@@ -112,10 +117,8 @@ class Conductor:
         """Ask until all sites show the same rows without locks; what they showed, and when that was (None: never)."""
         until_s = self._pace.monotonic_s() + SETTLE_S
         while True:
-            rows = {
-                traffic.plan.site: msgspec.json.decode(traffic.ask("rows"), type=dict[str, str | None])
-                for traffic in self._traffic
-            }
+            asked = {traffic.plan.site: traffic.ask("rows") for traffic in self._traffic}
+            rows = {site: msgspec.json.decode(answer(), type=dict[str, str | None]) for site, answer in asked.items()}
             now_s = self._pace.monotonic_s()
             if len({msgspec.json.encode(shown, order="sorted") for shown in rows.values()}) == 1:
                 return rows, now_s

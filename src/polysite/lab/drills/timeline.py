@@ -15,7 +15,7 @@ GAP_S = 5.0
 def timeline(run: Run, history: History) -> Iterator[str]:
     """Per span of time and site: calls that were done, and that were not; what was done to the lab in between."""
     calls = [call for call in history if _counts(call)]
-    steps = int(run.scenario.lasts_s // STEP_S) + 1
+    steps = int(run.lasted_s // STEP_S) + 1
     counted: dict[tuple[int, str], Counter[str]] = defaultdict(Counter)
     for call in calls:
         counted[int(((call.end_s or call.start_s) - run.began_s) // STEP_S), call.site][call.outcome] += 1

@@ -58,7 +58,7 @@ async def rows(plan: TrafficPlan, recorder: Recorder) -> None:  # noqa: ARG001
     async with polysite.connect(plan.url, answer_s=60) as site:
         for writer in plan.plain_sites:
             for number in range(plan.plain_clients):
-                for name in plain_keys(writer, number):
+                for name in plain_keys(plan, writer, number):
                     answer = await site.coordinator.get(row_name(PLAIN, name), level="eventual")
                     found[name] = value_of(answer.row)
     sys.stdout.write(msgspec.json.encode(found).decode() + "\n")

@@ -39,7 +39,9 @@ class Traffic:
                 ),
                 *(
                     partial(
-                        self._plain, self._client(site.coordinator, next(numbers)), plain_keys(self._plan.site, number)
+                        self._plain,
+                        self._client(site.coordinator, next(numbers)),
+                        plain_keys(self._plan, self._plan.site, number),
                     )
                     for number in range(self._plan.plain_clients)
                 ),

@@ -14,6 +14,8 @@ class TrafficPlan(msgspec.Struct, frozen=True, kw_only=True):
     * `answer_s`: how long an answer is waited for beyond what a call itself waits.
     """
 
+    drill: str
+    """The drill's own name: no other one on the same lab has keys that begin with it."""
     site: str
     url: str
     history: str
@@ -35,6 +37,6 @@ class TrafficPlan(msgspec.Struct, frozen=True, kw_only=True):
 KEYS_PER_PLAIN_CLIENT = 3
 
 
-def plain_keys(site: str, client: int) -> list[str]:
-    """The keys without locks that one client alone writes."""
-    return [f"{site}-plain-{client}-{number}" for number in range(KEYS_PER_PLAIN_CLIENT)]
+def plain_keys(plan: TrafficPlan, site: str, client: int) -> list[str]:
+    """The keys without locks that one client alone, at `site`, writes."""
+    return [f"{plan.drill}/{site}-plain-{client}-{number}" for number in range(KEYS_PER_PLAIN_CLIENT)]

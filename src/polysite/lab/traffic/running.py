@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -55,16 +56,24 @@ class TrafficProcess:
             self._loading.kill()
             self._loading.wait()
 
-    def ask(self, verb: str) -> bytes:
-        """Run another verb of the traffic to its end; its output. Unavailable: it failed, or took too long."""
-        try:
-            done = subprocess.run(self._command(verb), capture_output=True, check=False, timeout=ENDS_S)
-        except subprocess.TimeoutExpired:
-            raise Unavailable(f"{verb} at {self.plan.site} did not end within {ENDS_S:.0f} s") from None
-        if done.returncode != 0:
-            last = done.stderr.decode(errors="replace").strip().splitlines()[-1:]
-            raise Unavailable(f"{verb} at {self.plan.site} failed: {' '.join(last)}")
-        return done.stdout
+    def ask(self, verb: str) -> Callable[[], bytes]:
+        """Begin another verb of the traffic. What is answered waits for its end, and gives its output. Unavailable: it failed, or took
+        too long."""
+        asked = subprocess.Popen(self._command(verb), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+        def answer() -> bytes:
+            try:
+                out, error = asked.communicate(timeout=ENDS_S)
+            except subprocess.TimeoutExpired:
+                asked.kill()
+                asked.communicate()
+                raise Unavailable(f"{verb} at {self.plan.site} did not end within {ENDS_S:.0f} s") from None
+            if asked.returncode != 0:
+                last = error.decode(errors="replace").strip().splitlines()[-1:]
+                raise Unavailable(f"{verb} at {self.plan.site} failed: {' '.join(last)}")
+            return out
+
+        return answer
 
     def _command(self, verb: str) -> list[str]:
         ours = [sys.executable, "-m", "polysite.cli", "lab", "exec", "--dir", str(self._lab), self.plan.site, "--"]
