@@ -256,7 +256,7 @@ async def test_an_enqueue_that_went_by_two_roads_is_made_once(seed: int) -> None
             (pending,) = (
                 wish for state in one.coordinator._keys.in_use() if state.encoded == key for wish in state.pending
             )
-            message = peers.encode(WishMessage(key, pending.asked))
+            message = peers.encode(WishMessage(key, (pending.asked,), ""))
             await two.coordinator.handle_peer_message("wish", message)
             await asyncio.sleep(0.1)
             if round_number % 2:

@@ -20,7 +20,13 @@ from polysite.values.keys import RowKey
 from polysite.values.rows import WHOLE_PARTITION, Bound, Cell, DeleteRange, DeleteRow, Put, Slice, StoredRow, Write
 from polysite.values.tables import ColumnSpec, TableSpec
 
-LEVELS = Levels(Consistency.LOCAL_ONE, Consistency.QUORUM, Consistency.SERIAL, Consistency.LOCAL_QUORUM)
+LEVELS = Levels(
+    Consistency.LOCAL_ONE,
+    Consistency.LOCAL_QUORUM,
+    Consistency.QUORUM,
+    Consistency.SERIAL,
+    Consistency.LOCAL_QUORUM,
+)
 FLAT_TABLE, WIDE_TABLE, CONDITIONAL_TABLE = (CassandraTable(spec, "x", LEVELS) for spec in (FLAT, WIDE, CONDITIONAL))
 YES = b"\x01"
 

@@ -21,7 +21,13 @@ from polysite.testing.store_contract.support import BY_COLOUR, CONDITIONAL, FLAT
 from polysite.values.rows import WHOLE_PARTITION, Bound, DeleteRange, DeleteRow, Put, SetPartStamp, Slice
 from polysite.values.tables import ClusteringColumn, ColumnSpec, Direction, IndexSpec, KeyspaceSpec, TableSpec
 
-LEVELS = Levels(Consistency.LOCAL_ONE, Consistency.QUORUM, Consistency.SERIAL, Consistency.LOCAL_QUORUM)
+LEVELS = Levels(
+    Consistency.LOCAL_ONE,
+    Consistency.LOCAL_QUORUM,
+    Consistency.QUORUM,
+    Consistency.SERIAL,
+    Consistency.LOCAL_QUORUM,
+)
 STAMP = (7).to_bytes(8)
 
 
@@ -302,9 +308,18 @@ def test_levels_by_where_a_keyspace_is_kept() -> None:
     everywhere = levels_of(KeyspaceSpec(name="k"), settings)
     assert everywhere == LEVELS
     here = levels_of(KeyspaceSpec(name="k", replicas={"ams": 3}), settings)
-    assert here == (Consistency.LOCAL_ONE, Consistency.LOCAL_QUORUM, Consistency.LOCAL_SERIAL, Consistency.LOCAL_QUORUM)
+    assert here == Levels(
+        Consistency.LOCAL_ONE,
+        Consistency.LOCAL_QUORUM,
+        Consistency.LOCAL_QUORUM,
+        Consistency.LOCAL_SERIAL,
+        Consistency.LOCAL_QUORUM,
+    )
+    assert [here.of(level) for level in ("local", "site", "majority")] == list(here[:3])
     elsewhere = levels_of(KeyspaceSpec(name="k", replicas={"bei": 1, "irv": 1}), settings)
-    assert elsewhere == (Consistency.ONE, Consistency.QUORUM, Consistency.SERIAL, Consistency.QUORUM)
+    assert elsewhere == Levels(
+        Consistency.ONE, Consistency.QUORUM, Consistency.QUORUM, Consistency.SERIAL, Consistency.QUORUM
+    )
 
 
 def test_conditional_tables_are_read_serially() -> None:
