@@ -211,6 +211,8 @@ def test_what_a_refusal_tells() -> None:
         (wide("a", 1), True, {"colour": "red", "size": 7}),
     ]
     assert told_rows(CONDITIONAL_TABLE, expect, Answer(False, Page(names[:4], [row[:4]]))) is None
+    lone = told_rows(FLAT_TABLE, [Predicate(key=flat("a"))], Answer(False, Page(["colour", "polysite_marker", "size"], [[None, YES, None]])))
+    assert lone == [StoredRow(flat("a"), {}, True)]
     nothing = told_rows(CONDITIONAL_TABLE, expect, Answer(False))
     assert nothing is not None
     assert [each.present for each in nothing] == [False, False]

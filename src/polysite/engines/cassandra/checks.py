@@ -12,7 +12,7 @@ from uuid import UUID
 from polysite.clock import Clock
 from polysite.engines.cassandra.port import CassandraPort, Consistency, ServerFacts, Statement
 from polysite.engines.cassandra.settings import CassandraSettings
-from polysite.errors import AlreadyExists, BadRequest, Unavailable
+from polysite.errors import AlreadyExists, BadRequest, Unavailable, UnknownKey
 from polysite.values.types import parse_type
 
 RELEASE_MIN = (5, 0)
@@ -192,6 +192,26 @@ async def ensure_table(
         raise BadRequest(
             f"the table {keyspace}.{table} has other columns than polysite's: it belongs to something else"
         )
+    text = f'SELECT {key} FROM "{keyspace}"."{table}" LIMIT 1'  # noqa: S608
+    await until_usable(port, clock, Statement(text, gives={key: parse_type(columns[key])}))
+
+
+async def until_usable(port: CassandraPort, clock: Clock, read: Statement) -> None:
+    """Wait, at most `SCHEMA_WAIT_S`, until a table can be read: one that another process makes is in the schema tables first.
+
+    `read` is a statement without values. UnknownKey: it cannot be read still.
+    """
+    until_s = clock.monotonic_s() + SCHEMA_WAIT_S
+    while True:
+        try:
+            await port.read(read, consistency=Consistency.ONE)
+            return
+        except UnknownKey:
+            if clock.monotonic_s() > until_s:
+                raise
+        except Unavailable:
+            return  # it is there, and nobody has the rows just now
+        await clock.sleep_s(SCHEMA_POLL_S)
 
 
 async def columns_of(port: CassandraPort, keyspace: str, table: str) -> dict[str, tuple[str, str]]:

@@ -157,8 +157,9 @@ def told_rows(table: CassandraTable, expect: Sequence[Predicate], answer: Answer
     names = answer.found.names
     if answer.found.rows and not {*table.regular, MARKER} <= set(names):
         return None
-    found = [refused_row(table, names, values) for values in answer.found.rows]
-    by_key = {row.key: row for row in found if row is not None}
+    # Of a lone statement Cassandra tells the columns of the condition and not the key: then there is only that row.
+    found = [refused_row(table, names, values, expect[0].key) for values in answer.found.rows]
+    by_key = {row.key: row for row in found}
     return [by_key.get(item.key) or no_row(item.key) for item in expect]
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from polysite.engines.cassandra import Row
-from polysite.stores.cassandra.layout import ABSENT, MARKER, YES, CassandraTable, row_stamp_of
+from polysite.stores.cassandra.layout import MARKER, YES, CassandraTable, row_stamp_of
 from polysite.values.keys import RowKey
 from polysite.values.rows import Cell, StoredRow
 
@@ -55,21 +55,17 @@ def part_stamp_of(values: Row) -> int:
     return _number(values[-1])
 
 
-def refused_row(table: CassandraTable, names: Sequence[str], values: Row) -> StoredRow | None:
-    """A row as a refused conditional write tells it; None if not all of its columns are told.
+def refused_row(table: CassandraTable, names: Sequence[str], values: Row, asked: RowKey) -> StoredRow:
+    """A row as a refused conditional write tells it, with all of its columns; `asked`: its key where that is not told.
 
     Cassandra tells no stamps and lives there: stamps are 0, and lives None.
     """
     told = dict(zip(names, values, strict=True))
     spec = table.spec
-    if not told.keys() >= {*spec.key_names, *table.regular, MARKER}:
-        return None
-    key = RowKey(
-        tuple(_given(told[name]) for name in spec.partition_key),
-        tuple(_given(told[name]) for name in spec.clustering_names),
-    )
-    if told.get(ABSENT) == YES:
-        return StoredRow(key, {}, False, 0, True)
+    key = asked
+    if told.keys() >= set(spec.key_names):
+        partition = tuple(_given(told[name]) for name in spec.partition_key)
+        key = RowKey(partition, tuple(_given(told[name]) for name in spec.clustering_names))
     cells = {name: Cell(value, 0) for name in table.regular if (value := told[name]) is not None}
     return StoredRow(key, cells, told[MARKER] is not None or bool(cells))
 

@@ -2,7 +2,7 @@
 
 from polysite.clock import Clock
 from polysite.engines.cassandra import CassandraPort, Consistency, Statement
-from polysite.engines.cassandra.checks import create_keyspace_text, define, replication_of
+from polysite.engines.cassandra.checks import create_keyspace_text, define, replication_of, until_usable
 from polysite.errors import AlreadyExists, OutcomeUnknown, Unavailable
 from polysite.stores.cassandra.layout import (
     TEXT,
@@ -58,7 +58,10 @@ class Definer:
         for _ in range(_TRIES_MAX):
             found = await self.table_id(keyspace, spec.name)
             if found == wanted:
-                return
+                key = ", ".join(map(quoted, spec.partition_key))
+                text = f"SELECT {key} FROM {quoted(keyspace)}.{quoted(spec.name)} LIMIT 1"  # noqa: S608
+                gives = {name: spec.types[name] for name in spec.partition_key}
+                return await until_usable(self._port, self._clock, Statement(text, gives=gives))
             if found is None:
                 await self._define(create_table(spec, keyspace, gc_grace_s=self._gc_grace_s))
             elif any(found == table_id(keyspace, spec.name, making).bytes for making in range(spec.making)):
