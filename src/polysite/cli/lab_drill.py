@@ -1,5 +1,7 @@
 """Drills: a scenario on the lab that is up, under load, and what came of it."""
 
+import signal
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,6 +37,7 @@ def drill(control: "Control", name: str, site: str | None, as_json: bool) -> int
     names = control.state.plan.topology.names
     planned = scenario(name, site or names[-1], names)
     conductor = Conductor(control, planned, (lambda _: None) if as_json else click.echo)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(exits.SIGNALLED + signal.SIGTERM))  # the clients end with us
     run = conductor.run()
     if not as_json:
         print_note(f"histories: {conductor.folder}")
