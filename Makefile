@@ -6,7 +6,7 @@ PYTHON ?= $(shell for name in python3.11 python3 python3.13 python3.12; do \
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test quick check bench bench-long example docs setup setup-run lock
+.PHONY: help run test quick check bench bench-long example example-sites docs setup setup-run lock
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,6 +35,9 @@ bench-long: setup ## the same and the long ones (a million lock cycles)
 
 example: setup ## count real ballots from three processes while two of them are killed
 	@$(BIN)/python -m examples.votes
+
+example-sites: setup ## the same at three sites on Cassandra, one of which dies, one is cut off (Linux, root, Java, Maven)
+	@$(BIN)/python -m examples.votes.sites
 
 lock: ## write requirements/*.lock anew
 	@$(or $(PYTHON),$(error no Python 3.11 or later found; install one or say make PYTHON=...)) scripts/setup_env.py lock

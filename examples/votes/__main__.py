@@ -17,6 +17,7 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Protocol
 
 import polysite
 from polysite.client import Site
@@ -29,6 +30,14 @@ from .counter import KEYSPACE, TABLE
 CACHE = Path(".cache/example")
 READY_S = 30.0
 RUN_S = 900.0
+
+
+class Told(Protocol):
+    """What a run left: histories in a folder, how long it took, what was done to it."""
+
+    folder: Path
+    elapsed_s: float
+    log: list[str]
 
 
 class Drill:
@@ -171,7 +180,7 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def report(expected: Counter[str], found: Counter[str], drill: Drill) -> bool:
+def report(expected: Counter[str], found: Counter[str], drill: Told) -> bool:
     """Print the table and the figures; True if every total equals the file's."""
     print(f"\n{'choice (first>second)':<44} {'in file':>9} {'counted':>9}")
     for choice, ballots in expected.most_common():
