@@ -15,7 +15,7 @@ from polysite.engines.cassandra import Consistency, Statement
 from polysite.errors import AlreadyExists, BadRequest, UnknownKey
 from polysite.lab.engines import Engine
 from polysite.stores.cassandra import CassandraStore
-from polysite.stores.cassandra.layout import CassandraTable, Levels
+from polysite.stores.cassandra.layout import CassandraTable
 from polysite.stores.contract import Predicate
 from polysite.testing.store_contract.support import (
     BY_COLOUR,
@@ -47,6 +47,7 @@ from polysite.values.rows import (
 from polysite.values.tables import ClusteringColumn, ColumnSpec, KeyspaceSpec, TableSpec
 from polysite.values.types import parse_type
 from tests.support.cassandra import DRIVERS
+from tests.support.cassandra_schema import LEVELS
 from tests.support.cassandra_store import PREFIX, started_store, until
 
 pytestmark = pytest.mark.engine("cassandra")
@@ -64,7 +65,6 @@ async def store(request: pytest.FixtureRequest, cassandra_node: Engine) -> Async
 # conditions
 
 FLAT_CONDITIONAL = msgspec.structs.replace(FLAT, name="flat_conditional", writes="conditional")
-LEVELS = Levels(Consistency.LOCAL_ONE, Consistency.QUORUM, Consistency.SERIAL, Consistency.LOCAL_QUORUM)
 
 colours = st.sampled_from([None, text("x"), text("y")])
 sizes = st.sampled_from([None, number(1)])

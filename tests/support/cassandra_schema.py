@@ -16,6 +16,7 @@ from polysite.engines.cassandra import (
     Value,
 )
 from polysite.errors import PolysiteError
+from polysite.stores.cassandra.layout import Levels
 from polysite.values.types import parse_type
 
 OPTIONS = parse_type("map<text, text>")
@@ -25,6 +26,14 @@ REGISTRY_COLUMNS = [
     ("registry", "regular", "blob"),
 ]
 Fault = Callable[[], PolysiteError]
+LEVELS = Levels(
+    local=Consistency.LOCAL_ONE,
+    site=Consistency.LOCAL_QUORUM,
+    majority=Consistency.QUORUM,
+    serial=Consistency.SERIAL,
+    commit=Consistency.LOCAL_QUORUM,
+)
+"""Those of a keyspace that is kept at this site and others."""
 
 
 class SchemaOnly:

@@ -7,6 +7,8 @@ import pytest
 
 from polysite.engines.cassandra import CassandraPort, Consistency, Page, ServerFacts, Statement, Value
 from polysite.engines.cassandra.checks import (
+    SCHEMA_POLL_S,
+    SCHEMA_WAIT_S,
     check_server,
     create_keyspace_text,
     define,
@@ -16,7 +18,7 @@ from polysite.engines.cassandra.checks import (
     table_id,
 )
 from polysite.engines.cassandra.settings import CassandraSettings, cassandra_settings_from
-from polysite.errors import AlreadyExists, BadRequest, Unavailable
+from polysite.errors import AlreadyExists, BadRequest, Unavailable, UnknownKey
 from polysite.testing.stepped_clock import SteppedClock
 from polysite.values.types import parse_type
 
@@ -44,6 +46,7 @@ class Script:
         self.made_as: dict[str, Any] = {}
         self.defined: list[str] = []
         self.agreements: list[bool | Exception] = []
+        self.unreadable: list[Exception] = []
         self.__dict__.update(others)
 
     async def server(self) -> ServerFacts:
@@ -63,7 +66,11 @@ class Script:
         for part in ("keyspaces", "tables"):
             getattr(self, part).update(self.made_as.get(part, {}))
 
-    async def read(self, statement: Statement, values: Sequence[Value], *, consistency: Consistency) -> Page:
+    async def read(self, statement: Statement, values: Sequence[Value] = (), *, consistency: Consistency) -> Page:
+        if statement.text.endswith("LIMIT 1"):
+            if self.unreadable:
+                raise self.unreadable.pop(0)
+            return Page(["key"], [])
         named = [value.decode() for value in values if isinstance(value, bytes)]
         if "system_schema.keyspaces" in statement.text:
             found = self.keyspaces.get(named[0])
@@ -168,6 +175,20 @@ async def test_a_missing_table_is_made_with_the_same_id_everywhere() -> None:
     assert len(script.defined) == 1
     with pytest.raises(BadRequest, match=r"the table cells\.t is missing"):
         await ensure_table(as_port(Script()), settings(create=False), SteppedClock(), "cells", "t", COLUMNS)
+
+
+async def test_a_table_that_another_process_makes_is_waited_for() -> None:
+    """Cassandra shows it in the schema before it can be asked. Rows that nobody has just now are no reason to wait."""
+    right = {"key": ("partition_key", "blob"), "version": ("regular", "bigint")}
+    script, clock = Script(tables={"cells.t": right}, unreadable=[UnknownKey(), UnknownKey()]), SteppedClock()
+    await ensure_table(as_port(script), settings(), clock, "cells", "t", COLUMNS)
+    assert (script.unreadable, clock.monotonic_s()) == ([], pytest.approx(2 * SCHEMA_POLL_S))
+    script.unreadable = [Unavailable(), UnknownKey()]
+    await ensure_table(as_port(script), settings(), clock, "cells", "t", COLUMNS)
+    script.unreadable = [UnknownKey()] * 1_000
+    with pytest.raises(UnknownKey):
+        await ensure_table(as_port(script), settings(), clock, "cells", "t", COLUMNS)
+    assert clock.monotonic_s() == pytest.approx(SCHEMA_WAIT_S, rel=0.1)
 
 
 @pytest.mark.parametrize(

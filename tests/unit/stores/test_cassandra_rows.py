@@ -7,26 +7,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from polysite.engines.cassandra import Conditional as Answer
-from polysite.engines.cassandra import Consistency, Page
+from polysite.engines.cassandra import Page
 from polysite.errors import BadRequest
 from polysite.stores.cassandra.conditional import Condition, conditions_of, holds, told_rows
 from polysite.stores.cassandra.cursors import seal, unseal
 from polysite.stores.cassandra.decoding import keyed_row, stored_row
 from polysite.stores.cassandra.folding import folded
-from polysite.stores.cassandra.layout import MARKER, CassandraTable, Levels, row_stamp_value
+from polysite.stores.cassandra.layout import MARKER, CassandraTable, row_stamp_value
 from polysite.stores.contract import Predicate
 from polysite.testing.store_contract.support import CONDITIONAL, FLAT, WIDE, flat, number, put, shown, text, wide
 from polysite.values.keys import RowKey
 from polysite.values.rows import WHOLE_PARTITION, Bound, Cell, DeleteRange, DeleteRow, Put, Slice, StoredRow, Write
 from polysite.values.tables import ColumnSpec, TableSpec
+from tests.support.cassandra_schema import LEVELS
 
-LEVELS = Levels(
-    Consistency.LOCAL_ONE,
-    Consistency.LOCAL_QUORUM,
-    Consistency.QUORUM,
-    Consistency.SERIAL,
-    Consistency.LOCAL_QUORUM,
-)
 FLAT_TABLE, WIDE_TABLE, CONDITIONAL_TABLE = (CassandraTable(spec, "x", LEVELS) for spec in (FLAT, WIDE, CONDITIONAL))
 YES = b"\x01"
 
@@ -211,7 +205,11 @@ def test_what_a_refusal_tells() -> None:
         (wide("a", 1), True, {"colour": "red", "size": 7}),
     ]
     assert told_rows(CONDITIONAL_TABLE, expect, Answer(False, Page(names[:4], [row[:4]]))) is None
-    lone = told_rows(FLAT_TABLE, [Predicate(key=flat("a"))], Answer(False, Page(["colour", "polysite_marker", "size"], [[None, YES, None]])))
+    lone = told_rows(
+        FLAT_TABLE,
+        [Predicate(key=flat("a"))],
+        Answer(False, Page(["colour", "polysite_marker", "size"], [[None, YES, None]])),
+    )
     assert lone == [StoredRow(flat("a"), {}, True)]
     nothing = told_rows(CONDITIONAL_TABLE, expect, Answer(False))
     assert nothing is not None

@@ -13,21 +13,15 @@ from polysite.engines.cassandra import UNSET, Consistency
 from polysite.engines.cassandra.settings import cassandra_settings_from
 from polysite.errors import BadRequest, TooLarge, UnknownKey
 from polysite.stores.cassandra.catalogue import levels_of
-from polysite.stores.cassandra.layout import CassandraTable, Levels, create_index, create_table, index_name, table_id
+from polysite.stores.cassandra.layout import CassandraTable, create_index, create_table, index_name, table_id
 from polysite.stores.cassandra.slices import Piece, after, pieces
 from polysite.stores.cassandra.statements import Statements
 from polysite.stores.cassandra.writing import INDEXED_BYTES_MAX, LIFE_S_MAX, bind_put, bind_writes, check_writes
 from polysite.testing.store_contract.support import BY_COLOUR, CONDITIONAL, FLAT, WIDE, flat, number, put, text, wide
 from polysite.values.rows import WHOLE_PARTITION, Bound, DeleteRange, DeleteRow, Put, SetPartStamp, Slice
 from polysite.values.tables import ClusteringColumn, ColumnSpec, Direction, IndexSpec, KeyspaceSpec, TableSpec
+from tests.support.cassandra_schema import LEVELS
 
-LEVELS = Levels(
-    Consistency.LOCAL_ONE,
-    Consistency.LOCAL_QUORUM,
-    Consistency.QUORUM,
-    Consistency.SERIAL,
-    Consistency.LOCAL_QUORUM,
-)
 STAMP = (7).to_bytes(8)
 
 
@@ -308,18 +302,11 @@ def test_levels_by_where_a_keyspace_is_kept() -> None:
     everywhere = levels_of(KeyspaceSpec(name="k"), settings)
     assert everywhere == LEVELS
     here = levels_of(KeyspaceSpec(name="k", replicas={"ams": 3}), settings)
-    assert here == Levels(
-        Consistency.LOCAL_ONE,
-        Consistency.LOCAL_QUORUM,
-        Consistency.LOCAL_QUORUM,
-        Consistency.LOCAL_SERIAL,
-        Consistency.LOCAL_QUORUM,
-    )
-    assert [here.of(level) for level in ("local", "site", "majority")] == list(here[:3])
+    near = Consistency.LOCAL_QUORUM
+    assert here == (Consistency.LOCAL_ONE, near, near, Consistency.LOCAL_SERIAL, near)
     elsewhere = levels_of(KeyspaceSpec(name="k", replicas={"bei": 1, "irv": 1}), settings)
-    assert elsewhere == Levels(
-        Consistency.ONE, Consistency.QUORUM, Consistency.QUORUM, Consistency.SERIAL, Consistency.QUORUM
-    )
+    most = Consistency.QUORUM
+    assert elsewhere == (Consistency.ONE, most, most, Consistency.SERIAL, most)
 
 
 def test_conditional_tables_are_read_serially() -> None:
