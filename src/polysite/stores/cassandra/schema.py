@@ -1,6 +1,7 @@
 """Keyspaces, tables and indexes: the registry's cell, the schema statements around its changes, and what this process knows."""
 
 import asyncio
+import zlib
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Literal
@@ -9,7 +10,7 @@ from polysite.clock import Clock
 from polysite.engines.cassandra import CassandraPort, Consistency, Statement
 from polysite.engines.cassandra.checks import ensure_keyspace, ensure_table
 from polysite.engines.cassandra.settings import CassandraSettings
-from polysite.errors import AlreadyExists, BadRequest, OutcomeUnknown, Overloaded, PolysiteError, Unavailable
+from polysite.errors import AlreadyExists, BadRequest, OutcomeUnknown, Overloaded, Refused, Unavailable
 from polysite.stores.cassandra import registry as deciding
 from polysite.stores.cassandra.catalogue import Catalogue, levels_of, replication_of
 from polysite.stores.cassandra.defining import Definer
@@ -26,8 +27,10 @@ FRESH_S = 1.0
 """How old what this process knows may be when it answers `table`."""
 TABLE = "store_schema"
 COLUMNS = {"name": "text", "generation": "bigint", "registry": "blob"}
+PAUSE_S = 0.1
+PAUSE_S_MAX = 2.0
 _ROW = b"schema"
-_TRIES_MAX = 32
+_TRIES_MAX = 16
 
 Carry = Callable[[Registry, Literal["make", "drop"]], Awaitable[Callable[[Registry], Registry]]]
 """Carries out a schema change that is noted; answers how to note that it is done."""
@@ -212,33 +215,47 @@ class SchemaKeeper:
     async def _carry(
         self, decide: Callable[[Registry], Decision], wanted: Literal["make", "drop"], carry: Carry
     ) -> bool:
-        """Do what `decide` says next until it has an answer, or what is wanted is carried out."""
-        for _ in range(_TRIES_MAX):
+        """Do what `decide` says next until it has an answer, or what is wanted is carried out.
+
+        OutcomeUnknown once something is noted: whoever asks the same, or comes across it, finishes it.
+        """
+        for tried in range(_TRIES_MAX):
             decision = decide(self._registry)
             if isinstance(decision, bool):
                 return decision
             before = self._registry
             if not await self._note(decision.registry):
+                await self._give_way(tried)
                 continue
             try:
-                done = await carry(decision.registry, decision.then)
-            except PolysiteError as error:
-                if decision.then == "make" and _is_refused(error):
+                await self._note_change(await carry(decision.registry, decision.then))
+            except Unavailable as error:
+                raise OutcomeUnknown(
+                    "the change of the schema was begun: ask again to finish it", reason=error.code
+                ) from error
+            except Refused:
+                if decision.then == "make":
                     await self._note_change(partial(_undone, decision, before))
                 raise
-            await self._note_change(done)
             if decision.then == wanted:
                 return True
         raise Overloaded("other processes changed the schema each time; nothing was done")
 
     async def _note_change(self, change: Callable[[Registry], Registry]) -> None:
-        for _ in range(_TRIES_MAX):
+        for tried in range(_TRIES_MAX):
             if await self._note(change(self._registry)):
                 return
+            await self._give_way(tried)
         raise Overloaded("other processes changed the schema each time; ask again to go on")
 
+    async def _give_way(self, tried: int) -> None:
+        """Wait a while that grows and is another at each site: sites that start together would supersede each other for long."""
+        share = 0.5 + zlib.crc32(self._settings.data_center.encode()) % 64 / 64
+        await self._clock.sleep_s(min(PAUSE_S * 2**tried, PAUSE_S_MAX) * share)
+        await self._load()
+
     async def _note(self, registry: Registry) -> bool:
-        """Make this the registry; False: somebody else changed it, and it was read again."""
+        """Make this the registry; False: somebody else changed it meanwhile."""
         if registry == self._registry:
             return True
         began_s = self._clock.monotonic_s()
@@ -253,14 +270,15 @@ class SchemaKeeper:
             answer = await self._port.write_if(
                 [(self._change, values)], commit=self._levels.commit, serial=self._levels.serial
             )
-        except OutcomeUnknown:
-            await self._load()  # a serial read settles whether it was agreed
+        except OutcomeUnknown as error:
+            try:
+                await self._load()  # a serial read settles whether it was agreed
+            except Unavailable:
+                raise error from None
             return self._generation == generation and self._registry == registry
         if answer.applied:
             self._adopt(generation, registry, began_s)
-            return True
-        await self._load()
-        return False
+        return answer.applied
 
     def _check_replicas(self, spec: KeyspaceSpec) -> None:
         for site in spec.replicas or {}:
@@ -269,10 +287,6 @@ class SchemaKeeper:
                 raise BadRequest(f"replicas of a keyspace name data centers of store.replicas ({known}), not {site}")
         if spec.replicas is not None and (not spec.replicas or min(spec.replicas.values()) < 1):
             raise BadRequest("a keyspace has at least one copy at each site it names, and names at least one site")
-
-
-def _is_refused(error: PolysiteError) -> bool:
-    return error.outcome == "refused" and not isinstance(error, Unavailable)
 
 
 def _with_reserved(entry: deciding.KeyspaceEntry, registry: Registry) -> Registry:
