@@ -1,6 +1,8 @@
 """What may go wrong between a wish's author and its steward: nothing is lost, made twice, told wrongly or stopped by it (locks.md 6.6)."""
 
 import asyncio
+import itertools
+from collections.abc import Callable
 
 import msgspec
 import pytest
@@ -11,7 +13,7 @@ from polysite.core.wishes import QUEUE_MAX, Cancel, Compact, Enqueue, Identity, 
 from polysite.errors import BadRequest, OutcomeUnknown, PolysiteError, Unavailable
 from polysite.site import SiteCoordinator, peers
 from polysite.site.keys import Parting
-from polysite.site.peers import Noted, WishMessage
+from polysite.site.peers import Noted, Push, WishMessage
 from polysite.testing.loop import seeded
 from polysite.values.keys import LockKey
 from tests.support.sites import table_of, world_of
@@ -661,3 +663,88 @@ async def test_rows_of_an_earlier_tenure_are_not_pushed(seed: int) -> None:
         assert got.row["count"] == 2
         await bei.release(held.reference)
         assert middle.held
+
+
+@seeded(seeds=3)
+async def test_a_wish_that_comes_back_to_its_author(seed: int) -> None:
+    """Goal: who carries a wish of his own that others forwarded to him is answered by that change. Method: a wish is handed to a process
+    that forgets it, and comes back from there as from one that saw another head."""
+    async with wide_world(seed) as world:
+        ams, bei, row = world.sites["ams"], world.sites["bei"], world.row("a")
+        held = await bei.acquire([row], lease_ms=60_000)
+        await asyncio.sleep(1.0)
+        (state,) = bei._keys.in_use()
+        ams._sessions.combiner.stewards._carry = lambda *_: None  # type: ignore[method-assign]
+        stewards = bei._sessions.combiner.stewards
+        stewards.elsewhere = lambda _state: ams._context.author  # type: ignore[method-assign, assignment]
+        asked = asyncio.ensure_future(bei.acquire([row], lease_ms=60_000, wait_ms=0))
+        await asyncio.sleep(world.ocean.rtt_s)
+        vars(stewards).pop("elsewhere")
+        (item,) = state.handed.values()
+        assert (await say(bei, item.asked, answer_to="memory:bei", forwarded=True)).noted
+        place = await asyncio.wait_for(asked, timeout=7 * world.ocean.rtt_s)
+        assert place.keys[0].ahead == 1
+        assert not state.handed
+        await bei.release(place.reference)
+        await bei.release(held.reference)
+        assert (await world.cell("a")).issued == 2
+
+
+@seeded(seeds=3)
+async def test_a_wish_is_not_sent_from_one_to_the_next_for_ever(seed: int) -> None:
+    """Goal: whoever is named, a few are asked and then the wish goes its own way. Method: two others each say that it is not them, and
+    the author's view names them in turn."""
+    async with wide_world(seed) as world:
+        ams, bei, irv, row = (*world.sites.values(), world.row("a"))
+        held = await ams.acquire([row], lease_ms=60_000)
+        await asyncio.sleep(1.0)
+
+        async def not_me(_message: WishMessage) -> Noted:
+            return Noted(False, 0, b"")
+
+        for site in (ams, irv):
+            site._sessions.combiner.stewards.note = not_me  # type: ignore[method-assign, assignment]
+        names = itertools.cycle([ams._context.author, irv._context.author])
+        stewards = bei._sessions.combiner.stewards
+        stewards.elsewhere = lambda _state: next(names)  # type: ignore[method-assign, assignment]
+        sent = len(world.ocean.messages)
+        place = await asyncio.wait_for(bei.acquire([row], lease_ms=60_000, wait_ms=0), timeout=5.0)
+        assert [kind for _, kind in world.ocean.messages[sent:]].count("wish") <= 4
+        vars(stewards).pop("elsewhere")
+        for site in (ams, irv):
+            vars(site._sessions.combiner.stewards).pop("note")
+        await bei.release(place.reference)
+        await ams.release(held.reference)
+
+
+@seeded(seeds=3)
+async def test_rows_go_to_the_next_holder_alone(seed: int) -> None:
+    """Goal: rows are sent to who holds next, and not kept for keys that nobody uses. Method: listen to what is pushed to the next
+    holder and to one whose wish went along with the release; then look at what is remembered."""
+    async with wide_world(seed) as world:
+        ams, bei, irv, row = (*world.sites.values(), world.row("a"))
+        pushed: dict[str, int] = {"bei": 0, "irv": 0}
+        for name, site in (("bei", bei), ("irv", irv)):
+            take = site._take_push
+
+            def listen(push: Push, name: str = name, take: Callable[[Push], None] = take) -> None:
+                pushed[name] += len(push.rows)
+                take(push)
+
+            site._take_push = listen  # type: ignore[method-assign]
+        held = await ams.acquire([row], lease_ms=60_000)
+        await ams.put(row, {"count": 7, "note": "n"}, level="critical", reference=held.reference)
+        second = await bei.acquire([row], lease_ms=60_000, wait_ms=0)
+        asked = asyncio.ensure_future(irv.acquire([row], lease_ms=60_000, wait_ms=0))
+        await asyncio.sleep(world.ocean.rtt_s)
+        await ams.release(held.reference)
+        third = await asked
+        await asyncio.sleep(1.0)
+        assert pushed == {"bei": 1, "irv": 0}
+        state = ams._keys.take(LockKey("ks", "votes", (b"a",)), KEY)
+        assert state.users == 1
+        state.parting = Parting(1, 1, ())
+        ams._keys.drop(state)
+        assert [state.users, state.parting] == [0, None]
+        for site, lock in ((irv, third), (bei, second)):
+            await site.release(lock.reference)
