@@ -50,6 +50,18 @@ async def test_many_answers_wake_the_loop_once() -> None:
     assert len(bridge) == 0
 
 
+async def test_one_batch_after_the_other() -> None:
+    """After a wake-up the next answer wakes the loop again: three rounds, each awaited before the next begins."""
+    loop = CountingLoop()
+    bridge: Bridge[int] = Bridge(loop)  # type: ignore[arg-type]
+    for at in range(3):
+        future = bridge.expect()
+        in_a_thread(lambda at=at, future=future: bridge.answered(at, future))  # type: ignore[misc]
+        async with asyncio.timeout(10):
+            assert await future == at
+    assert loop.wakes == 3
+
+
 async def test_none_is_left_behind() -> None:
     """Three threads answer at their own pace while the loop takes turns: every future ends, and nothing is counted as under way."""
     bridge: Bridge[int] = Bridge(asyncio.get_running_loop())

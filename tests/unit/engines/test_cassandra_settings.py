@@ -45,6 +45,7 @@ def test_one_site_and_a_prefix() -> None:
         ({"commit": "QUORUM"}, "commit"),
         ({"keyspace_prefix": "a-b"}, "keyspace_prefix"),
         ({"user_variable": "USER"}, "user_variable and password_variable go together"),
+        ({"password_variable": "WORD"}, "user_variable and password_variable go together"),
         ({"password_variable": "p w"}, "password_variable"),
         ({"password": "secret"}, "password"),
         ({"tls": {"authority": "ca.pem", "certificate": "own.pem"}}, "tls.certificate and tls.key go together"),
