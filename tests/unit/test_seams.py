@@ -64,7 +64,7 @@ ALLOWED: dict[str, dict[str, str]] = {
     },
     "polysite.engines.cassandra": {
         "threads": "a driver connects and closes on a thread beside the loop; its answers come from one",
-        "network": "makes the TLS context of the connections to Cassandra",
+        "network": "makes the TLS context of the connections to Cassandra, and looks up the addresses of contact points",
         "clock": "tells the driver when a request began, for its time limit",
         "files": "reads the certificates for the driver that takes them as text",
     },

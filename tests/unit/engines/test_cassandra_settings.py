@@ -1,11 +1,13 @@
 """The Cassandra part of the settings: what is taken, and in which words the rest is refused."""
 
+import asyncio
 import sys
 from typing import Any
 
 import pytest
 
 from polysite.engines.cassandra import Consistency
+from polysite.engines.cassandra.driver import CassandraDriverPort
 from polysite.engines.cassandra.opening import cassandra_port
 from polysite.engines.cassandra.settings import Credentials, cassandra_settings_from, credentials_from
 from polysite.errors import BadRequest
@@ -85,6 +87,22 @@ def test_a_driver_that_is_not_installed(monkeypatch: pytest.MonkeyPatch, driver:
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(BadRequest, match=rf"\[{extra}\]"):
         cassandra_port(cassandra_settings_from({**LEAST, "driver": driver}))
+
+
+@pytest.mark.anyio
+async def test_rows_and_cells_connect_the_same_port_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever shares a port may connect it without asking the other: it is opened once."""
+    port = CassandraDriverPort(cassandra_settings_from(LEAST))
+    opened: list[object] = []
+
+    def open_once() -> tuple[object, object]:
+        opened.append(object())
+        return object(), object()
+
+    monkeypatch.setattr(port, "_open", open_once)
+    await asyncio.gather(port.connect(), port.connect())
+    await port.connect()
+    assert len(opened) == 1
 
 
 def test_a_port_by_name() -> None:

@@ -6,6 +6,7 @@ cannot carry exactly (`acsylla_values`), and schema statements, go through cassa
 
 import asyncio
 import logging
+import socket
 from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from acsylla import errors as acsylla_errors
 from polysite.engines.cassandra.acsylla_values import binders, bound, is_exact, rows_as_bytes
 from polysite.engines.cassandra.answers import applied_of
 from polysite.engines.cassandra.asking import AskingPort
+from polysite.engines.cassandra.bridge import beside_the_loop
 from polysite.engines.cassandra.driver import CassandraDriverPort
 from polysite.engines.cassandra.driver_failures import refusal
 from polysite.engines.cassandra.outcomes import Failure, Kind, Work, certain, judged
@@ -72,11 +74,25 @@ class AcsyllaPort(AskingPort):
         logging.getLogger("acsylla").addFilter(_is_news)
         async with self._connecting:
             if self._session is None:
-                cluster = acsylla.create_cluster(**_arguments(self._settings, self._credentials, self._heard))
+                # Its whitelist knows addresses only.
+                addresses = await beside_the_loop(self._addresses, name="cassandra-resolve")
+                arguments = _arguments(self._settings, self._credentials, addresses, self._heard)
+                cluster = acsylla.create_cluster(**arguments)
                 try:
                     self._session = await cluster.create_session()
                 except acsylla_errors.CassException as error:
                     raise _of_connecting(error) from error
+
+    def _addresses(self) -> list[str]:
+        try:
+            found = [
+                socket.getaddrinfo(point, None, type=socket.SOCK_STREAM) for point in self._settings.contact_points
+            ]
+        except OSError as error:
+            raise Unavailable(
+                "a contact point has no address: check contact_points, and that names can be resolved"
+            ) from error
+        return [str(entry[4][0]) for entries in found for entry in entries]
 
     async def close(self) -> None:
         session, self._session = self._session, None
@@ -243,11 +259,13 @@ def _page(result: Any, statement: Statement) -> Page:
     return Page(names, rows, result.page_state() if result.has_more_pages() else None)
 
 
-def _arguments(settings: CassandraSettings, credentials: Credentials | None, heard: Any) -> dict[str, Any]:
+def _arguments(
+    settings: CassandraSettings, credentials: Credentials | None, addresses: list[str], heard: Any
+) -> dict[str, Any]:
     arguments: dict[str, Any] = {
-        "contact_points": settings.contact_points,
+        "contact_points": addresses,
         "port": settings.port,
-        "whitelist_hosts": ",".join(settings.contact_points),
+        "whitelist_hosts": ",".join(addresses),
         "load_balance_round_robin": True,
         "token_aware_routing": False,
         "use_schema": False,

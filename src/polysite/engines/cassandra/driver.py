@@ -56,18 +56,20 @@ class CassandraDriverPort(AskingPort):
         self._bridge: Bridge[Any] | None = None
         self._policy: Any = None
         self._prepared: OrderedDict[str, Any] = OrderedDict()
+        self._connecting = asyncio.Lock()
         self._preparing: dict[str, asyncio.Future[Any]] = {}
 
     async def connect(self) -> None:
-        if self._session is not None:
-            return
-        try:
-            self._cluster, self._session = await beside_the_loop(self._open, name="cassandra-connect")
-        except PolysiteError:
-            raise
-        except Exception as error:
-            raise _of_connecting(error) from error
-        self._bridge = Bridge(asyncio.get_running_loop())
+        async with self._connecting:
+            if self._session is not None:
+                return
+            try:
+                self._cluster, self._session = await beside_the_loop(self._open, name="cassandra-connect")
+            except PolysiteError:
+                raise
+            except Exception as error:
+                raise _of_connecting(error) from error
+            self._bridge = Bridge(asyncio.get_running_loop())
 
     def _open(self) -> tuple[Any, Any]:
         settings = self._settings
