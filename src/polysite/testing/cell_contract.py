@@ -149,6 +149,7 @@ class CellContract:
         paged = await cells.keys(b"", 2)
         while page := await cells.keys(paged[-1], 2):
             assert len(page) <= 2
+            assert not set(page) & set(paged)
             paged += page
         assert paged == whole
         await cells.compare_and_set(prefix + b"made-meanwhile", 0, b"x")
