@@ -179,6 +179,48 @@ def test_rows_without_locks() -> None:
     assert failed(calm_story(), a_run(settled_s=None))[0].name.startswith("rows without locks")
 
 
+def expecting(**expected: Any) -> Run:
+    run = a_run()
+    changed = msgspec.structs.replace(run.scenario.expected, **{"calm": (), "recovery_s": None, **expected})
+    return msgspec.structs.replace(run, scenario=msgspec.structs.replace(run.scenario, expected=changed))
+
+
+def test_a_clock_that_is_off() -> None:
+    """Goal: writes without locks are refused soon after the clock is off and until it is right, sections go on. Method: a write too
+    early, in time, and after healing; then one that was done in between, none at all, and a failed section."""
+    run = expecting(plain_goes_on=False, plain_refused_after_s=1.0, locked_goes_on=True)
+    story = calm_story()
+    story.calls = [call for call in story.calls if call.key[0] != "plain"]
+    story.plain("bei", 4.5, "early")
+    assert {check.verdict for check in failed(story, run) if "refused" in check.name} == {"unknown"}
+    story.plain("bei", 5.2, "in time", outcome="refused", code="unavailable")
+    story.plain("bei", 6.5, "p1")
+    assert failed(story, run) == []
+    story.plain("bei", 5.4, "slipped through")
+    assert [check.finding for check in failed(story, run)] == ["1 of 2 were not"]
+    story = calm_story()
+    story.call("bei", "acquire", 5.0, outcome="unknown", code="outcome_unknown")
+    assert "calls under locks go on at bei" in {check.name for check in failed(story, run)}
+
+
+def test_speed_is_counted_in_round_trips() -> None:
+    """Goal: the same drill is held to the same number of round trips at any distance. Method: one story, two distances, none."""
+    story = Story()
+    for number in range(50):
+        story.tenure(SITES[number % 2], number * 0.35, waits_s=0.4)  # released 50 ms before the next one holds
+    run = expecting(tenures_per_w=0.25, hand_over_w=2.0, plain_goes_on=False)
+    slow = msgspec.structs.replace(run, majority_rtt_ms=40.0)
+    far = msgspec.structs.replace(run, majority_rtt_ms=100.0)
+    near = msgspec.structs.replace(run, majority_rtt_ms=0.0)
+    assert [check.verdict for check in failed(story, slow)] == ["failed"]
+    assert "5.00 per second" in failed(story, slow)[0].finding
+    assert failed(story, far) == []
+    assert failed(story, near) == []
+    (check,) = failed(story, expecting(hand_over_w=0.4, plain_goes_on=False))
+    assert check.finding == "1.00 at the median of 49"
+    assert "unknown" in {check.verdict for check in failed(calm_story(), far)}, "nobody waited for anybody"
+
+
 def test_a_drill_without_load_says_nothing() -> None:
     """Goal: nothing is acquitted for want of witnesses. Method: no tenure at one of the sites."""
     story = Story()

@@ -26,6 +26,7 @@ def checks(run: Run, history: History) -> list[Check]:
         *_recovery(run, found),
         _hanging(run, load),
         *_plain(run, load),
+        *_struck(run, load),
         *_pace(run, found),
     ]
 
@@ -142,13 +143,36 @@ def _plain(run: Run, load: History) -> Iterator[Check]:
     )
     name = f"rows without locks are alike everywhere within {SETTLE_S_MAX:.0f} s of healing"
     yield Check(name=name, verdict="failed" if wrong or late else "ok", finding=told)
+
+
+def _struck(run: Run, load: History) -> Iterator[Check]:
+    """What goes on at the struck site all the same, and what must not."""
     expected = run.scenario.expected
-    if expected.plain_goes_on:
-        failed = load.where(lambda c: c.site == expected.struck and c.key[0] == PLAIN and c.outcome != "done")
+    there = load.where(lambda call: call.site == expected.struck)
+    for goes_on, table, what in (
+        (expected.plain_goes_on, PLAIN, "calls without locks go on"),
+        (expected.locked_goes_on, LOCKED, "calls under locks go on"),
+    ):
+        if goes_on:
+            failed = there.where(lambda call, table=table: call.key[0] == table and call.outcome != "done")  # type: ignore[misc]
+            yield Check(
+                name=f"{what} at {expected.struck}",
+                verdict="failed" if len(failed) else "ok",
+                finding=_outcomes(failed) if len(failed) else "none failed",
+            )
+    if expected.plain_refused_after_s is not None:
+        begin_s = run.began_s + run.struck_s + expected.plain_refused_after_s
+        end_s = run.began_s + run.healed_s
+        puts = there.where(
+            lambda call: (
+                call.key[0] == PLAIN and call.verb == "put" and begin_s <= call.start_s and (call.end_s or 0) <= end_s
+            )
+        )
+        done = puts.where(lambda call: call.outcome != "refused")
         yield Check(
-            name=f"calls without locks go on at {expected.struck}",
-            verdict="failed" if len(failed) else "ok",
-            finding=_outcomes(failed) if len(failed) else "none failed",
+            name=f"writes without locks are refused at {expected.struck}",
+            verdict="failed" if len(done) else "ok" if len(puts) else "unknown",
+            finding=f"{len(done)} of {len(puts)} were not",
         )
 
 
@@ -162,13 +186,22 @@ def _last_words(load: History) -> dict[str, str | None]:
 
 
 def _pace(run: Run, found: list[Tenure]) -> Iterator[Check]:
-    expected = run.scenario.expected
-    if expected.tenures_per_s is not None:
-        pace = sum(tenure.ended_well for tenure in found) / run.lasted_s
+    """Speed, in wide-area round trips; nothing is asked of it where the sites are not apart."""
+    expected, w_s = run.scenario.expected, run.majority_rtt_ms / 1000
+    if expected.tenures_per_w is not None and w_s:
+        bound, pace = expected.tenures_per_w / w_s, sum(tenure.ended_well for tenure in found) / run.lasted_s
         yield Check(
-            name=f"at least {expected.tenures_per_s:g} tenures per second in all",
-            verdict="ok" if pace >= expected.tenures_per_s else "failed",
+            name=f"at least {bound:.1f} tenures per second in all",
+            verdict="ok" if pace >= bound else "failed",
             finding=f"{pace:.2f} per second",
+        )
+    if expected.hand_over_w is not None and w_s:
+        handed = list(hand_overs_s(found))
+        took_w = statistics.median(handed) / w_s if handed else math.inf
+        yield Check(
+            name=f"a hand-over between sites takes at most {expected.hand_over_w:g} wide-area round trips",
+            verdict="unknown" if not handed else "ok" if took_w <= expected.hand_over_w else "failed",
+            finding=f"{took_w:.2f} at the median of {len(handed)}",
         )
 
 

@@ -15,6 +15,8 @@ STRUCK_S = 20.0
 AFTER_S = 15.0
 RECOVERY_S = 3.0
 """After healing, until the first success at the site that was cut off."""
+NOTICED_S = 5.0
+"""Until a process has noticed that its clock is off."""
 HOUR_S = 3_600.0
 
 
@@ -122,7 +124,14 @@ def skew_clock(struck: str, sites: Sequence[str]) -> Scenario:
             Step(at_s=CALM_S + 20, do="heal", fault=behind),
         ),
         lasts_s=CALM_S + 20 + AFTER_S,
-        expected=Expected(struck=struck, calm=_others(struck, sites), stall_s=10),
+        expected=Expected(
+            struck=struck,
+            calm=_others(struck, sites),
+            stall_s=10,
+            locked_goes_on=True,
+            # Alone it has nobody to compare its clock with.
+            plain_refused_after_s=NOTICED_S if len(sites) > 1 else None,
+        ),
     )
 
 
@@ -133,7 +142,7 @@ def hand_over(struck: str, sites: Sequence[str]) -> Scenario:
         about="nothing goes wrong: one client per site wants the same key, again and again",
         steps=(),
         lasts_s=30.0,
-        expected=Expected(struck=struck, tenures_per_s=1.0),
+        expected=Expected(struck=struck, tenures_per_w=0.2, hand_over_w=3.0),
         clients=1,
         plain_clients=0,
         shared_keys=1,

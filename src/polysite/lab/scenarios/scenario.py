@@ -26,8 +26,12 @@ class Expected(msgspec.Struct, frozen=True, kw_only=True):
     * `stall_s`: how long any site of `calm` may be without a tenure that ends well.
     * `recovery_s`: how long after the last healing the first tenure may end well at `struck`.
     * `plain_goes_on`: calls without locks do not fail at `struck` either.
+    * `locked_goes_on`: calls under locks do not fail at `struck`.
+    * `plain_refused_after_s`: how long after the first fault calls without locks are refused at `struck` at the latest, until it is
+      healed.
     * `call_s`: the longest that any call may take: nothing hangs.
-    * `tenures_per_s`: how many tenures all sites together end well at least.
+    * `tenures_per_w`, `hand_over_w`: how many tenures all sites together end well at least per wide-area round trip to a majority, and
+      how many of these the hand-over to another site takes at most, at the median.
     """
 
     struck: str
@@ -35,8 +39,11 @@ class Expected(msgspec.Struct, frozen=True, kw_only=True):
     stall_s: float | None = None
     recovery_s: float | None = None
     plain_goes_on: bool = False
+    locked_goes_on: bool = False
+    plain_refused_after_s: float | None = None
     call_s: float = 30.0
-    tenures_per_s: float | None = None
+    tenures_per_w: float | None = None
+    hand_over_w: float | None = None
 
 
 class Scenario(msgspec.Struct, frozen=True, kw_only=True):
