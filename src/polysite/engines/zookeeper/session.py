@@ -95,14 +95,9 @@ class ZookeeperSession:
             ) from None
 
     async def close(self) -> None:
-        """Wait for what is under way, at most `request_ms`, and let go; what then has no answer is told so."""
+        """Let go, once the server has answered what is under way (it answers in order, and the end of the session comes last) or
+        the connection is given up; what then has no answer is told so."""
         self._closing = True
-        try:
-            async with asyncio.timeout(self._request_s):
-                while self._waiting and self._connected:
-                    await self.next_move()
-        except TimeoutError:
-            pass
         client, self._client = self._client, None
         self._connected = False
         if client is not None:
