@@ -198,22 +198,25 @@ def test_what_a_refusal_tells() -> None:
     names = ["name", "year", "title", "colour", "polysite_absent", "polysite_marker", "polysite_row_stamp", "size"]
     row = [text("a"), number(1), text("t"), text("red"), None, YES, None, number(7)]
     expect = [Predicate(key=wide("a", year), exists=True) for year in (2, 1)]
-    told = told_rows(CONDITIONAL_TABLE, expect, Answer(False, Page(names, [row])))
+    asked = conditions_of(CONDITIONAL_TABLE, expect) or []
+    told = told_rows(CONDITIONAL_TABLE, expect, asked, Answer(False, Page(names, [row])))
     assert told is not None
     assert [(each.key, each.present, shown(each)) for each in told] == [
         (wide("a", 2), False, {}),
         (wide("a", 1), True, {"colour": "red", "size": 7}),
     ]
-    assert told_rows(CONDITIONAL_TABLE, expect, Answer(False, Page(names[:4], [row[:4]]))) is None
-    lone = told_rows(
-        FLAT_TABLE,
-        [Predicate(key=flat("a"))],
-        Answer(False, Page(["colour", "polysite_marker", "size"], [[None, YES, None]])),
-    )
-    assert lone == [StoredRow(flat("a"), {}, True)]
-    nothing = told_rows(CONDITIONAL_TABLE, expect, Answer(False))
+    assert told_rows(CONDITIONAL_TABLE, expect, asked, Answer(False, Page(names[:4], [row[:4]]))) is None
+    assert told_rows(CONDITIONAL_TABLE, expect, asked[:1], Answer(False, Page(names, [row]))) is None
+    nothing = told_rows(CONDITIONAL_TABLE, expect, asked, Answer(False))
     assert nothing is not None
     assert [each.present for each in nothing] == [False, False]
+
+
+def test_what_a_lone_refusal_tells() -> None:
+    """Goal: of a lone statement Cassandra tells no key; it is the row asked. Method: an answer of a table without clustering columns."""
+    answer = Answer(False, Page(["colour", "polysite_marker", "size"], [[None, YES, None]]))
+    told = told_rows(FLAT_TABLE, [Predicate(key=flat("a"))], [Condition(flat("a"), {})], answer)
+    assert told == [StoredRow(flat("a"), {}, True)]
 
 
 def test_a_table_of_keys_alone() -> None:

@@ -14,7 +14,7 @@ from polysite.engines.cassandra.settings import cassandra_settings_from
 from polysite.errors import BadRequest, TooLarge, UnknownKey
 from polysite.stores.cassandra.catalogue import levels_of
 from polysite.stores.cassandra.layout import CassandraTable, create_index, create_table, index_name, table_id
-from polysite.stores.cassandra.slices import Piece, after, pieces
+from polysite.stores.cassandra.slices import Piece, Relation, after, as_range, one_row, pieces
 from polysite.stores.cassandra.statements import Statements
 from polysite.stores.cassandra.writing import INDEXED_BYTES_MAX, LIFE_S_MAX, bind_put, bind_writes, check_writes
 from polysite.testing.store_contract.support import BY_COLOUR, CONDITIONAL, FLAT, WIDE, flat, number, put, text, wide
@@ -116,7 +116,7 @@ def test_as_many_values_as_places(spec: TableSpec) -> None:
         statements.if_exists,
         statements.if_equal(spec.regular_names),
         *(statements.put(marker=marker, stamped=stamped) for marker in (True, False) for stamped in (True, False)),
-        *(statements.delete_row(stamped=stamped) for stamped in (True, False)),
+        statements.delete_row,
         *(statements.delete_slice(piece, stamped=stamped) for stamped in (True, False)),
     ]
     if spec.clustering_key:
@@ -292,6 +292,21 @@ def test_whole_partitions_are_not_cut() -> None:
             assert pieces(table_of(spec), part) == [()]
         for part in (Slice(Bound((), False), None), Slice(None, Bound((), False))):
             assert pieces(table_of(spec), part) == []
+
+
+@pytest.mark.parametrize("directions", [("asc",), ("asc", "asc"), ("desc", "asc"), ("asc", "desc", "asc")])
+def test_conditional_writes_delete_a_row_as_a_range(directions: tuple[Direction, ...]) -> None:
+    """Goal: in a conditional batch no row is named by equality on its whole key, since a put of that row would be lost; the range is that row alone.
+    Method: a row, and a slice that is one row, of tables kept in each way."""
+    table = table_of(kept(*directions))
+    row = tuple(number(1) for _ in directions)
+    exact = pieces(table, Slice(Bound(row, True), Bound(row, True)))
+    for piece in (one_row(table, row), *(as_range(table, piece) for piece in exact)):
+        assert {relation.operator for relation in piece} >= {">=", "<="}
+        everywhere = itertools.product(VALUES, repeat=len(directions))
+        assert [found for found in everywhere if does_hold(found, piece)] == [(1,) * len(directions)]
+    part: Piece = (Relation(0, "=", (number(1),)),)
+    assert as_range(table_of(kept("asc", "desc")), part) == part
 
 
 def test_levels_by_where_a_keyspace_is_kept() -> None:

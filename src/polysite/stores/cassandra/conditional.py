@@ -17,8 +17,9 @@ from polysite.errors import BadRequest, Overloaded
 from polysite.stores.cassandra.decoding import keyed_row, no_row, refused_row
 from polysite.stores.cassandra.folding import folded
 from polysite.stores.cassandra.layout import MARKER, YES, CassandraTable
+from polysite.stores.cassandra.slices import one_row
 from polysite.stores.cassandra.statements import Statements
-from polysite.stores.cassandra.writing import bind_put, bind_range, check_writes
+from polysite.stores.cassandra.writing import bind_piece, bind_put, bind_range, check_writes
 from polysite.stores.contract import BATCH_WRITES_MAX, Conditional, Predicate
 from polysite.values.keys import RowKey
 from polysite.values.rows import DeleteRange, DeleteRow, Put, StoredRow, Write, partition_of
@@ -51,7 +52,7 @@ async def write_if(
             answer = await _ask(statements, port, partition, conditions, changes)
             if answer.applied:
                 return Conditional(True, [])
-            told = told_rows(table, expect, answer)
+            told = told_rows(table, expect, conditions, answer)
             if told is not None:
                 return Conditional(False, told)
         rows = await read_rows(statements, port, [item.key for item in expect])
@@ -83,7 +84,11 @@ def check(table: CassandraTable, expect: Sequence[Predicate], writes: Sequence[W
 
 
 def bind_changes(statements: Statements, writes: Sequence[Write]) -> list[Bound]:
-    """The statements of the writes, without stamps and without a winner among them."""
+    """The statements of the writes, without stamps and without a winner among them.
+
+    A row is deleted as a range of one: Cassandra joins the tombstone of a row with what is put into the row before it gives the
+    tombstone its lower stamp, and the put would be lost (5.0, `CQL3CasRequest.makeUpdates`).
+    """
     bound: list[Bound] = []
     for write in folded(statements.table, writes):
         if isinstance(write, Put):
@@ -91,7 +96,8 @@ def bind_changes(statements: Statements, writes: Sequence[Write]) -> list[Bound]
         elif isinstance(write, DeleteRange):
             bound += bind_range(statements, write, ())
         elif isinstance(write, DeleteRow):
-            bound.append((statements.delete_row(stamped=False), (*write.key.partition, *write.key.clustering)))
+            piece = one_row(statements.table, write.key.clustering)
+            bound.append(bind_piece(statements, write.key.partition, piece, ()))
     return bound
 
 
@@ -149,12 +155,16 @@ def holds(table: CassandraTable, item: Predicate, row: StoredRow) -> bool:
     return all(values.get(column) == wanted for column, wanted in item.equals.items())
 
 
-def told_rows(table: CassandraTable, expect: Sequence[Predicate], answer: Answer) -> list[StoredRow] | None:
+def told_rows(
+    table: CassandraTable, expect: Sequence[Predicate], conditions: Sequence[Condition], answer: Answer
+) -> list[StoredRow] | None:
     """The rows of the predicates as a refusal tells them; None if it does not tell all of them whole.
 
-    A row that is not among them is not there.
+    A row that had a condition and is not among them is not there.
     """
     names = answer.found.names
+    if not {item.key for item in expect} <= {condition.key for condition in conditions}:
+        return None
     if answer.found.rows and not {*table.regular, MARKER} <= set(names):
         return None
     # Of a lone statement Cassandra tells the columns of the condition and not the key: then there is only that row.

@@ -54,6 +54,22 @@ def after(clustering: tuple[bytes, ...], part: Slice, *, reverse: bool) -> Slice
     return Slice(part.lower, behind) if reverse else Slice(behind, part.upper)
 
 
+def one_row(table: CassandraTable, clustering: tuple[bytes, ...]) -> Piece:
+    """One row as a range: an equality on every column would mean the row itself, which Cassandra deletes by another tombstone."""
+    if not clustering:
+        return EVERY_ROW
+    last = len(table.directions) - 1
+    fixed = tuple(Relation(at, "=", (value,)) for at, value in enumerate(clustering[:-1]))
+    return (*fixed, Relation(last, ">=", clustering[-1:]), Relation(last, "<=", clustering[-1:]))
+
+
+def as_range(table: CassandraTable, piece: Piece) -> Piece:
+    """The piece, and as `one_row` where it is one row."""
+    values = tuple(value for relation in piece for value in relation.values)
+    is_row = len(values) == len(table.directions) and all(relation.operator == "=" for relation in piece)
+    return one_row(table, values) if is_row else piece
+
+
 def _end(bound: Bound | None) -> _End:
     return _OPEN if bound is None else (bound.prefix, bound.inclusive)
 

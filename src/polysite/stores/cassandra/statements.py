@@ -162,9 +162,10 @@ class Statements:
             takes = used + columns + self._key_types
         return self._keep(("put", marker, stamped), text, takes)
 
-    def delete_row(self, *, stamped: bool = True) -> Statement:
-        """Takes [stamp,] key."""
-        return self._delete(("row", stamped), self._key, self._key_types, stamped=stamped)
+    @cached_property
+    def delete_row(self) -> Statement:
+        """Takes stamp, key."""
+        return self._delete("row", self._key, self._key_types, stamped=True)
 
     def delete_slice(self, piece: Piece, *, stamped: bool = True) -> Statement:
         """Takes [stamp,] partition, values of the piece."""

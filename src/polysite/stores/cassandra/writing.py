@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from polysite.engines.cassandra import UNSET, Bound, Value
 from polysite.errors import BadRequest, TooLarge, UnknownKey
 from polysite.stores.cassandra.layout import YES, CassandraTable, row_stamp_value
-from polysite.stores.cassandra.slices import pieces
+from polysite.stores.cassandra.slices import Piece, as_range, pieces
 from polysite.stores.cassandra.statements import Statements
 from polysite.stores.contract import BATCH_WRITES_MAX, VALUE_BYTES_MAX
 from polysite.values.rows import DeleteRange, DeleteRow, Put, SetPartStamp, Write, partition_of
@@ -77,7 +77,7 @@ def bind_writes(statements: Statements, writes: Sequence[Write]) -> list[Bound]:
         if isinstance(write, Put):
             bound.append(bind_put(statements, write, stamp))
         elif isinstance(write, DeleteRow):
-            bound.append((statements.delete_row(), (stamp, *write.key.partition, *write.key.clustering)))
+            bound.append((statements.delete_row, (stamp, *write.key.partition, *write.key.clustering)))
         elif isinstance(write, DeleteRange):
             bound += bind_range(statements, write, (stamp,))
         else:
@@ -100,16 +100,17 @@ def bind_put(statements: Statements, write: Put, stamp: bytes | None) -> Bound:
 
 
 def bind_range(statements: Statements, write: DeleteRange, stamp: tuple[bytes, ...]) -> list[Bound]:
-    """A range tombstone, as one statement for each piece of its slice."""
-    stamped = bool(stamp)
+    """A range tombstone, as one statement for each piece of its slice; without `stamp`: as part of a conditional write."""
     found = pieces(statements.table, write.slice)
-    return [
-        (
-            statements.delete_slice(piece, stamped=stamped),
-            (*stamp, *write.partition, *(value for relation in piece for value in relation.values)),
-        )
-        for piece in found
-    ]
+    if not stamp:
+        found = [as_range(statements.table, piece) for piece in found]
+    return [bind_piece(statements, write.partition, piece, stamp) for piece in found]
+
+
+def bind_piece(statements: Statements, partition: tuple[bytes, ...], piece: Piece, stamp: tuple[bytes, ...]) -> Bound:
+    """The deletion of a piece of a partition."""
+    values = [value for relation in piece for value in relation.values]
+    return statements.delete_slice(piece, stamped=bool(stamp)), (*stamp, *partition, *values)
 
 
 def life_s(life_ms: int) -> int:
