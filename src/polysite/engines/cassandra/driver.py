@@ -220,21 +220,24 @@ class CassandraDriverPort(AskingPort):
         if len(bridge) >= self._settings.requests_max:
             raise certain(judged(Failure("too_many"), "read"))
         future = bridge.expect()
-        response = ResponseFuture(
-            session,
-            message,
-            None,
-            self._request_s,
-            prepared_statement=prepared,
-            retry_policy=_NEVER_AGAIN,
-            row_factory=identity,
-            load_balancer=self._policy,
-            start_time=time.time(),
-        )
-        response._protocol_handler = RawProtocolHandler  # noqa: SLF001 - as Session.execute_async does
-        response.add_callback(bridge.answered, future)
-        response.add_errback(bridge.failed, future)
-        response.send_request()
+        try:
+            response = ResponseFuture(
+                session,
+                message,
+                None,
+                self._request_s,
+                prepared_statement=prepared,
+                retry_policy=_NEVER_AGAIN,
+                row_factory=identity,
+                load_balancer=self._policy,
+                start_time=time.time(),
+            )
+            response._protocol_handler = RawProtocolHandler  # noqa: SLF001 - as Session.execute_async does
+            response.add_callback(bridge.answered, future)
+            response.add_errback(bridge.failed, future)
+            response.send_request()
+        except Exception as error:  # noqa: BLE001 - told where the answer is waited for
+            bridge.failed(error, future)
         return future
 
     async def _answer(self, future: "asyncio.Future[Any]", work: Work, *, shared: bool = False) -> Any:
