@@ -234,6 +234,8 @@ def test_sites_are_frozen_killed_skewed_and_started(tmp_path: Path) -> None:
         assert "name" in at("ams", "table", "show", "voting/votes"), "the data is what it was before the kill"
         lab.run("freeze", "bei")
         assert state("bei") == "frozen"
+        pid = next(one["services"][0]["pid"] for one in lab.json("status")["sites"] if one["name"] == "bei")
+        assert Path(f"/proc/{pid}/stat").read_text().rsplit(") ")[1][0] == "T", "stopped, as the machine sees it"
         lab.run("start", "bei")
         assert state("bei") == "ready"
         assert "ana" in at("bei", "get", "voting/votes/ana")
