@@ -23,10 +23,11 @@ class Figure:
         return low and (self.at_most is None or self.value <= self.at_most)
 
     def line(self) -> str:
-        bound = f">= {self.at_least:g}" if self.at_least is not None else ""
-        bound += f"<= {self.at_most:g}" if self.at_most is not None else ""
+        low = f">= {self.at_least:g}" if self.at_least is not None else ""
+        high = f"<= {self.at_most:g}" if self.at_most is not None else ""
+        bound = " ".join(filter(None, (low, high)))
         mark = "" if not bound else "ok" if self.kept else "MISSED"
-        return f"{self.name:<52} {self.value:>10.3f} {self.unit:<10} {bound:<10} {mark:<7} {self.detail}"
+        return f"{self.name:<64} {self.value:>10.3f} {self.unit:<10} {bound:<15} {mark:<7} {self.detail}"
 
 
 def told(figures: Sequence[Figure]) -> str:

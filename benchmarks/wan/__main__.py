@@ -1,0 +1,89 @@
+"""Three sites on this machine, near and far: every operation from every site, in round trips and milliseconds.
+
+python -m benchmarks.wan [--cells cassandra|zookeeper] [--turns N] [--repeats N]
+
+Needs what `polysite lab up` needs (Linux, root, /dev/net/tun) and the engines' Java. Ends with 0 if every bound is kept, with 1 if one is
+missed, with 10 if this machine lacks something, as the lab says it.
+"""
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Sequence
+
+from benchmarks.figures import Figure
+from polysite.cli import exits
+from polysite.lab.network import capability
+
+from . import contention, first_table
+from .judging import judged
+from .laboratory import Laboratory, NotUp
+from .samples import Sample
+
+SITES = ("ams", "bei", "irv")
+FAR_MS, NEAR_MS = 100.0, 50.0
+CONTENDED_S = 20.0
+BEGINS_S = 4.0
+"""Until every client process has been started."""
+
+
+def measure(lab: Laboratory, *, turns: int, repeats: int) -> list[Sample]:
+    """Samples of the first table at both distances, the far one first: a shorter way is believed sooner than a longer one."""
+    found: list[Sample] = []
+    lab.start(SITES[0], "tables").records()
+    for turn in range(turns):
+        for rtt_ms in (FAR_MS, NEAR_MS):
+            lab.move(rtt_ms)
+            told = lab.everywhere("sections", turn=turn, repeats=repeats)
+            found += [record for record in told if isinstance(record, Sample)]
+            print(f"# measured at W = {rtt_ms:g} ms, load average {os.getloadavg()[0]:.1f}", flush=True)
+    return found
+
+
+def contend(lab: Laboratory, clients: int) -> list[Figure]:
+    """So many clients of each site on one key."""
+    begin_s = time.monotonic() + BEGINS_S
+    told = lab.everywhere("contended", clients=clients, begin_s=begin_s, lasts_s=CONTENDED_S)
+    name = f"one key, {len(lab.sites)} sites x {clients}"
+    return contention.judged(name, told, clients=clients * len(lab.sites), rtt_ms=lab.rtt_ms)
+
+
+def shown(figures: Sequence[Figure]) -> int:
+    """Print the figures; how many miss their bound."""
+    for figure in figures:
+        print(figure.line(), flush=True)
+    return sum(not figure.kept for figure in figures)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    missed = 0
+    with Laboratory(sites=SITES, rtt_ms=FAR_MS, store="cassandra", cells=arguments.cells) as lab:
+        samples = measure(lab, turns=arguments.turns, repeats=arguments.repeats)
+        lines = first_table.table(samples, arguments.cells)
+        for line, found in lines:
+            missed += shown(judged(found, line.bound(found.group)))
+        for clients in (1, 8):
+            missed += shown(contend(lab, clients))
+        print("", *first_table.printed(lines), sep="\n", flush=True)
+    print(f"\n{missed} bounds missed" if missed else "\nevery bound kept")
+    return 1 if missed else 0
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cells", choices=("cassandra", "zookeeper"), default="cassandra")
+    parser.add_argument("--turns", type=int, default=2, help="how often both distances are measured, in turn")
+    parser.add_argument("--repeats", type=int, default=12, help="samples of each operation per site, distance and turn")
+    arguments = parser.parse_args()
+    if missing := capability.missing():
+        print(f"capability missing: {missing}; the bench needs sites that are apart", file=sys.stderr)
+        return exits.REFUSED
+    try:
+        return run(arguments)
+    except NotUp as error:
+        return error.code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

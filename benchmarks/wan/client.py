@@ -1,0 +1,73 @@
+"""A client at one site of the lab: `polysite lab exec SITE -- python -m benchmarks.wan.client JOB PLAN`, PLAN as JSON.
+
+Its output is one JSON line per record of `samples`; the site's process is where POLYSITE_URL says.
+"""
+
+import asyncio
+import os
+import sys
+
+import msgspec
+
+import polysite
+from polysite.client import Site
+
+from .contention import contend
+from .keys import Quiet
+from .operations import Sections, Watch
+from .tables import owned, prepare
+
+FOLLOWS_S, ASKS_S = 400, 0.5
+W_SPARE_MS = 40
+"""W is the shortest of five echoes, rounded up to 10 ms; on a busy machine all five may be late."""
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """`index`: the site's place among the sites. `turn`: how often everything was measured before. `clients` and what follows: the contended key."""
+
+    site: str
+    index: int = 0
+    turn: int = 0
+    rtt_ms: float = 0
+    repeats: int = 0
+    clients: int = 0
+    begin_s: float = 0
+    lasts_s: float = 0
+
+
+async def tables(_plan: Plan, site: Site) -> None:
+    """Make what is measured on."""
+    await prepare(site)
+
+
+async def sections(plan: Plan, site: Site) -> None:
+    """The first table."""
+    keys = Quiet(owned(plan.index, plan.turn), plan.rtt_ms)
+    await Sections(site.coordinator, Watch(plan.site, plan.rtt_ms), keys).measure(plan.repeats)
+
+
+async def follow(plan: Plan, site: Site) -> None:
+    """End when the site's process has measured the distance that there is now, which takes up to five of its rounds."""
+    async with asyncio.timeout(FOLLOWS_S):
+        while True:
+            known_ms = (await site.coordinator.health()).majority_rtt_ms
+            if plan.rtt_ms <= known_ms <= plan.rtt_ms + W_SPARE_MS:
+                return
+            await asyncio.sleep(ASKS_S)
+
+
+async def contended(plan: Plan, site: Site) -> None:
+    """All clients of this site on one key, from `begin_s` of the machine's monotonic clock on, for `lasts_s`."""
+    await contend(site.coordinator, site=plan.site, clients=plan.clients, begin_s=plan.begin_s, lasts_s=plan.lasts_s)
+
+
+JOBS = {"tables": tables, "sections": sections, "follow": follow, "contended": contended}
+
+
+async def run(job: str, plan: Plan) -> None:
+    async with polysite.connect(os.environ["POLYSITE_URL"], answer_s=60) as site:
+        await JOBS[job](plan, site)
+
+
+if __name__ == "__main__":
+    asyncio.run(run(sys.argv[1], msgspec.json.decode(sys.argv[2], type=Plan)))

@@ -1,0 +1,82 @@
+"""The first table: what a section costs on a quiet key, with the bounds it must keep."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from . import operations, published
+from .judging import Measured, measured
+from .published import Published
+from .samples import Sample
+
+ANY = ""
+LEADER, OTHER = "leader's site", "other sites"
+
+
+class Line(NamedTuple):
+    """Bounds in round trips: cells in Cassandra; in ZooKeeper at the leader's site and at others."""
+
+    operation: str
+    cassandra: float
+    leader: float
+    other: float
+    before: Published = Published()
+
+    def bound(self, group: str) -> float:
+        return {ANY: self.cassandra, LEADER: self.leader, OTHER: self.other}[group]
+
+
+LINES = (
+    Line(operations.SECTION, 3, 2, 3, published.CALLS),
+    Line(operations.ONE_REQUEST, 3, 2, 3, published.CALLS),
+    Line(operations.VALIDATED, 5, 3, 5, published.CALLS),
+    Line(operations.ONE_REQUEST_VALIDATED, 5, 3, 5, published.CALLS),
+    Line(operations.LOCK_GET, 2, 1, 2, published.LOCK),
+    Line(operations.PUT, 1, 1, 1, published.ONE_PUT),
+    Line(operations.PIPELINED, 1, 1, 1, published.TEN_PUTS),
+    Line(operations.BATCHED, 1, 1, 1, published.TEN_PUTS),
+    Line(operations.SECOND_GET, 0, 0, 0, published.ONE_GET),
+    Line(operations.EVENTUAL_GET, 0, 0, 0),
+    Line(operations.EVENTUAL_PUT, 0, 0, 0),
+    Line(operations.BACKGROUND, 0, 0, 0, published.RELEASE),
+)
+
+
+def leader(samples: Sequence[Sample]) -> str | None:
+    """The site that claims a lock for one round trip: its ZooKeeper leads. None: no site does."""
+    locks = [sample for sample in samples if sample.operation == operations.LOCK_GET]
+    sites = {sample.site for sample in locks}
+    leading = {site for site in sites if all(sample.claimed <= 1 for sample in locks if sample.site == site)}
+    return leading.pop() if len(leading) == 1 else None
+
+
+def groups(samples: Sequence[Sample], cells: str) -> dict[str, list[Sample]]:
+    """Samples by who stands alike: all sites on Cassandra, the leader's and the others on ZooKeeper."""
+    if cells != "zookeeper":
+        return {ANY: list(samples)}
+    leads = leader(samples)
+    return {
+        LEADER: [sample for sample in samples if sample.site == leads],
+        OTHER: [sample for sample in samples if sample.site != leads],
+    }
+
+
+def table(samples: Sequence[Sample], cells: str) -> list[tuple[Line, Measured]]:
+    """Every line, for every group that has samples of it."""
+    found = []
+    for line in LINES:
+        for group, members in groups(samples, cells).items():
+            of_line = [sample for sample in members if sample.operation == line.operation]
+            if of_line:
+                found.append((line, measured(line.operation, group, of_line)))
+    return found
+
+
+def printed(lines: Sequence[tuple[Line, Measured]]) -> list[str]:
+    """Medians at the smaller distance beside those of others."""
+    near = min(min(found.medians) for _, found in lines)
+    head = f"{'median ms at W = ' + format(near, 'g'):<52}{'polysite':>10}{'original':>10}{'ZooKeeper lock':>16}"
+    told = [head]
+    for line, found in lines:
+        name = f"{line.operation} ({found.group})" if found.group else line.operation
+        told.append(f"{name:<52}{found.medians[near]:>10.0f}{line.before.original:>10}{line.before.zookeeper:>16}")
+    return [*told, f"original: {published.SOURCE}; ZooKeeper's lock recipe: leader's site / other site"]

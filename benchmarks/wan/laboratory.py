@@ -1,0 +1,122 @@
+"""A lab of three sites for as long as a bench runs, by the commands that everybody has, and client processes at its sites."""
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn, Self, TypeVar
+
+import msgspec
+
+from .client import Plan
+from .samples import RECORDS, Record
+
+T = TypeVar("T")
+ROOT = Path(__file__).parents[2]
+POLYSITE = [sys.executable, "-m", "polysite.cli"]
+MOVED_S = 60.0
+"""How long the echoes may take to show a new distance."""
+NEAR = 0.35
+"""Echoes on a busy machine are late, by so much of W at most."""
+
+
+class NotUp(Exception):
+    """The lab did not come up; `code` is what the command ended with."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(f"the lab did not come up: {code}")
+        self.code = code
+
+
+class ClientFailed(Exception):
+    """A client process at a site did not end well."""
+
+
+class Running:
+    """A client process at a site."""
+
+    def __init__(self, site: str, process: "subprocess.Popen[bytes]") -> None:
+        self.site, self.process = site, process
+
+    def records(self) -> list[Record]:
+        """What it told, when it has ended. ClientFailed: it did not end well."""
+        assert self.process.stdout is not None
+        with self.process.stdout as lines:
+            told = [msgspec.json.decode(line, type=RECORDS) for line in lines]
+        if code := self.process.wait():
+            raise ClientFailed(f"the client at {self.site} ended with {code}")
+        return told
+
+
+class Laboratory:
+    """The lab: up inside `with`, down and gone after it, also after Ctrl-C or SIGTERM."""
+
+    def __init__(self, *, sites: Sequence[str], rtt_ms: float, store: str, cells: str) -> None:
+        self.sites, self.rtt_ms = tuple(sites), rtt_ms
+        self._up = ["--sites", ",".join(sites), "--rtt-ms", f"{rtt_ms:g}", "--store", store, "--cells", cells]
+        self._place = tempfile.TemporaryDirectory(prefix="polysite-bench-wan-")
+        self._folder = str(Path(self._place.name) / "lab")
+
+    def __enter__(self) -> Self:
+        signal.signal(signal.SIGTERM, _ended)
+        try:
+            up = subprocess.run([*POLYSITE, "lab", "up", "--dir", self._folder, *self._up], check=False)
+            if up.returncode:
+                raise NotUp(up.returncode)
+        except BaseException:
+            self._down()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._down()
+
+    def _down(self) -> None:
+        """End everything; a second Ctrl-C does not keep it from that."""
+        heeded = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            subprocess.run([*POLYSITE, "lab", "down", "--dir", self._folder], check=False, stdout=subprocess.DEVNULL)
+            self._place.cleanup()
+        finally:
+            signal.signal(signal.SIGINT, heeded)
+
+    def order(self, verb: str, *arguments: str) -> Any:
+        """A command of the lab that answers in JSON."""
+        command = [*POLYSITE, "lab", verb, "--dir", self._folder, "--json", *arguments]
+        return msgspec.json.decode(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+
+    def move(self, rtt_ms: float) -> None:
+        """Put the sites so far apart, and wait until echoes take that long and every process reckons with it."""
+        if rtt_ms != self.rtt_ms:
+            self.order("distance", "--rtt-ms", f"{rtt_ms:g}")
+            self.rtt_ms = rtt_ms
+        until_s = time.monotonic() + MOVED_S
+        while not all(_is_near(pair["median_ms"], rtt_ms) for pair in self.order("rtt")):
+            if time.monotonic() > until_s:
+                raise ClientFailed(f"echoes between the sites do not show {rtt_ms:g} ms")
+        self.everywhere("follow")
+
+    def start(self, site: str, job: str, **more: Any) -> Running:
+        """Begin a job of `client` at a site."""
+        plan = Plan(site=site, index=self.sites.index(site), rtt_ms=self.rtt_ms, **more)
+        command = [*POLYSITE, "lab", "exec", "--dir", self._folder, site, "--"]
+        command += [sys.executable, "-m", "benchmarks.wan.client", job, msgspec.json.encode(plan).decode()]
+        return Running(site, subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, env=dict(os.environ)))
+
+    def everywhere(self, job: str, **more: Any) -> list[Record]:
+        """Do a job at every site at once; what the clients told."""
+        running = [self.start(site, job, **more) for site in self.sites]
+        return [record for one in running for record in one.records()]
+
+
+def _is_near(median_ms: float | None, rtt_ms: float) -> bool:
+    return median_ms is not None and abs(median_ms - rtt_ms) < NEAR * rtt_ms
+
+
+def _ended(_signal: int, _frame: FrameType | None) -> NoReturn:
+    raise SystemExit(128 + signal.SIGTERM)
