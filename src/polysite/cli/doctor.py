@@ -17,6 +17,7 @@ from polysite.errors import PolysiteError
 
 if TYPE_CHECKING:
     from polysite.api import Health
+    from polysite.server.settings import Settings
 
 FREE_BYTES_MIN = 256 * 1024 * 1024
 SECRET_MEMBERS = ("sha256", "secret", "password")
@@ -54,6 +55,7 @@ def doctor(config: Path | None, data: Path | None, url: str, as_json: bool) -> i
     checks = [
         *_of_machine(),
         *_of_data(Path(loaded.settings.store.data)),
+        *_of_engines(loaded.settings),
         *(_of_site(address) for address in addresses(url)),
     ]
     if as_json:
@@ -92,6 +94,13 @@ def _of_machine() -> list[Check]:
     except ImportError as error:
         found.append(Check("sqlite driver", False, str(error)))
     return found
+
+
+def _of_engines(settings: "Settings") -> list[Check]:
+    """Whether the engines that hold rows and cells are reached, and set as they must be; the embedded one is its file."""
+    from polysite._open.looking import look_at_engines
+
+    return [Check(f"engine {looked.engine}", looked.fine, looked.finding) for looked in look_at_engines(settings)]
 
 
 def _of_data(folder: Path) -> list[Check]:

@@ -1,0 +1,42 @@
+"""What the doctor says of engines."""
+
+import pytest
+
+from polysite._open.looking import Looked, look_at_engines
+from polysite.lab.engines import CassandraSpec, Engine, ZooKeeperSpec
+from polysite.server.settings import load_settings
+
+CASSANDRA = {"store.engine": "cassandra", "cassandra.contact_points": ["127.0.0.1"], "cassandra.data_center": "ams"}
+
+
+def look(**flags: object) -> list[Looked]:
+    return look_at_engines(load_settings(flags={**CASSANDRA, **flags}).settings)
+
+
+def test_what_cannot_be_and_what_is_not_there() -> None:
+    """Goal: settings that do not hold are to be mended, an engine that is away is not. Method: the embedded one, engines that do not go
+    together, a section that is missing, a closed port."""
+    assert look_at_engines(load_settings().settings) == []
+    (found,) = look_at_engines(load_settings(flags={"cells.engine": "zookeeper"}).settings)
+    assert (found.engine, found.fine) == ("engines", False)
+    (found,) = look_at_engines(load_settings(flags={"store.engine": "cassandra"}).settings)
+    assert (found.engine, found.fine, "[cassandra]" in found.finding) == ("cassandra", False, True)
+    (found,) = look(**{"cassandra.port": 1})
+    assert (found.engine, found.fine) == ("cassandra", None)
+
+
+@pytest.mark.engine("cassandra")
+@pytest.mark.engine("zookeeper")
+def test_engines_that_answer(cassandra_node: Engine, zookeeper_server: Engine) -> None:
+    """Goal: each engine says what it is; one that is set otherwise than the settings say is to be mended. Method: a Cassandra node and a
+    ZooKeeper server, once with another data center."""
+    cassandra, zookeeper = cassandra_node.spec, zookeeper_server.spec
+    assert isinstance(cassandra, CassandraSpec)
+    assert isinstance(zookeeper, ZooKeeperSpec)
+    there = {"cassandra.contact_points": [cassandra.address], "cassandra.data_center": cassandra.data_center}
+    both = {"cells.engine": "zookeeper", "zookeeper.servers": [f"{zookeeper.address}:{zookeeper.client_port}"]}
+    rows, cells = look(**there, **both)
+    assert (rows.engine, rows.fine, "Paxos v2" in rows.finding) == ("cassandra", True, True)
+    assert (cells.engine, cells.fine, "standalone" in cells.finding) == ("zookeeper", True, True)
+    (wrong,) = look(**{**there, "cassandra.data_center": "elsewhere"})
+    assert (wrong.fine, "data center" in wrong.finding) == (False, True)
