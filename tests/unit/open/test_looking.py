@@ -34,7 +34,7 @@ def test_engines_that_answer(cassandra_node: Engine, zookeeper_server: Engine) -
     assert isinstance(cassandra, CassandraSpec)
     assert isinstance(zookeeper, ZooKeeperSpec)
     there = {"cassandra.contact_points": [cassandra.address], "cassandra.data_center": cassandra.data_center}
-    both = {"cells.engine": "zookeeper", "zookeeper.servers": [f"{zookeeper.address}:{zookeeper.client_port}"]}
+    both = {"cells.engine": "zookeeper", "zookeeper.servers": [f"{zookeeper.address}:{zookeeper.port}"]}
     rows, cells = look(**there, **both)
     assert (rows.engine, rows.fine, "Paxos v2" in rows.finding) == ("cassandra", True, True)
     assert (cells.engine, cells.fine, "standalone" in cells.finding) == ("zookeeper", True, True)
