@@ -49,13 +49,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def engine(folder: Path) -> Iterator[Engine]:
-    """A Cassandra node that takes clients over TLS only, and by a password."""
+    """A Cassandra node that takes clients over TLS only, with a certificate of theirs and by a password."""
     address = free_address((9042, 7000))
     both = certificate_for(address, folder)
     encryption = {
         "enabled": True,
         "optional": False,
-        "require_client_auth": False,
+        "require_client_auth": True,
         "keystore": str(both),
         "truststore": str(folder / "certificate.pem"),
         "ssl_context_factory": {"class_name": "org.apache.cassandra.security.PEMBasedSslContextFactory"},
@@ -81,8 +81,13 @@ def driver(request: pytest.FixtureRequest) -> str:
 
 
 def port_of(engine: Engine, folder: Path, credentials: Credentials | None, **others: Any) -> CassandraPort:
-    tls = {"authority": str(folder / "certificate.pem")}
-    return cassandra_port(settings_for(engine, **{"tls": tls, **others}), credentials=credentials)
+    return cassandra_port(settings_for(engine, **{"tls": tls_of(folder), **others}), credentials=credentials)
+
+
+def tls_of(folder: Path) -> dict[str, Any]:
+    """The one certificate of the run is everybody's here: the server's, its authority's, and the client's."""
+    certificate = str(folder / "certificate.pem")
+    return {"authority": certificate, "certificate": certificate, "key": str(folder / "key.pem")}
 
 
 async def when_ready(engine: Engine, folder: Path, driver: str) -> CassandraPort:
@@ -128,19 +133,58 @@ async def test_the_wrong_password(engine: Engine, folder: Path, driver: str) -> 
 
 
 async def test_a_stranger_is_not_believed(engine: Engine, folder: Path, tmp_path: Path, driver: str) -> None:
-    """A certificate of another authority, and no TLS at all, are no way in: the password is not sent there."""
+    """A server of another authority, no TLS at all, and no certificate of one's own are no way in."""
     await (await when_ready(engine, folder, driver)).close()
     certificate_for("127.0.0.1", tmp_path)
-    for tls in ({"authority": str(tmp_path / "certificate.pem")}, None):
+    stranger, right = str(tmp_path / "certificate.pem"), str(folder / "certificate.pem")
+    for tls in (tls_of(folder) | {"authority": stranger}, None, {"authority": right}):
         port = port_of(engine, folder, ROOT_USER, driver=driver, tls=tls, connect_ms=2_000)
         with pytest.raises(Unavailable, match="TLS"):
             await port.connect()
         await port.close()
 
 
+async def relay_to(engine: Engine) -> tuple[asyncio.Server, str]:
+    """Another address that leads to the Cassandra node, which its certificate does not name."""
+    address = free_address((engine.spec.port,))
+
+    async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while data := await reader.read(65_536):
+                writer.write(data)
+        except OSError:
+            pass
+        finally:
+            writer.close()
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, back = await asyncio.open_connection(engine.spec.address, engine.spec.port)
+        await asyncio.gather(carry(reader, back), carry(there, writer))
+
+    return await asyncio.start_server(connected, address, engine.spec.port), address
+
+
+async def test_a_certificate_for_somebody_else(engine: Engine, folder: Path, driver: str) -> None:
+    """The right authority, but not the address that was asked for: refused, unless the settings do not check names."""
+    await (await when_ready(engine, folder, driver)).close()
+    relay, address = await relay_to(engine)
+    async with relay:
+        for check_names in (True, False):
+            tls = tls_of(folder) | {"check_names": check_names}
+            port = port_of(
+                engine, folder, ROOT_USER, driver=driver, tls=tls, contact_points=[address], connect_ms=3_000
+            )
+            if check_names:
+                with pytest.raises(Unavailable, match="TLS"):
+                    await port.connect()
+            else:
+                await port.connect()
+            await port.close()
+
+
 async def test_files_that_are_not_there(engine: Engine, folder: Path, driver: str) -> None:
     """A certificate file that cannot be read is a mistake in the settings, and the message shows no path."""
-    port = port_of(engine, folder, ROOT_USER, driver=driver, tls={"authority": str(folder / "nothing.pem")})
+    port = port_of(engine, folder, ROOT_USER, driver=driver, tls=tls_of(folder) | {"key": str(folder / "nothing.pem")})
     with pytest.raises(BadRequest, match="cannot be read as PEM") as refused:
         await port.connect()
     assert str(folder) not in refused.value.message

@@ -23,7 +23,7 @@ from polysite.engines.cassandra.driver import CassandraDriverPort
 from polysite.engines.cassandra.driver_failures import refusal
 from polysite.engines.cassandra.outcomes import Failure, Kind, Work, certain, judged
 from polysite.engines.cassandra.port import UNSET, Bound, Conditional, Consistency, Page, Statement, Value
-from polysite.engines.cassandra.settings import CassandraSettings, Credentials
+from polysite.engines.cassandra.settings import CassandraSettings, Credentials, TlsSettings
 from polysite.errors import BadRequest, PolysiteError, Unavailable
 
 PREPARED_MAX = 4_096
@@ -48,6 +48,9 @@ KINDS: dict[str, Kind] = {
     "CassErrorLibWriteError": "connection_lost",
 }
 """Class name → kind. `RequestTimedOut` is also what a request gets whose connection ends before the answer."""
+
+VERIFY_PEER, VERIFY_ADDRESS = 1, 2
+"""Of cassandra.h. acsylla's own names for them are wrong: its PEER_IDENTITY is but another name of PEER_CERT, and looks at no name."""
 
 SHARDING = "Could not retrieve sharding info"
 """What it says at every connection to a Cassandra, as an error: that it is no Scylla."""
@@ -78,6 +81,8 @@ class AcsyllaPort(AskingPort):
                 addresses = await beside_the_loop(self._addresses, name="cassandra-resolve")
                 arguments = _arguments(self._settings, self._credentials, addresses, self._heard)
                 cluster = acsylla.create_cluster(**arguments)
+                if self._settings.tls is not None:
+                    cluster.set_ssl(*_tls(self._settings.tls))
                 try:
                     self._session = await cluster.create_session()
                 except acsylla_errors.CassException as error:
@@ -281,29 +286,19 @@ def _arguments(
     }
     if credentials is not None:
         arguments |= {"username": credentials.user, "password": credentials.password}
-    if settings.tls is not None:
-        arguments |= _tls(settings)
     return arguments
 
 
-def _tls(settings: CassandraSettings) -> dict[str, Any]:
-    tls = settings.tls
-    assert tls is not None
-    flags = acsylla.SSLVerifyFlags.PEER_IDENTITY if tls.check_names else acsylla.SSLVerifyFlags.PEER_CERT
+def _tls(tls: TlsSettings) -> tuple[bool, str | None, str | None, str, str, int]:
+    """What `Cluster.set_ssl` takes: enabled, certificate, key, password of the key, authority, what is verified."""
     try:
-        arguments = {
-            "ssl_enabled": True,
-            "ssl_verify_flags": flags,
-            "ssl_trusted_cert": Path(tls.authority).read_text(),
-        }
-        if tls.certificate:
-            arguments |= {
-                "ssl_cert": Path(tls.certificate).read_text(),
-                "ssl_private_key": Path(tls.key).read_text(),
-            }
+        certificate = Path(tls.certificate).read_text() if tls.certificate else None
+        key = Path(tls.key).read_text() if tls.key else None
+        authority = Path(tls.authority).read_text()
     except OSError as error:
         raise BadRequest("the files of the Cassandra TLS settings cannot be read as PEM") from error
-    return arguments
+    verified = VERIFY_PEER | VERIFY_ADDRESS if tls.check_names else VERIFY_PEER
+    return True, certificate, key, "", authority, verified
 
 
 def _of_connecting(error: BaseException) -> PolysiteError:
