@@ -100,7 +100,7 @@ def test_faults_that_a_lab_on_loopback_has_not(
     monkeypatch.setattr(KeptOrders, "mode", "loopback")
     for line in ("cut ams", "loss 5", "reorder 5"):
         assert ended(*line.split()) == exits.REFUSED
-        assert "missing for more: root" in capsys.readouterr().err
+        assert "missing here: root" in capsys.readouterr().err
     assert kept == []
     assert ended("freeze", "ams") == exits.DONE
 

@@ -26,7 +26,12 @@ def needs_networks(plan: Plan) -> str:
     """What a lab lacks for faults of links."""
     if plan.mode == "network":
         return ""
-    return f"sites with networks of their own; this lab is on loopback (missing for more: {plan.why_loopback or 'nothing'})"
+    return f"sites with networks of their own; this lab is on loopback ({why_of(plan)})"
+
+
+def why_of(plan: Plan) -> str:
+    """Why a lab is on loopback."""
+    return f"missing here: {plan.why_loopback}" if plan.why_loopback else "as asked for"
 
 
 def needs_services(plan: Plan) -> str:

@@ -7,6 +7,7 @@ import msgspec
 
 from polysite.errors import BadRequest, Refused
 from polysite.lab import orders
+from polysite.lab.faults.fault import why_of
 from polysite.lab.keeper.networks import Networks
 from polysite.lab.keeper.progress import Progress
 from polysite.lab.keeper.sites import Running, Sites
@@ -117,7 +118,5 @@ class Obedience:
 
     def _needs_networks(self) -> Networks:
         if self._networks is None:
-            raise Refused(
-                f"this lab is on loopback, where nothing lies between the sites (missing for more: {self._plan.why_loopback or 'nothing'})"
-            )
+            raise Refused(f"this lab is on loopback, where nothing lies between the sites ({why_of(self._plan)})")
         return self._networks
