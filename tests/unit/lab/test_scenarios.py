@@ -33,7 +33,7 @@ def test_it_heals_what_it_breaks(name: str) -> None:
     assert moments == sorted(moments)
     assert made.steps == () or moments[-1] + (made.expected.recovery_s or 0) < made.lasts_s
     assert made.expected.struck == "irv"
-    assert "irv" not in made.expected.calm
+    assert "irv" not in made.expected.calm or not made.steps
 
 
 @every

@@ -136,13 +136,12 @@ def skew_clock(struck: str, sites: Sequence[str]) -> Scenario:
 
 
 def hand_over(struck: str, sites: Sequence[str]) -> Scenario:
-    del sites
     return Scenario(
         name="hand-over",
         about="nothing goes wrong: one client per site wants the same key, again and again",
         steps=(),
         lasts_s=30.0,
-        expected=Expected(struck=struck, tenures_per_w=0.2, hand_over_w=3.0),
+        expected=Expected(struck=struck, calm=tuple(sites), tenures_per_w=0.2, hand_over_w=3.0),
         clients=1,
         plain_clients=0,
         shared_keys=1,
