@@ -5,6 +5,7 @@ import statistics
 from collections import Counter
 from collections.abc import Iterator
 
+from polysite.errors import LockLost
 from polysite.lab.drills.record import Check, Figure, Run
 from polysite.lab.drills.tenures import Tenure, hand_overs_s, longest_gap_s, tenures
 from polysite.testing.history import Call, History
@@ -43,6 +44,7 @@ def figures(run: Run, history: History) -> list[Figure]:
         Figure(name="the same per second", value=round(len(well) / run.lasted_s, 2), unit="/s"),
         Figure(name="hand-overs between sites seen", value=len(handed), unit=""),
         Figure(name="hand-over, from release call to holding, median", value=_ms(handed), unit="ms"),
+        Figure(name="writes of holders that had lost their lock", value=len(load.where(_is_late)), unit=""),
         Figure(name="first tenure at the struck site after healing", value=_rounded(recovery_s), unit="s"),
         Figure(name="rows without locks alike everywhere after the load", value=_rounded(run.settled_s), unit="s"),
     ]
@@ -203,6 +205,12 @@ def _pace(run: Run, found: list[Tenure]) -> Iterator[Check]:
             verdict="unknown" if not handed else "ok" if took_w <= expected.hand_over_w else "failed",
             finding=f"{took_w:.2f} at the median of {len(handed)}",
         )
+
+
+def _is_late(call: Call) -> bool:
+    """A put under a lock that was told to have been lost, or may have been: none of them may be read after a later tenure's."""
+    told = call.code == LockLost.code or (isinstance(call.value, dict) and call.value.get("reason") == "lock_lost")
+    return call.verb == "put" and call.key[0] == LOCKED and told
 
 
 def _outcomes(calls: History) -> str:

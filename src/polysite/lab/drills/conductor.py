@@ -95,7 +95,7 @@ class Conductor:
             site=site,
             url=next(one.url for one in status.sites if one.name == site),
             history=str(self.folder / f"history-{site}.ndjson"),
-            clients=scenario.clients,
+            clients=(scenario.clients_struck if site == scenario.expected.struck else None) or scenario.clients,
             plain_clients=scenario.plain_clients,
             plain_sites=self._sites,
             shared=tuple(f"{self.folder.name}/shared-{number}" for number in range(scenario.shared_keys)),

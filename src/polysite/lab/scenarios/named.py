@@ -93,7 +93,7 @@ def kill_engine(struck: str, sites: Sequence[str]) -> Scenario:
 
 
 def freeze_holder(struck: str, sites: Sequence[str]) -> Scenario:
-    times, frozen_s, between_s, lease_ms = 4, 6.0, 6.0, 3_000
+    times, frozen_s, between_s, lease_ms = 10, 5.0, 4.0, 3_000
     fault = Freeze(site=struck, services=(POLYSITE,))
     steps = [
         Step(at_s=CALM_S + number * (frozen_s + between_s) + (0 if do == "inject" else frozen_s), do=do, fault=fault)
@@ -106,9 +106,9 @@ def freeze_holder(struck: str, sites: Sequence[str]) -> Scenario:
         steps=tuple(steps),
         lasts_s=CALM_S + times * (frozen_s + between_s) + AFTER_S,
         expected=Expected(struck=struck, calm=_others(struck, sites), recovery_s=RECOVERY_S),
-        clients=6,
-        shared_keys=6,
-        own_share=0.2,
+        clients_struck=20,
+        shared_keys=20,
+        own_share=0.0,
         lease_ms=lease_ms,
     )
 

@@ -55,6 +55,8 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     lasts_s: float
     expected: Expected
     clients: int = 4
+    clients_struck: int | None = None
+    """At the struck site; None: as many as elsewhere."""
     plain_clients: int = 1
     shared_keys: int = 3
     own_keys: int = 4
