@@ -240,7 +240,7 @@ def test_hand_overs_are_between_sites_that_waited() -> None:
     story.tenure("ams", 5.0)  # did not wait
     found = tenures(History(story.calls), BEGAN_S)
     assert [round(span, 3) for span in hand_overs_s(found)] == [0.15]
-    late = {"argument": {"value": "late"}, "ticket": 1}
+    late: dict[str, Any] = {"argument": {"value": "late"}, "ticket": 1}
     story.call("ams", "put", 5.0, outcome="refused", code="lock_lost", **late)
     story.call("ams", "put", 5.1, outcome="unknown", code="outcome_unknown", value={"reason": "lock_lost"}, **late)
     story.call("ams", "put", 5.2, outcome="unknown", code="outcome_unknown", value={"reason": "not_answered"}, **late)
