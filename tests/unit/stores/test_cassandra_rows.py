@@ -3,7 +3,7 @@
 import itertools
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from polysite.engines.cassandra import Conditional as Answer
@@ -115,7 +115,7 @@ def one_after_the_other(writes: list[Write]) -> Known:
     rows: Known = {key: {"old": (b"there", None)} for key in KEYS}
     for write in writes:
         if isinstance(write, Put):
-            rows[write.key] |= {name: (value, write.life_ms if value else None) for name, value in write.cells.items()}
+            rows[write.key] |= {name: (value, write.life_ms) for name, value in write.cells.items()}
             if write.marker:
                 rows[write.key][MARKER] = (b"", write.life_ms)
         elif isinstance(write, DeleteRow):
@@ -175,7 +175,14 @@ _predicates = st.builds(
 )
 
 
+def of_colour(*values: bytes | None) -> list[Predicate]:
+    return [Predicate(key=ROW, equals={"colour": value}) for value in values]
+
+
 @given(predicates=st.lists(_predicates, min_size=1, max_size=3))
+@example(of_colour(None, text("x")))
+@example(of_colour(text("x"), None))
+@example(of_colour(text("x"), text("y")))
 def test_one_condition_means_its_predicates(predicates: list[Predicate]) -> None:
     """Goal: what Cassandra is asked holds exactly when the predicates do. Method: random predicates of one row against every row there can be;
     where no condition says it, that is because none can: they contradict each other, or ask a row of certain nulls to be there."""

@@ -1,6 +1,7 @@
 """How the Cassandra store keeps its schema whole: any process may fail at any step, and another carries on. No engine."""
 
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,6 @@ from polysite.errors import (
     Overloaded,
     PolysiteError,
     Unavailable,
-    UnknownKey,
 )
 from polysite.stores.cassandra import registry as deciding
 from polysite.stores.cassandra.defining import Definer
@@ -20,7 +20,7 @@ from polysite.stores.cassandra.layout import index_name, table_id
 from polysite.stores.cassandra.schema import FRESH_S, SchemaKeeper
 from polysite.testing.stepped_clock import SteppedClock
 from polysite.testing.store_contract.support import BY_COLOUR, FLAT, KEYSPACE, WIDE
-from polysite.values.tables import KeyspaceSpec
+from polysite.values.tables import IndexSpec, KeyspaceSpec, TableSpec
 from tests.support.cassandra_schema import SchemaOnly, SchemaPort
 
 SETTINGS = {"contact_points": ["127.0.0.1"], "data_center": "dc1", "keyspace_prefix": "x_"}
@@ -107,15 +107,57 @@ async def test_a_process_fails_at_any_step(number: int, when: str) -> None:
 async def test_an_answer_that_was_lost_once(verb: Verb) -> None:
     """Goal: a change of the registry whose answer is lost is looked up and gone on with, not made twice. Method: each step's answer is lost once."""
     for step in range(3):
-        shared = SchemaOnly()
-        process = await started(shared, SteppedClock())
+        shared, clock = SchemaOnly(), SteppedClock()
+        process = await started(shared, clock)
         for before in VERBS[: VERBS.index(verb)]:
             await before(process.keeper)
         process.port.changes = 0
         process.port.faults = {step: ("after", OutcomeUnknown)}
         assert await verb(process.keeper)
+        assert step == 1 or clock.monotonic_s() == 0, "what was found to be noted is not waited for"
         assert not await verb(process.keeper)
         await check_whole(shared)
+
+
+async def test_what_was_left_half_dropped_is_gone_before_it_is_made_anew() -> None:
+    """Goal: a keyspace, table or index whose dropping was never finished does not stand in the way of a new one that differs. Method: each is left
+    so, then one of other columns is made."""
+    shared = SchemaOnly()
+    process = await started(shared, SteppedClock())
+    for verb in VERBS[:3]:
+        await verb(process.keeper)
+    other_index = IndexSpec(name="by_colour", column="size")
+    other_table = TableSpec(keyspace=KEYSPACE, name="wide", columns=FLAT.columns, partition_key=("name",))
+    other_keyspace = KeyspaceSpec(name=KEYSPACE, replicas={"dc1": 2})
+    news: list[tuple[Verb, Verb]] = [
+        (DROP_INDEX, lambda keeper: keeper.create_index(KEYSPACE, "wide", other_index)),
+        (DROP_TABLE, lambda keeper: keeper.create_table(other_table)),
+        (DROP_KEYSPACE, lambda keeper: keeper.create_keyspace(other_keyspace)),
+    ]
+    for drop, make in news:
+        process.port.changes = 0
+        process.port.faults = {1: ("before", Unavailable)}
+        with pytest.raises(OutcomeUnknown):
+            await drop(process.keeper)
+        process.port.faults = {}
+        assert await make(process.keeper)
+        await check_whole(shared)
+    assert (await process.keeper.current()).keyspaces[KEYSPACE].spec == other_keyspace
+
+
+def test_a_note_is_only_of_its_own_making() -> None:
+    """Goal: who comes late with `made` or `dropped` changes nothing of the table made since. Method: each note of making 1 on a registry with making 2."""
+    old, new = (deciding.TableEntry(WIDE, making, "making") for making in (1, 2))
+    keyspace = deciding.KeyspaceEntry(KeyspaceSpec(name=KEYSPACE), "ready")
+    being_made = deciding.Registry().with_keyspace(KEYSPACE, keyspace).with_table(KEYSPACE, "wide", new)
+    assert deciding.made_table(being_made, old) == being_made
+    assert deciding.made_table(being_made, new) != being_made
+    dropping = deciding.TableEntry(WIDE, 2, "dropping", (deciding.IndexEntry(BY_COLOUR, "dropping"),))
+    being_dropped = being_made.with_table(KEYSPACE, "wide", dropping)
+    assert deciding.dropped_table(being_dropped, old) == being_dropped
+    assert deciding.dropped_index(being_dropped, old, "by_colour") == being_dropped
+    assert deciding.dropped_index(being_dropped, dropping, "by_colour") != being_dropped
+    assert deciding.dropped_keyspace(being_dropped, KEYSPACE) == being_dropped
 
 
 async def test_two_processes_make_one_table() -> None:
@@ -163,8 +205,7 @@ async def test_what_others_made_is_left_alone() -> None:
     with pytest.raises(AlreadyExists):
         await CREATE_TABLE(process.keeper)
     assert shared.tables[SPACE, "wide"] == b"0123456789abcdef"
-    with pytest.raises(UnknownKey):
-        deciding.table_ready(await process.keeper.current(), KEYSPACE, "wide")
+    assert (await process.keeper.current()).table(KEYSPACE, "wide") is None
     del shared.tables[SPACE, "wide"]
     assert await CREATE_TABLE(process.keeper)
     await check_whole(shared)
@@ -251,6 +292,21 @@ async def test_a_replica_that_is_behind_changes_nothing() -> None:
     assert (await process.keeper.look(anew=True)).find(KEYSPACE, "wide") == WIDE
     shared.registry = current
     await check_whole(shared)
+    # The one asked first may be ahead of the one asked next.
+    other = await started(shared, clock)
+    await DROP_TABLE(process.keeper)
+    read, answers = other.port.read, iter([shared.registry, behind])
+
+    async def from_two(*arguments: Any, **others: Any) -> Any:
+        kept = shared.registry
+        shared.registry = next(answers)
+        try:
+            return await read(*arguments, **others)
+        finally:
+            shared.registry = kept
+
+    other.port.read = from_two  # type: ignore[method-assign]
+    assert (await other.keeper.look(anew=True)).find(KEYSPACE, "wide") == WIDE
 
 
 def test_a_registry_of_a_newer_version_is_not_touched() -> None:

@@ -13,12 +13,14 @@ from polysite.engines.cassandra import UNSET, Consistency
 from polysite.engines.cassandra.settings import cassandra_settings_from
 from polysite.errors import BadRequest, TooLarge, UnknownKey
 from polysite.stores.cassandra.catalogue import levels_of
+from polysite.stores.cassandra.conditional import bind_changes
 from polysite.stores.cassandra.layout import CassandraTable, create_index, create_table, index_name, table_id
 from polysite.stores.cassandra.slices import Piece, Relation, after, as_range, one_row, pieces
 from polysite.stores.cassandra.statements import Statements
 from polysite.stores.cassandra.writing import INDEXED_BYTES_MAX, LIFE_S_MAX, bind_put, bind_writes, check_writes
 from polysite.testing.store_contract.support import BY_COLOUR, CONDITIONAL, FLAT, WIDE, flat, number, put, text, wide
-from polysite.values.rows import WHOLE_PARTITION, Bound, DeleteRange, DeleteRow, Put, SetPartStamp, Slice
+from polysite.values.keys import RowKey
+from polysite.values.rows import WHOLE_PARTITION, Bound, DeleteRange, DeleteRow, Put, SetPartStamp, Slice, Write
 from polysite.values.tables import ClusteringColumn, ColumnSpec, Direction, IndexSpec, KeyspaceSpec, TableSpec
 from tests.support.cassandra_schema import LEVELS
 
@@ -305,6 +307,12 @@ def test_conditional_writes_delete_a_row_as_a_range(directions: tuple[Direction,
         assert {relation.operator for relation in piece} >= {">=", "<="}
         everywhere = itertools.product(VALUES, repeat=len(directions))
         assert [found for found in everywhere if does_hold(found, piece)] == [(1,) * len(directions)]
+    statements = Statements(table)
+    deleted: list[Write] = [
+        DeleteRow(key=RowKey((text("a"),), row), stamp=0),
+        DeleteRange(partition=(text("a"),), slice=Slice(Bound(row, True), Bound(row, True)), stamp=0),
+    ]
+    assert all(">=" in statement.text and "<=" in statement.text for statement, _ in bind_changes(statements, deleted))
     part: Piece = (Relation(0, "=", (number(1),)),)
     assert as_range(table_of(kept("asc", "desc")), part) == part
 

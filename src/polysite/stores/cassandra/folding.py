@@ -43,7 +43,7 @@ def folded(table: CassandraTable, writes: Sequence[Write]) -> list[Write]:
 
 def _put(row: _Row, write: Put) -> None:
     for name, value in write.cells.items():
-        row.cells[name] = (value, None if value is None else write.life_ms)
+        row.cells[name] = (value, write.life_ms)
     if write.marker:
         row.marker = (write.life_ms,)
 

@@ -80,11 +80,8 @@ def _cut(table: CassandraTable, at: int, fixed: Piece, lower: _End, upper: _End)
     if not low and not high:
         return [fixed]
     if low and high and low[0] == high[0]:
-        rest = _beyond(low, low_in), _beyond(high, high_in)
-        if None in rest:
-            return []
         same = (*fixed, Relation(at, "=", low[:1]))
-        return _cut(table, at + 1, same, *(end for end in rest if end is not None))
+        return _cut(table, at + 1, same, _beyond(low, low_in), _beyond(high, high_in))
     found: list[Piece] = []
     bounds: list[Relation] = []
     if low:
@@ -101,11 +98,9 @@ def _cut(table: CassandraTable, at: int, fixed: Piece, lower: _End, upper: _End)
     return [*found, (*fixed, *bounds), *tail]
 
 
-def _beyond(components: tuple[bytes, ...], inclusive: bool) -> _End | None:
-    """What a bound says of the next column, once its first is fixed; None: nothing that starts so is in."""
-    if len(components) > 1:
-        return components[1:], inclusive
-    return _OPEN if inclusive else None
+def _beyond(components: tuple[bytes, ...], inclusive: bool) -> _End:
+    """What a bound says of the next column, once its first is fixed by both bounds of a slice that has room for rows."""
+    return (components[1:], inclusive) if len(components) > 1 else _OPEN
 
 
 def _operator(table: CassandraTable, at: int, inclusive: bool, *, after: bool) -> str:
