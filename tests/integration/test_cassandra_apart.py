@@ -194,6 +194,35 @@ async def test_the_same_where_a_partition_is_one_row(store: CassandraStore, conv
     await converse(store, FLAT_CONDITIONAL, conversation)
 
 
+@pytest.mark.parametrize("clustering", [("year",), ("year", "title")])
+async def test_a_row_that_must_be_there_with_a_null(store: CassandraStore, clustering: tuple[str, ...]) -> None:
+    """Goal: what no one condition can say is asked all the same, and a row deleted and put again in one write is there. Method: tables with one and
+    two clustering columns kept in one direction; a row by its marker alone, by a cell alone, and none."""
+    spec = msgspec.structs.replace(
+        CONDITIONAL,
+        name=f"conditional_{len(clustering)}",
+        columns=tuple(column for column in CONDITIONAL.columns if column.name != "title" or column.name in clustering),
+        clustering_key=tuple(ClusteringColumn(name) for name in clustering),
+    )
+    await made(store, spec)
+    rest = (text("t"),) * (len(clustering) - 1)
+    marked, bare, gone = (RowKey((text("a"),), (number(year), *rest)) for year in (1, 2, 3))
+    first: list[Write] = [put(marked, 0), put(bare, 0, marker=False, size=1)]
+    assert (await store.write_if(spec, [Predicate(key=gone, exists=False)], first)).applied
+    for key, there in ((marked, True), (bare, True), (gone, False)):
+        expect = [Predicate(key=key, exists=True, equals={"colour": None})]
+        again: list[Write] = [DeleteRow(key=key, stamp=0), put(key, 0, marker=key == marked, size=2)]
+        answer = await store.write_if(spec, expect, again)
+        assert answer.applied is there
+        assert there or [row.present for row in answer.rows] == [False]
+        assert shown(await store.read(spec, key, "majority")) == ({"size": 2} if there else {})
+    both = [Predicate(key=key, exists=True, equals={"colour": None}) for key in (bare, marked)]
+    assert (await store.write_if(spec, both, [put(bare, 0, colour="x")])).applied
+    answer = await store.write_if(spec, both, [put(bare, 0, colour="y")])
+    assert [shown(row) for row in answer.rows] == [{"colour": "x", "size": 2}, {"size": 2}]
+    assert answer.rows[0].cells["size"].stamp > 0, "read afterwards, with stamps"
+
+
 async def test_conditional_tables_take_nothing_else(store: CassandraStore) -> None:
     """Goal: stamps of ours and of agreements never meet on a table. Method: plain writes, and hidden columns in a conditional one."""
     await made(store, CONDITIONAL)
@@ -236,11 +265,11 @@ def block_to(state: tuple[int, int], wanted: tuple[int, int]) -> bytes:
     return struct.pack("<QQ", first, second)
 
 
-def keys_of_one_token(count: int) -> list[bytes]:
-    """Partition keys of 32 bytes with one and the same token."""
+def keys_of_one_token(count: int, head: bytes = b"") -> list[bytes]:
+    """Partition keys of two blocks with one and the same token, where Cassandra puts `head` in front of them."""
     wanted = mixed(mixed((0, 0), b"first of all...."), b"and then another")
-    starts = [bytes([at]) * 16 for at in range(count)]
-    return [start + block_to(mixed((0, 0), start), wanted) for start in starts]
+    starts = [bytes([at]) * (16 - len(head)) for at in range(count)]
+    return [start + block_to(mixed((0, 0), head + start), wanted) for start in starts]
 
 
 @pytest.mark.parametrize("columns", [1, 2])
@@ -258,22 +287,18 @@ async def test_partitions_of_one_token_are_all_seen(store: CassandraStore, colum
         writes="eventual",
     )
     await made(store, spec)
-    twins = keys_of_one_token(4)
-    partitions: list[tuple[bytes, ...]] = [(twin,) for twin in (*twins, b"x", b"y")]
-    if columns == 2:
-        # The key's bytes are length, component, a zero; the component is made so that all of them together collide.
-        partitions = [(bytes([at]), b"z") for at in range(6)]
+    # In a key of two columns each has its length in front: 30 bytes, of which the last 16 make all of them collide.
+    heads = keys_of_one_token(4, (30).to_bytes(2)) if columns == 2 else keys_of_one_token(4)
+    partitions: list[tuple[bytes, ...]] = [(head, b"z")[:columns] for head in (*heads, b"x", b"y")]
     keys = [
         RowKey(partition, (number(at),) * clustered) for partition in partitions for at in range(3 if clustered else 1)
     ]
     for key in keys:
         await store.write(spec, [Put(key=key, cells={"v": number(1)}, stamp=5)], "majority")
-    if columns == 1:
-        table = f'"{PREFIX}{KEYSPACE}"."{spec.name}"'
-        asked = Statement(f"SELECT DISTINCT token(a) AS t FROM {table}", (), {"t": parse_type("bigint")})
-        tokens = [row[0] for row in (await store._port.read(asked, consistency=Consistency.ONE)).rows]
-        assert len(tokens) == 6
-        assert len(set(tokens)) == 3
+    table, names = f'"{PREFIX}{KEYSPACE}"."{spec.name}"', ", ".join(spec.partition_key)
+    asked = Statement(f"SELECT DISTINCT token({names}) AS t FROM {table}", (), {"t": parse_type("bigint")})
+    tokens = [row[0] for row in (await store._port.read(asked, consistency=Consistency.ONE)).rows]
+    assert (len(tokens), len(set(tokens))) == (6, 3)
     for limit in range(1, len(keys) + 1):
         found: list[RowKey] = []
         cursor = None
