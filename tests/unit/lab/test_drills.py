@@ -10,10 +10,13 @@ import msgspec
 import pytest
 
 from polysite.lab.drills.checks import checks, figures
+from polysite.lab.drills.conductor import majority_rtt_ms
 from polysite.lab.drills.record import Check, Event, Run
 from polysite.lab.drills.tenures import hand_overs_s, longest_gap_s, tenures
 from polysite.lab.drills.timeline import spans, timeline
+from polysite.lab.keeper.links import LinkBook
 from polysite.lab.scenarios import Expected, Scenario
+from polysite.lab.topology import plan
 from polysite.testing.history import Call, History, ReferenceMark
 
 BEGAN_S = 1000.0
@@ -254,6 +257,15 @@ def test_hand_overs_are_between_sites_that_waited() -> None:
 def test_the_longest_gap(moments: list[float], gap_s: float) -> None:
     """Goal: the time before the first and after the last moment counts too; moments outside do not."""
     assert longest_gap_s(moments, 0.0, 10.0) == gap_s
+
+
+def test_the_distance_that_counts() -> None:
+    """Goal: W is what the worst placed site waits for a majority that it belongs to itself. Method: three cities, two sites, one."""
+    topology = plan(lab="abc", profile="beijing-amsterdam-irvine")
+    links = list(LinkBook(topology).status())
+    assert majority_rtt_ms(topology.names, links) == 180, "beijing to irvine; the others have a nearer one"
+    assert majority_rtt_ms(("ams", "bei"), links) == 200
+    assert majority_rtt_ms(("ams",), []) == 0
 
 
 def test_the_timeline() -> None:

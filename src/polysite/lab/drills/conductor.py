@@ -1,7 +1,7 @@
 """Carries out a scenario on a lab: load at every site, steps at their times, a last look, everything written down."""
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -10,6 +10,7 @@ from polysite.client.pacing import Pace
 from polysite.errors import BadRequest, Refused
 from polysite.lab.control import Control
 from polysite.lab.drills.record import Event, Run
+from polysite.lab.orders import LinkStatus
 from polysite.lab.scenarios import Scenario, Step
 from polysite.lab.state import EMBEDDED
 from polysite.lab.traffic.plan import TrafficPlan
@@ -41,7 +42,6 @@ class Conductor:
         self._scenario = scenario
         self._tell = tell
         self._sites = plan.topology.names
-        self._rtt_ms = plan.topology.rtt_ms
         self._pace = Pace()
         self.folder = _new_folder(control.folder.path / FOLDER, scenario.name)
         self._traffic = [TrafficProcess(control.folder.path, self.folder, self._plan(site)) for site in self._sites]
@@ -73,7 +73,7 @@ class Conductor:
         run = Run(
             scenario=self._scenario,
             sites=self._sites,
-            majority_rtt_ms=self._majority_rtt_ms(),
+            majority_rtt_ms=majority_rtt_ms(self._sites, self._control.status().links),
             began_s=began_s,
             lasted_s=lasted_s,
             events=tuple(events),
@@ -129,10 +129,12 @@ class Conductor:
     def _sleep_until(self, moment_s: float) -> None:
         self._pace.sleep_s(max(0.0, moment_s - self._pace.monotonic_s()))
 
-    def _majority_rtt_ms(self) -> float:
-        """The longest round trip from any site to its nearest majority."""
-        others = len(self._sites) // 2
-        return max(sorted(row)[others] for row in self._rtt_ms)
+
+def majority_rtt_ms(sites: Sequence[str], links: Sequence[LinkStatus]) -> float:
+    """The longest round trip from any site to its nearest majority, as far apart as the sites are now; 0 on loopback."""
+    rtt_ms = {(link.source, link.target): link.rtt_ms for link in links}
+    others = len(sites) // 2
+    return max(sorted(rtt_ms.get((site, other), 0.0) for other in sites)[others] for site in sites)
 
 
 def _new_folder(under: Path, name: str) -> Path:
