@@ -42,6 +42,8 @@ class Ocean:
         self.changes = 0
         self.collisions = 0
         self.messages: list[tuple[str, str]] = []
+        self.late: dict[str, float] = {}
+        """Round trips that messages of a kind are late, as where a connection must be made first."""
         self.handlers: dict[str, tuple[str, Callable[[str, bytes], Any]]] = {}
 
     def now_s(self) -> float:
@@ -148,7 +150,7 @@ class WideChannel:
         site, handler = ocean.handlers.get(address, ("", None))
         try:
             async with asyncio.timeout(answer_s):
-                await ocean.trips(0.5)
+                await ocean.trips(0.5 + ocean.late.get(kind, 0))
                 if handler is None:
                     raise SiteUnreachable("a process of ours cannot be reached")
                 if {site, self._site} & ocean.cut or site in ocean.silent:

@@ -40,6 +40,9 @@ LONG_BYTES = 512 * 1024
 UNIX = "unix:"
 _HEADER = b"polysite-peer"
 _CONNECT_S = 2.0
+_KEPT_S = 50.0
+"""A connection outlives the half minute between two rounds of hello, so that a push finds one open: making one costs a round trip.
+Shorter than the other end keeps it."""
 
 PeerHandler = Callable[[str, bytes], Awaitable[bytes]]
 """Answers a message of a kind (forward, wish, push …); a PolysiteError reaches the sender as such."""
@@ -148,9 +151,9 @@ class PeerCarrier:
         session = self._sessions.get(place)
         if session is None:
             connector = (
-                aiohttp.UnixConnector(self._name(Path(address.removeprefix(UNIX))), keepalive_timeout=30)
+                aiohttp.UnixConnector(self._name(Path(address.removeprefix(UNIX))), keepalive_timeout=_KEPT_S)
                 if is_unix
-                else aiohttp.TCPConnector(keepalive_timeout=30)
+                else aiohttp.TCPConnector(keepalive_timeout=_KEPT_S)
             )
             session = self._sessions[place] = aiohttp.ClientSession(connector=connector, auto_decompress=False)
         return session, "http://localhost" if is_unix else address.rstrip("/")

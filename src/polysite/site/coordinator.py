@@ -258,6 +258,9 @@ class SiteCoordinator:
                 return b""
             if kind == "wish":
                 message = msgspec.msgpack.decode(body, type=WishMessage)
+                if message.push is not None and message.push.key == message.key:
+                    with contextlib.suppress(PolysiteError):  # a cell that cannot be read here tells nothing
+                        self._take_push(message.push)
                 return peers.encode(await self._sessions.combiner.stewards.note(message))
             if kind == "hello":
                 hello = msgspec.msgpack.decode(body, type=Hello)
@@ -306,6 +309,7 @@ class SiteCoordinator:
             push = Push(state.encoded, state.version, lock_cell.encode(state.cell))
             if parting is not None and parting.ticket == ticket_before:
                 push = Push(push.key, push.version, push.content, parting.rows, parting.making)
+            state.told = push
             self._context.background(self._push(state, list(by_process.values()), push, authors), name="site-push")
         elif authors:
             self._sessions.combiner.stewards.tell(state, authors)

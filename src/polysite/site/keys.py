@@ -18,6 +18,7 @@ from polysite.values.keys import LockKey
 from polysite.values.rows import StoredRow
 
 if TYPE_CHECKING:
+    from polysite.site.peers import Push
     from polysite.site.sessions import LiveSession
     from polysite.site.wishing import PendingWish
 
@@ -73,6 +74,8 @@ class KeyState(msgspec.Struct, eq=False):
     kept: "list[PendingWish]" = []
     """Wishes kept back for the release or renewal of the head, which is here."""
     kept_timer: Timer | None = None
+    told: "Push | None" = None
+    """What was told the head of this view, if a change of this process put it there."""
     parting: Parting | None = None
     """Of the last session that let go cleanly; nobody's once the key has another head."""
 
@@ -140,6 +143,7 @@ class KeyState(msgspec.Struct, eq=False):
             return False
         self.version = version
         self.cell = cell
+        self.told = None
         return True
 
 

@@ -110,12 +110,17 @@ class SettleMessage(msgspec.Struct, frozen=True):
 
 
 class WishMessage(msgspec.Struct, frozen=True):
-    """Wishes for the steward of a key; the decided cell goes to `answer_to`. `forwarded`: they were handed on once."""
+    """Wishes for the steward of a key; the decided cell goes to `answer_to`. `forwarded`: they were handed on once.
+
+    `push`: what the sender's own change just told, if that made the process asked the steward. The message with the push and this one
+    overtake each other; who is asked before it knows that it is meant would send the wish back.
+    """
 
     key: bytes
     wishes: tuple[AskedWish, ...]
     answer_to: str
     forwarded: bool = False
+    push: Push | None = None
 
 
 class Noted(msgspec.Struct, frozen=True):

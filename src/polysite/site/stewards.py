@@ -107,7 +107,7 @@ class Stewards:
             self._context.background(self._send(state, steward, some), name="site-wish")
 
     async def _send(self, state: KeyState, steward: Author, wishes: list[PendingWish]) -> None:
-        noted = await self._ask(steward, state.encoded, wishes, answer_to=self.own_address() or "", forwarded=False)
+        noted = await self._ask(steward, state, wishes, answer_to=self.own_address() or "", forwarded=False)
         if noted is not None and noted.noted:
             for item in self._open(state, wishes):
                 self._alone_in(state, item, combine.decided_within_s(self._context.rtt_s))
@@ -132,10 +132,10 @@ class Stewards:
         return combine.own_attempt_delay_s(self._context.rtt_s, item.stewards, fraction)
 
     async def _ask(
-        self, steward: Author, key: bytes, wishes: Iterable[PendingWish], *, answer_to: str, forwarded: bool
+        self, steward: Author, state: KeyState, wishes: Iterable[PendingWish], *, answer_to: str, forwarded: bool
     ) -> Noted | None:
         """The steward's answer, None if there was none in time."""
-        message = WishMessage(key, tuple(item.asked for item in wishes), answer_to, forwarded)
+        message = WishMessage(state.encoded, tuple(item.asked for item in wishes), answer_to, forwarded, state.told)
         within_s = combine.noted_within_s(self._context.trip_s(steward.site))
         try:
             channel, address = self.channel(), await self.address_of(steward)
@@ -214,7 +214,7 @@ class Stewards:
                     return Noted(True, state.version, b"")
             elif not message.forwarded:
                 items = [PendingWish(asked, 0.0, None, None) for asked in message.wishes]
-                noted = await self._ask(steward, message.key, items, answer_to=message.answer_to, forwarded=True)
+                noted = await self._ask(steward, state, items, answer_to=message.answer_to, forwarded=True)
                 if noted is not None and noted.noted:
                     return noted
             return Noted(False, state.version, lock_cell.encode(state.cell))
@@ -244,7 +244,7 @@ class Stewards:
             by_author.setdefault(item.answer_to, []).append(item)
         for answer_to, items in by_author.items():
             for some in _in_messages(items):
-                work = self._ask(steward, state.encoded, some, answer_to=answer_to, forwarded=True)
+                work = self._ask(steward, state, some, answer_to=answer_to, forwarded=True)
                 self._context.background(work, name="site-wish-handed-on")
 
     # keeping back
