@@ -62,7 +62,7 @@ class Sections:
         released = await self._site.release(lock.reference, validate=False)
         self._watch.told(BACKGROUND, release_s, released.round_trips)
         self._watch.told(SECTION, began_s, lock.round_trips + put.round_trips + released.round_trips)
-        self._keys.used()
+        await self._keys.let_go()
 
     async def _validated(self) -> None:
         key = await self._keys.take()
@@ -93,7 +93,7 @@ class Sections:
         batch = await self._site.batch(KEYSPACE, LOCKED, writes, level="critical", reference=lock.reference)
         self._watch.told(BATCHED, began_s, batch.round_trips)
         await self._site.release(lock.reference, validate=False)
-        self._keys.used()
+        await self._keys.let_go()
 
     async def _at_once(self) -> None:
         steps: list[Step] = [RowGet(), RowPut(columns={"v": TEXT, "n": 1})]
@@ -102,7 +102,7 @@ class Sections:
             began_s = time.monotonic()
             done = await self._site.section(key, steps, validate=validate)
             self._watch.told(name, began_s, done.round_trips)
-            self._keys.used()
+            await self._keys.let_go()
 
     async def _plain(self) -> None:
         key = KeyName(keyspace=KEYSPACE, table=PLAIN, key={"k": self._watch.site})
