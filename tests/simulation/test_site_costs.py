@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from polysite.api import RowGet, RowPut, Step
+from polysite.api import Condition, KeyName, RowGet, RowPut, Step
 from polysite.cells.contract import CellCosts
+from polysite.client._async.site import table_spec
 from polysite.errors import AcquireTimeout, BadRequest, Unavailable
 from polysite.stores.contract import StoreCosts
 from polysite.testing.loop import seeded
@@ -37,6 +38,35 @@ async def test_round_trips(seed: int) -> None:
         assert validated.round_trips == 5
         assert (await site.get(row, level="quorum")).round_trips == 1
         assert (await site.get(row)).round_trips == 0
+
+
+@seeded(seeds=3)
+@pytest.mark.parametrize(("count", "settling"), [(3, 2), (1_100, 3)])
+async def test_round_trips_of_a_range_get_that_settles(seed: int, count: int, settling: int) -> None:
+    """Goal: the first range get of a whole partition after a preemption adds one round trip where the partition is one interval, two
+    where it is several side by side; what was read is rewritten, and answered. Method: rows, a preempted holder, and the next one
+    reads: the same rows, and as many again for one round trip."""
+    async with world_of(seed, joint=False) as world:
+        site = world.processes[0].coordinator
+        site._cells.costs = PAXOS_CELLS
+        site._store.costs = PAXOS_STORE
+        columns = {"k": "text", "c": "int", "v": "text"}
+        await site.create_table(table_spec("ks", "parts", columns, partition_key="k", clustering_key=["c"]))
+        lock_key = KeyName(keyspace="ks", table="parts", key={"k": "a"})
+        lock = await site.acquire([lock_key])
+        for at in range(0, count, 100):
+            writes = [RowPut(columns={"v": "x"}, key={"k": "a", "c": c}) for c in range(at, min(count, at + 100))]
+            await site.batch("ks", "parts", writes, level="critical", reference=lock.reference)
+        await site.preempt(lock_key)
+        lock = await site.acquire([lock_key])
+        where = [Condition(column="k", comparison="eq", value="a")]
+        for trips in (settling, 1):
+            page = await site.select(
+                "ks", "parts", where=where, level="critical", reference=lock.reference, limit=2_000
+            )
+            assert page.round_trips == trips
+            assert [row["c"] for row in page.rows] == list(range(count))
+        await site.release(lock.reference)
 
 
 @seeded(seeds=10)

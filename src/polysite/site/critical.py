@@ -1,5 +1,6 @@
 """Reads and writes under a held reference: carries out what `core.session` plans, and says when a write is done."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
@@ -26,6 +27,7 @@ from polysite.core.plans import (
     SettleFirst,
     Wait,
 )
+from polysite.core.restamp import expires
 from polysite.core.wishes import Refusal
 from polysite.errors import LockLost, OutcomeUnknown, PolysiteError, Unavailable
 from polysite.site.context import SiteContext
@@ -269,7 +271,10 @@ class Critical:
                 if page is not None:
                     return page, trips + await self._assure_held(live)
             elif isinstance(plan, SettleFirst):
-                trips += await self._settle(live, plan)
+                rows, cost = await self._settle(live, plan)
+                trips += cost
+                if page := _page_of(rows, slice_, limit=limit, cursor=cursor):
+                    return page, trips + await self._assure_held(live)
             elif isinstance(plan, Settle):
                 trips += await self._send_settle(live, plan)
             else:
@@ -310,19 +315,23 @@ class Critical:
         finally:
             live.op_ended(read.op)
         if settle is not None:
-            trips += await self._settle(live, settle)
-        elif asked_first:
+            whole = read.slice == WHOLE_PARTITION and cursor is None and page.cursor is None
+            rows, cost = await self._settle(live, settle, page.rows if whole else None)
+            return _page_of(rows, read.slice, limit=limit, cursor=cursor), trips + cost
+        if asked_first:
             trips += await self.ask_first(live, read.partition)
         return None, trips
 
-    async def _settle(self, live: LiveSession, plan: SettleFirst) -> float:
-        """Read the whole partition and rewrite it (I13)."""
+    async def _settle(
+        self, live: LiveSession, plan: SettleFirst, read: list[StoredRow] | None = None
+    ) -> tuple[list[StoredRow], float]:
+        """Read the whole partition and rewrite it (I13); the rows. `read`: they were read under this plan already."""
         core = live.core
         trips = 0.0
-        rows: list[StoredRow] = []
+        rows: list[StoredRow] = [] if read is None else read
         cursor: bytes | None = None
         try:
-            while len(rows) <= plan.rows_max:
+            while read is None and len(rows) <= plan.rows_max:
                 page = await self._store.read_partition(
                     core.table,
                     plan.partition,
@@ -349,19 +358,17 @@ class Critical:
             core.give_up_read(plan)
             live.op_ended(plan.op)
             raise
-        return trips + await self._send_settle(live, batches)
+        return rows, trips + await self._send_settle(live, batches)
 
     async def _send_settle(self, live: LiveSession, plan: Settle) -> float:
         trips = 0.0
         try:
-            for batch in plan.batches:
-                try:
-                    trips += await self._send(live, batch)
-                except OutcomeUnknown:
-                    # The session knows; the attempt ends unsettled and the next round makes another.
-                    continue
-                except Unavailable:
-                    continue
+            sent = await asyncio.gather(*(self._send(live, batch) for batch in plan.batches), return_exceptions=True)
+            for error in sent:
+                # Of one without an answer the session knows: the attempt ends unsettled and the next round makes another.
+                if isinstance(error, BaseException) and not isinstance(error, (OutcomeUnknown, Unavailable)):
+                    raise error
+            trips += max((cost for cost in sent if not isinstance(cost, BaseException)), default=0.0)
             while True:
                 ended = live.core.end_settle(plan)
                 if isinstance(ended, Planned):
@@ -404,3 +411,11 @@ class Critical:
         except LockLost:
             return False
         return True
+
+
+def _page_of(rows: list[StoredRow], slice_: Slice, *, limit: int, cursor: bytes | None) -> StoredPage | None:
+    """The answer to a range get of a whole partition that was just settled, from the rows that were written; None: read them. A row
+    that expires was written with what was left of its life, and may have lost values by that."""
+    if slice_ != WHOLE_PARTITION or cursor is not None or len(rows) > limit or any(map(expires, rows)):
+        return None
+    return StoredPage(rows, None)
