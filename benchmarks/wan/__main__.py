@@ -16,7 +16,7 @@ from benchmarks.figures import Figure
 from polysite.cli import exits
 from polysite.lab.network import capability
 
-from . import contention, first_table
+from . import contention, first_table, operations, paths
 from .judging import judged
 from .laboratory import Laboratory, NotUp
 from .samples import Sample
@@ -36,6 +36,7 @@ def measure(lab: Laboratory, *, turns: int, repeats: int) -> list[Sample]:
         for rtt_ms in (FAR_MS, NEAR_MS):
             lab.move(rtt_ms)
             told = lab.everywhere("sections", turn=turn, repeats=repeats)
+            told += lab.everywhere("paths", turn=turn, repeats=max(1, repeats // 2))
             found += [record for record in told if isinstance(record, Sample)]
             print(f"# measured at W = {rtt_ms:g} ms, load average {os.getloadavg()[0]:.1f}", flush=True)
     return found
@@ -60,9 +61,15 @@ def run(arguments: argparse.Namespace) -> int:
     missed = 0
     with Laboratory(sites=SITES, rtt_ms=FAR_MS, store="cassandra", cells=arguments.cells) as lab:
         samples = measure(lab, turns=arguments.turns, repeats=arguments.repeats)
-        lines = first_table.table(samples, arguments.cells)
+        leads = first_table.leader(samples) if arguments.cells == "zookeeper" else None
+        lines = first_table.table(samples, leads)
         for line, found in lines:
             missed += shown(judged(found, line.bound(found.group)))
+        locks = [found for line, found in lines if line.operation == operations.LOCK_GET]
+        for bound, found in paths.table(samples, locks, leads):
+            missed += shown(judged(found, bound))
+        for path, why in paths.NOT_MEASURED.items():
+            print(f"not measured: {path}: {why}")
         for clients in (1, 8):
             missed += shown(contend(lab, clients))
         print("", *first_table.printed(lines), sep="\n", flush=True)

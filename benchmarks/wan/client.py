@@ -12,6 +12,7 @@ import msgspec
 import polysite
 from polysite.client import Site
 
+from . import paths
 from .contention import contend
 from .keys import Quiet
 from .operations import Sections, Watch
@@ -61,7 +62,13 @@ async def contended(plan: Plan, site: Site) -> None:
     await contend(site.coordinator, site=plan.site, clients=plan.clients, begin_s=plan.begin_s, lasts_s=plan.lasts_s)
 
 
-JOBS = {"tables": tables, "sections": sections, "follow": follow, "contended": contended}
+async def second(plan: Plan, site: Site) -> None:
+    """The second table."""
+    prefix = f"{plan.site}-{plan.turn}-{plan.rtt_ms:g}"
+    await paths.measure(site.coordinator, Watch(plan.site, plan.rtt_ms), prefix, plan.repeats)
+
+
+JOBS = {"tables": tables, "sections": sections, "paths": second, "follow": follow, "contended": contended}
 
 
 async def run(job: str, plan: Plan) -> None:

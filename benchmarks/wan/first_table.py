@@ -49,22 +49,21 @@ def leader(samples: Sequence[Sample]) -> str | None:
     return leading.pop() if len(leading) == 1 else None
 
 
-def groups(samples: Sequence[Sample], cells: str) -> dict[str, list[Sample]]:
-    """Samples by who stands alike: all sites on Cassandra, the leader's and the others on ZooKeeper."""
-    if cells != "zookeeper":
+def groups(samples: Sequence[Sample], leads: str | None) -> dict[str, list[Sample]]:
+    """Samples by who stands alike: all sites, or the one that leads and the others."""
+    if leads is None:
         return {ANY: list(samples)}
-    leads = leader(samples)
     return {
         LEADER: [sample for sample in samples if sample.site == leads],
         OTHER: [sample for sample in samples if sample.site != leads],
     }
 
 
-def table(samples: Sequence[Sample], cells: str) -> list[tuple[Line, Measured]]:
+def table(samples: Sequence[Sample], leads: str | None) -> list[tuple[Line, Measured]]:
     """Every line, for every group that has samples of it."""
     found = []
     for line in LINES:
-        for group, members in groups(samples, cells).items():
+        for group, members in groups(samples, leads).items():
             of_line = [sample for sample in members if sample.operation == line.operation]
             if of_line:
                 found.append((line, measured(line.operation, group, of_line)))
