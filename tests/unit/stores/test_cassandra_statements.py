@@ -68,6 +68,7 @@ def test_a_table_at_cassandra() -> None:
         ' "polysite_row_stamp" blob, "polysite_absent" boolean, "polysite_marker" boolean,'
         ' "polysite_part_stamp" bigint static, PRIMARY KEY (("who"), "at"))'
         f' WITH CLUSTERING ORDER BY ("at" DESC) AND id = {made} AND gc_grace_seconds = 864000'
+        " AND speculative_retry = '300ms'"
     )
     assert made != table_id("x_Shop", "Orders", 4)
 

@@ -168,6 +168,12 @@ def table_id(keyspace: str, name: str, making: int) -> uuid.UUID:
     return uuid.uuid5(_TABLE_IDS, f"{keyspace}.{name}.{making}")
 
 
+SPECULATIVE_RETRY_MS = 300
+"""After so long a majority read asks a further replica. The one that was asked may be of a site that has just died, which Cassandra
+notices only after some seconds (its default, the 99th percentile of what it measured, may be as long). Reads only: no write is
+ever sent twice."""
+
+
 def create_table(spec: TableSpec, keyspace: str, *, gc_grace_s: int) -> str:
     """The statement that makes the table of `spec.making`."""
     columns = [f"{quoted(name)} {cql_of(cql_type)}" for name, cql_type in spec.types.items()]
@@ -176,7 +182,11 @@ def create_table(spec: TableSpec, keyspace: str, *, gc_grace_s: int) -> str:
         columns.append(f"{quoted(PART_STAMP)} bigint static")
     partition = ", ".join(map(quoted, spec.partition_key))
     key = ", ".join([f"({partition})", *map(quoted, spec.clustering_names)])
-    options = [f"id = {table_id(keyspace, spec.name, spec.making)}", f"gc_grace_seconds = {gc_grace_s}"]
+    options = [
+        f"id = {table_id(keyspace, spec.name, spec.making)}",
+        f"gc_grace_seconds = {gc_grace_s}",
+        f"speculative_retry = '{SPECULATIVE_RETRY_MS}ms'",
+    ]
     if spec.clustering_key:
         order = ", ".join(f"{quoted(column.name)} {column.direction.upper()}" for column in spec.clustering_key)
         options.insert(0, f"CLUSTERING ORDER BY ({order})")
