@@ -130,4 +130,5 @@ class StoreSuite:
     @pytest.fixture
     def cells(self, store: Store) -> Cells:
         """The cells of the same engine, where it has `joint`."""
+        need(store, "joint")
         pytest.skip(f"no cells are given for {store.name}")
