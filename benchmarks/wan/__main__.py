@@ -23,6 +23,7 @@ from .samples import Sample
 
 SITES = ("ams", "bei", "irv")
 FAR_MS, NEAR_MS = 100.0, 50.0
+WARM_UP = 6
 CONTENDED_S = 20.0
 BEGINS_S = 4.0
 """Until every client process has been started."""
@@ -32,6 +33,9 @@ def measure(lab: Laboratory, *, turns: int, repeats: int) -> list[Sample]:
     """Samples of the first table at both distances, the far one first: a shorter way is believed sooner than a longer one."""
     found: list[Sample] = []
     lab.start(SITES[0], "tables").records()
+    lab.everywhere(
+        "sections", turn=len(SITES) - 1, repeats=WARM_UP
+    )  # engines are slow until they have done it for a while
     for turn in range(turns):
         for rtt_ms in (FAR_MS, NEAR_MS):
             lab.move(rtt_ms)
