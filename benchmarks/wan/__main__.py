@@ -8,6 +8,7 @@ missed, with 10 if this machine lacks something, as the lab says it.
 
 import argparse
 import os
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -18,7 +19,7 @@ from polysite.lab.network import capability
 
 from . import contention, first_table, operations, paths
 from .judging import judged
-from .laboratory import Laboratory, NotUp
+from .laboratory import ClientFailed, Laboratory, NotUp
 from .samples import Sample
 
 SITES = ("ams", "bei", "irv")
@@ -94,6 +95,11 @@ def main() -> int:
         return run(arguments)
     except NotUp as error:
         return error.code
+    except ClientFailed as error:
+        print(error, file=sys.stderr)
+        return exits.INTERNAL
+    except KeyboardInterrupt:
+        return exits.SIGNALLED + signal.SIGINT
 
 
 if __name__ == "__main__":
