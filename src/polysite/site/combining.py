@@ -428,8 +428,9 @@ class Combiner:
     def _told(self, state: KeyState, pending: PendingWish, result: Result, trips: float) -> None:
         sent_s = self._clock.monotonic_s() if pending.sent_s is None else pending.sent_s
         answer = WishAnswer(result, sent_s, state.version, state.cell, trips)
-        if pending.decided is not None:
-            pending.decided(answer)
+        decided = _let_go(pending)[0]
+        if decided is not None:
+            decided(answer)
         if pending.future is not None and not pending.future.done():
             pending.future.set_result(answer)
 
@@ -441,8 +442,9 @@ class Combiner:
             told = error
             if pending.was_handed and error.outcome != "unknown":
                 told = unknown("the wish was handed to a steward, who may still carry it")
-            if pending.failed is not None:
-                pending.failed(told)
+            failed = _let_go(pending)[1]
+            if failed is not None:
+                failed(told)
             if pending.future is not None and not pending.future.done():
                 pending.future.set_exception(told)
                 # The author may be gone; that is no unretrieved error.
@@ -457,3 +459,13 @@ def _next_of(pending: list[PendingWish]) -> list[PendingWish]:
     ours = [item for item in pending if item.own and not isinstance(item.asked.wish, Enqueue)][:WISHES_MAX]
     others = [item for item in pending if not item.own or isinstance(item.asked.wish, Enqueue)]
     return others[: WISHES_MAX - len(ours)] + ours
+
+
+def _let_go(
+    pending: PendingWish,
+) -> tuple[Callable[[WishAnswer], None] | None, Callable[[PolysiteError], None] | None]:
+    """Who is told how the wish ends, once: kept, its author and the wish would hold each other, and each section would leave a ring
+    of objects to the garbage collector."""
+    told = pending.decided, pending.failed
+    pending.decided = pending.failed = None
+    return told
