@@ -1,4 +1,4 @@
-"""Count the ballots at three sites at once, as far apart as Amsterdam and Beijing are not: one site dies and comes back, one is cut off.
+"""Count the ballots at three sites at once, far from each other: one site dies and comes back, one is cut off.
 
     python -m examples.votes.sites [--ballots-limit N] [--rtt-ms 50]
 

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from polysite.site import SiteCoordinator
 
 MEMORY = ":memory:"
-_ONE_SITE = "peers: the embedded engine holds one site; several need an engine that replicates"
 
 
 class Opening:
@@ -87,7 +86,9 @@ async def start_embedded(
     if unknown:
         raise BadRequest(f"there is no setting {', '.join(unknown)}; there are {', '.join(sorted(known))}")
     if settings.get("peers"):
-        raise BadRequest(_ONE_SITE)
+        from polysite._open.backends import ONE_SITE
+
+        raise BadRequest(ONE_SITE)
     return await _start(path, runtime or Runtime(), site=site, **settings)
 
 
@@ -108,7 +109,6 @@ async def build_coordinator(settings: "Settings", place: "Place", runtime: Runti
         secret_file=Path(settings.site.secret_file) if settings.site.secret_file else None,
         site=settings.site.name,
         majority_rtt_ms=settings.site.majority_rtt_ms,
-        peers=settings.site.peers,
     )
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 EMBEDDED = "embedded"
+ONE_SITE = "peers: the embedded engine holds one site; several need an engine that replicates"
 
 
 def is_embedded(settings: "Settings") -> bool:
@@ -32,7 +33,7 @@ def is_embedded(settings: "Settings") -> bool:
             "rows at several sites (cassandra) go with cells at several sites (cassandra, zookeeper)"
         )
     if store == EMBEDDED and settings.site.peers:
-        raise BadRequest("site.peers: the embedded engine holds one site; several need an engine that replicates")
+        raise BadRequest(f"site.{ONE_SITE}")
     return store == EMBEDDED
 
 

@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from polysite.errors import Overloaded
+from polysite.errors import BadRequest, Overloaded
 
 SLOTS_MAX = 64
 
@@ -79,11 +79,20 @@ class FileSlots:
         path = self._folder / "machine"
         if not path.exists():
             made = self._folder / f"machine.{os.getpid()}"
-            made.write_text(self._draw())
+            with made.open("w", encoding="ascii") as file:
+                file.write(self._draw())
+                file.flush()
+                os.fsync(file.fileno())  # it counts from the link on, also after a loss of power
             with contextlib.suppress(FileExistsError):
                 path.hardlink_to(made)
             made.unlink()
-        return f"-{path.read_text().strip()}"
+        letters = path.read_text(encoding="ascii", errors="replace").strip()
+        if not letters.isalnum():
+            # Without letters two machines would have processes of one name, and each could call the other's dead.
+            raise BadRequest(
+                "the file `machine` in the data folder names no machine: remove it, and new letters are drawn"
+            )
+        return f"-{letters}"
 
     def _path(self, process: str) -> Path:
         return self._folder / f"process-{process}.lock"

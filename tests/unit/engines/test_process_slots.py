@@ -4,7 +4,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from polysite.engines.process_slots import FileSlots
+from polysite.errors import BadRequest
 
 HOLD = """
 import sys, pathlib
@@ -53,6 +56,19 @@ def test_killed_process(tmp_path: Path) -> None:
     assert slots.is_dead("p1", 1)
     slot = slots.take()
     assert (slot.process, slot.incarnation) == ("p1", 2)
+    slot.release()
+
+
+def test_a_folder_that_names_no_machine(tmp_path: Path) -> None:
+    """Goal: two machines never have processes of one name, whatever became of their folders. Method: an empty file of letters; nothing
+    is taken, and once it is removed new letters are drawn."""
+    (tmp_path / "machine").write_text("")
+    slots = FileSlots(tmp_path, draw=lambda: "cc33")
+    with pytest.raises(BadRequest, match="names no machine: remove it"):
+        slots.take()
+    (tmp_path / "machine").unlink()
+    slot = slots.take()
+    assert slot.process == "p1-cc33"
     slot.release()
 
 
