@@ -172,6 +172,22 @@ class QueueAnswer(msgspec.Struct, frozen=True, kw_only=True):
     round_trips: float = 0
 
 
+class Ticket(msgspec.Struct, frozen=True, kw_only=True):
+    """An entry of a queue and its lock reference, for interfaces that know locks by key and ticket. The reference is as good as
+    the lock."""
+
+    reference: str
+    fencing_token: int
+    kind: str
+    held: bool
+    lease_ms: int
+    owner: str | None = None
+    round_trips: float = 0
+
+    def __repr__(self) -> str:
+        return f"Ticket(fencing_token={self.fencing_token}, held={self.held})"
+
+
 class SectionAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """A whole section, done: `results` has one item per step (a row or None for a get, None otherwise)."""
 

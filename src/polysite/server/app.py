@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager, aclosing
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
@@ -25,6 +25,7 @@ from polysite.server.routes import events, health, locks, rows, schema, sections
 from polysite.server.routing import Route, Router
 from polysite.server.service import Service
 from polysite.server.settings import Settings
+from polysite.server.v2.interface import V2Interface
 
 if TYPE_CHECKING:
     from starlette.routing import BaseRoute
@@ -40,14 +41,38 @@ _CLIENT_GONE = 499
 _STATUS_ATTRIBUTE = "http.response.status_code"
 
 
-class Application:
-    """Answers `/v3`, `/metrics` and whatever else is mounted."""
+class Interface(Protocol):
+    """Paths of a kind of their own: how they are found, who may ask, and how an error is told there."""
 
-    def __init__(self, service: Service, *, routes: Sequence[Route], elsewhere: AsgiApp | None = None) -> None:
+    @property
+    def routes(self) -> Sequence[Route]: ...
+
+    def claims(self, raw_path: bytes) -> bool: ...
+
+    def find(self, exchange: Exchange) -> Route: ...
+
+    def identify(self, exchange: Exchange, route: Route) -> None: ...
+
+    def tell(self, error: PolysiteError, status: int, exchange: Exchange, headers: Headers) -> Reply: ...
+
+
+class Application:
+    """Answers `/v3`, `/metrics`, `/MUSIC/rest` and whatever else is mounted."""
+
+    def __init__(
+        self,
+        service: Service,
+        *,
+        routes: Sequence[Route],
+        interface: Interface | None = None,
+        elsewhere: AsgiApp | None = None,
+    ) -> None:
         self.service = service
         self._router = Router(list(routes))
+        self._interface = interface
         self._elsewhere = elsewhere
-        self._meters = {route.name: service.metrics.meter(route.name) for route in routes}
+        every = [*routes, *(interface.routes if interface is not None else ())]
+        self._meters = {route.name: service.metrics.meter(route.name) for route in every}
         self._unrouted = service.metrics.meter(UNROUTED)
         self._id_prefix = service.runtime.randomness.random_bytes(5).hex().encode() + b"-"
         self._requests = 0
@@ -72,6 +97,7 @@ class Application:
         clock = service.runtime.clock
         started_s = clock.monotonic_s()
         exchange = Exchange(scope, receive, body_bytes_max=service.settings.server.body_bytes_max)
+        exchange.is_foreign = self._interface is not None and self._interface.claims(scope["raw_path"])
         self._requests += 1
         exchange.request_id = exchange.asked_id or b"%s%x" % (self._id_prefix, self._requests)
         route: Route | None = None
@@ -120,6 +146,9 @@ class Application:
         if sum(map(len, headers)) + sum(map(len, headers.values())) > self._header_bytes_max:
             raise HttpRefusal(431, TooLarge(f"headers are at most {self._header_bytes_max} bytes together"))
         exchange.check_headers()
+        if exchange.is_foreign:
+            assert self._interface is not None
+            return self._interface.find(exchange)
         try:
             return self._router.find(exchange)
         except HttpRefusal as refusal:
@@ -130,7 +159,11 @@ class Application:
     async def _answer(self, route: Route, exchange: Exchange) -> Reply | Stream:
         if route.begins:
             self.service.stopping.check()
-        if not route.open_to_all:
+        if exchange.is_foreign:
+            assert self._interface is not None
+            if not route.open_to_all:
+                self._interface.identify(exchange, route)
+        elif not route.open_to_all:
             exchange.principal = self.service.access.identify(exchange.headers)
             if route.right is not None:
                 exchange.principal.require(route.right, exchange.captured[0].decode("latin-1"))
@@ -173,6 +206,9 @@ class Application:
             headers = (*headers, (b"retry-after", str(problems.RETRY_AFTER_S).encode()))
             if self.service.stopping.begun:
                 headers = (*headers, (b"connection", b"close"))
+        if exchange.is_foreign:
+            assert self._interface is not None
+            return self._interface.tell(told, status, exchange, headers)
         problem = problems.problem_of(told, status=status, request=exchange.request_id.decode("latin-1"))
         if isinstance(told, CompareFailed) and "rows" in told.attributes and exchange.codec is not None:
             found = [exchange.codec.row_to_json(row) for row in told.attributes["rows"]]
@@ -287,7 +323,8 @@ def build_app(
         from starlette.applications import Starlette
 
         elsewhere = Starlette(routes=list(mounts))
-    return Application(service, routes=every, elsewhere=elsewhere)
+    interface = V2Interface(service) if settings.v2.enabled else None
+    return Application(service, routes=every, interface=interface, elsewhere=elsewhere)
 
 
 __all__ = ["ROUTES", "Application", "StreamCut", "build_app"]

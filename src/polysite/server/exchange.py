@@ -79,12 +79,12 @@ def reply_json(answer: Any, *, status: int = 200, round_trips: float = 0, header
 class Exchange:
     """One request. `captured` are the variable segments of the path, `rest` the key segments of a row's path, all raw.
 
-    `codec` and `lock`: the table and the lock reference that the call turned out to be about.
+    `names` are the variable parts of a path of another interface, decoded; `is_foreign`: it is of one. `codec` and `lock`: the table and the lock reference that the call turned out to be about.
     """
 
     __slots__ = (
-        "_query", "_receive", "body_bytes_max", "captured", "codec", "headers", "lock", "method", "principal",
-        "request_id", "rest", "scope",
+        "_query", "_receive", "body_bytes_max", "captured", "codec", "headers", "is_foreign", "lock", "method", "principal",
+        "names", "request_id", "rest", "scope",
     )  # fmt: skip
 
     def __init__(self, scope: Scope, receive: Receive, *, body_bytes_max: int) -> None:
@@ -94,6 +94,8 @@ class Exchange:
         self.body_bytes_max = body_bytes_max
         self.captured: list[bytes] = []
         self.rest: list[bytes] = []
+        self.names: tuple[str, ...] = ()
+        self.is_foreign = False
         self.request_id = b""
         self.principal: Principal
         self.codec: Codec | None = None

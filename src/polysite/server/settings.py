@@ -115,6 +115,26 @@ class AuthSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     tokens: list[TokenSettings] = []
 
 
+class V2Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The interface of MUSIC 3.x at `/MUSIC/rest`."""
+
+    enabled: bool = True
+    lease_ms: Annotated[int, msgspec.Meta(ge=1, le=3_600_000)] = 60_000
+    """The lease of a lock until acquire-with-lease names another; raised to the least that the distances allow."""
+    atomic_wait_ms: Milliseconds = 1_000
+    """How long an atomic operation and one of the conditional interface wait for the lock; 0 refuses at once."""
+    promote_wait_ms: Milliseconds = 1_000
+    """How long one call of promote waits for the other readers to leave."""
+    release_waits: bool = False
+    """Answer a release when it is carried out, not when it was taken on."""
+    keyspace_active: bool = True
+    """Whether keyspaces may be made and dropped through this interface."""
+    version: Annotated[str, msgspec.Meta(pattern=r"^[0-9]+\.[0-9]+\.[0-9]+$")] = "3.2.40"
+    """The version of MUSIC that clients are told."""
+    plain_paths: bool = False
+    """Also serve the paths without a version, with the plain answers of att-music."""
+
+
 class TelemetrySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What is told about the work. Logs never hold values, lock references, paths or credentials."""
 
@@ -134,6 +154,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     cells: CellSettings = CellSettings()
     server: ServerSettings = ServerSettings()
     auth: AuthSettings = AuthSettings()
+    v2: V2Settings = V2Settings()
     telemetry: TelemetrySettings = TelemetrySettings()
     cassandra: CassandraSettings | None = None
     """Needed where `store.engine` or `cells.engine` is `cassandra`."""

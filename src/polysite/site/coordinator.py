@@ -29,6 +29,7 @@ from polysite.api import (
     RowWrite,
     SectionAnswer,
     Step,
+    Ticket,
     WriteAnswer,
 )
 from polysite.cells.contract import Cells
@@ -54,6 +55,7 @@ from polysite.site.sections import Sections
 from polysite.site.sessions import Sessions
 from polysite.site.settings import SiteSettings
 from polysite.site.tenures import Tenures
+from polysite.site.tickets import Tickets
 from polysite.stores.contract import Store
 from polysite.values.tables import RESERVED_KEYSPACE, IndexSpec, KeyspaceSpec, TableSpec
 
@@ -111,6 +113,7 @@ class SiteCoordinator:
             self._lock_verbs,
             self._plain,
         )
+        self._tickets = Tickets(self._context, self._keys, self._sessions)
         self._schema = Schema(self._context, self._sessions, self._locks)
         self._registry: Registry | None = None
         self._clocks: ClockWatch | None = None
@@ -479,6 +482,12 @@ class SiteCoordinator:
     async def queue(self, key: KeyName) -> QueueAnswer:
         self._open()
         return await self._lock_verbs.queue(key)
+
+    async def ticket(self, key: KeyName, number: int) -> Ticket | None:
+        """The entry of a key with this ticket and its reference, None if there is none any more. Not part of the protocol: only
+        for interfaces whose lock ids are tickets."""
+        self._open()
+        return await self._tickets.find(key, number)
 
     async def preempt(
         self, key: KeyName, *, fencing_token: int | None = None, ordered_by: str | None = None

@@ -1,0 +1,63 @@
+"""One request of this interface: what a handler is given."""
+
+from collections.abc import Mapping
+from functools import cached_property, lru_cache
+from urllib.parse import parse_qsl
+
+from polysite.errors import UnknownKey
+from polysite.server.exchange import Exchange
+from polysite.server.service import Service
+from polysite.server.v2.bodies import Body, parse_body
+from polysite.server.v2.names import fold
+from polysite.values.tables import TableSpec
+
+
+class Call:
+    """`names` are the variable parts of the path, decoded."""
+
+    def __init__(self, service: Service, exchange: Exchange, names: tuple[str, ...]) -> None:
+        self.service = service
+        self.coordinator = service.coordinator
+        self.settings = service.settings.v2
+        self.exchange = exchange
+        self.names = names
+        self._body: Body | None = None
+        self._body_read = False
+
+    @cached_property
+    def query(self) -> Mapping[str, str]:
+        """Parameters of the query by name; of one that is repeated the first counts."""
+        raw: bytes = self.exchange.scope["query_string"]
+        return _parse_query(raw) if raw else {}
+
+    def header(self, name: bytes) -> str | None:
+        """A header of the request, None without it."""
+        value = self.exchange.headers.get(name)
+        return None if value is None else value.decode("latin-1")
+
+    async def body(self) -> Body | None:
+        """The body; None without one."""
+        if not self._body_read:
+            self._body = parse_body(await self.exchange.raw_body())
+            self._body_read = True
+        return self._body
+
+    async def table(self, keyspace: str, table: str) -> TableSpec | None:
+        """The table that the path names (folded); None if there is none."""
+        try:
+            return await self.coordinator.table(fold(keyspace, "keyspace"), fold(table, "table"))
+        except UnknownKey:
+            return None
+
+    async def has_keyspace(self, keyspace: str) -> bool:
+        """Whether there is such a keyspace."""
+        name = fold(keyspace, "keyspace")
+        return any(spec.name == name for spec in await self.coordinator.keyspaces())
+
+
+@lru_cache(maxsize=1024)
+def _parse_query(raw: bytes) -> Mapping[str, str]:
+    query: dict[str, str] = {}
+    for name, value in parse_qsl(raw.decode("latin-1"), keep_blank_values=True, max_num_fields=256):
+        query.setdefault(name, value)
+    return query

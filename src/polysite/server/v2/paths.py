@@ -1,0 +1,114 @@
+"""From a path of this interface to its handler."""
+
+import re
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import NamedTuple, TypeAlias
+from urllib.parse import unquote_to_bytes
+
+from polysite.server.auth import Right
+from polysite.server.exchange import Reply
+from polysite.server.v2.call import Call
+from polysite.server.v2.envelope import Failure
+
+Handler = Callable[[Call], Awaitable[Reply]]
+PREFIX = "/MUSIC/rest/"
+PREFIX_BYTES = PREFIX.encode()
+_BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+_ANY_VERSION = re.compile(r"v[0-9]+")
+
+
+class Endpoint(NamedTuple):
+    """One method on one path. `keyspace_at`: which variable part names the keyspace (0 or None); `right`: what it takes there.
+    `takes_json`: a body of another type is refused. `traced`: tracing headers may be required."""
+
+    name: str
+    method: str
+    pattern: str
+    handler: Handler
+    right: Right | None = None
+    takes_json: bool = False
+    traced: bool = False
+    begins: bool = False
+    changes: bool = False
+
+
+class Matched(NamedTuple):
+    """The methods of a path, and its variable parts."""
+
+    methods: Mapping[str, Endpoint]
+    names: tuple[str, ...]
+
+
+def decode_path(raw_path: bytes) -> list[str]:
+    """The segments of a path, decoded, without a last empty one. Failure if the encoding is broken."""
+    if _BAD_ESCAPE.search(raw_path):
+        raise Failure("the path has a % that two hexadecimal digits do not follow")
+    try:
+        segments = [unquote_to_bytes(part).decode() for part in raw_path.split(b"/")]
+    except UnicodeDecodeError:
+        raise Failure("the path is not UTF-8") from None
+    return segments[:-1] if len(segments) > 1 and not segments[-1] else segments
+
+
+class Paths:
+    """All endpoints. A part `{name}` takes one segment; `{name...}` all up to the next literal part, slashes and all, so that
+    a name with a slash in it is refused for what it is; `v{n}` any version. Longer patterns win over shorter ones."""
+
+    def __init__(self, endpoints: Sequence[Endpoint]) -> None:
+        by_pattern: dict[str, dict[str, Endpoint]] = {}
+        for endpoint in endpoints:
+            methods = by_pattern.setdefault(endpoint.pattern, {})
+            assert endpoint.method not in methods, f"{endpoint.method} {endpoint.pattern} is there twice"
+            methods[endpoint.method] = endpoint
+        patterns = [(pattern.split("/"), methods) for pattern, methods in by_pattern.items()]
+        patterns.sort(key=lambda item: (-len(item[0]), sum(part.startswith("{") for part in item[0])))
+        self._by_start: dict[tuple[str, ...], list[_Pattern]] = {}
+        self._others: list[_Pattern] = []
+        for parts, methods in patterns:
+            literal = len(parts) >= _START and not any("{" in part for part in parts[:_START])
+            group = self._by_start.setdefault(tuple(parts[:_START]), []) if literal else self._others
+            group.append((parts, methods))
+
+    def find(self, raw_path: bytes) -> Matched | None:
+        """What stands at a path below the prefix; None: nothing."""
+        segments = decode_path(raw_path[len(PREFIX_BYTES) :])
+        for group in (self._by_start.get(tuple(segments[:_START]), ()), self._others):
+            for parts, methods in group:
+                names = _match(parts, segments)
+                if names is not None:
+                    return Matched(methods, names)
+        return None
+
+
+_Pattern: TypeAlias = "tuple[list[str], dict[str, Endpoint]]"
+_START = 2
+"""Patterns are found by so many of their first parts."""
+
+
+def _match(parts: list[str], segments: list[str]) -> tuple[str, ...] | None:
+    names: list[str] = []
+    at = 0
+    for place, part in enumerate(parts):
+        if part.endswith("...}"):
+            following = parts[place + 1] if place + 1 < len(parts) else None
+            if following is None:
+                names.append("/".join(segments[at:]))
+                return tuple(names)
+            try:
+                end = segments.index(following, at)
+            except ValueError:
+                return None
+            names.append("/".join(segments[at:end]))
+            at = end
+            continue
+        if at >= len(segments):
+            return None
+        if part == "v{n}":
+            if not _ANY_VERSION.fullmatch(segments[at]):
+                return None
+        elif part.startswith("{"):
+            names.append(segments[at])
+        elif part != segments[at]:
+            return None
+        at += 1
+    return tuple(names) if at == len(segments) else None
