@@ -65,7 +65,8 @@ class Tenure:
         self.ticket = ticket
         self.nonce = nonce
         self.settings = settings
-        self.lease_s = 0.0 if entry is None else entry.lease_s
+        self._lease_s = 0.0 if entry is None else entry.lease_s
+        self._leases_asked: list[float] = []
         self.version = version
         self.standing: Standing = "waiting"
         self.fence = cell.fence
@@ -118,6 +119,23 @@ class Tenure:
         """
         if self._lease_base_s is None or sent_s > self._lease_base_s:
             self._lease_base_s = sent_s
+
+    @property
+    def lease_s(self) -> float:
+        """The lease that answers are reckoned with: the shortest that the cell may say, since a change of it that was asked for
+        may have been made."""
+        return min(self._lease_s, *self._leases_asked) if self._leases_asked else self._lease_s
+
+    def lease_asked(self, lease_s: float) -> None:
+        """A renew that sets the lease is about to be sent. Only one at a time: their order in the cell must be known."""
+        self._leases_asked.append(lease_s)
+
+    def lease_answered(self, lease_s: float, sent_s: float, *, applied: bool) -> None:
+        """It was applied, or it never will be. One whose fate is not known is not answered: it counts for ever."""
+        self._leases_asked.remove(lease_s)
+        if applied:
+            self._lease_s = lease_s
+            self.lease_applied(sent_s)
 
     def may_answer_done(self, now_s: float) -> bool:
         """Whether a write that a majority stored may be answered `done` now without asking the cell."""

@@ -265,7 +265,10 @@ def _renew(cell: LockCell, wish: Renew, _now: int) -> Answer:
     if not renewed:
         return cell, LOST
     queue = tuple(
-        replace(entry, beat=entry.beat + 1) if (entry.ticket, entry.nonce) in wanted else entry for entry in cell.queue
+        replace(entry, beat=entry.beat + 1, lease_ms=wish.lease_ms or entry.lease_ms)
+        if (entry.ticket, entry.nonce) in wanted
+        else entry
+        for entry in cell.queue
     )
     return replace(cell, queue=queue), Renewed(renewed)
 

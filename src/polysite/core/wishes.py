@@ -128,10 +128,12 @@ class Extend(msgspec.Struct, frozen=True, array_like=True, tag="extend"):
 class Renew(msgspec.Struct, frozen=True, array_like=True, tag="renew", gc=False):
     """Show that the entries' process lives: their beats move. The answer `Renewed` lists those that are still there.
 
+    `lease_ms`: their leases are this from now on, None: as they are. Since the beat moves with it, observers count anew.
     Refused: lock_lost, if none is.
     """
 
     entries: tuple[Identity, ...]
+    lease_ms: int | None = None
 
 
 class Cancel(msgspec.Struct, frozen=True, array_like=True, tag="cancel"):

@@ -83,8 +83,20 @@ class Exchange:
     """
 
     __slots__ = (
-        "_query", "_receive", "body_bytes_max", "captured", "codec", "headers", "is_foreign", "lock", "method", "principal",
-        "names", "request_id", "rest", "scope",
+        "_query",
+        "_receive",
+        "body_bytes_max",
+        "captured",
+        "codec",
+        "headers",
+        "is_foreign",
+        "lock",
+        "method",
+        "names",
+        "principal",
+        "request_id",
+        "rest",
+        "scope",
     )  # fmt: skip
 
     def __init__(self, scope: Scope, receive: Receive, *, body_bytes_max: int) -> None:

@@ -125,8 +125,8 @@ class V2Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """How long an atomic operation and one of the conditional interface wait for the lock; 0 refuses at once."""
     promote_wait_ms: Milliseconds = 1_000
     """How long one call of promote waits for the other readers to leave."""
-    release_waits: bool = False
-    """Answer a release when it is carried out, not when it was taken on."""
+    release_waits: bool | None = None
+    """Answer a release when it is carried out, not when it was taken on; None: where that costs no round trip between sites."""
     keyspace_active: bool = True
     """Whether keyspaces may be made and dropped through this interface."""
     version: Annotated[str, msgspec.Meta(pattern=r"^[0-9]+\.[0-9]+\.[0-9]+$")] = "3.2.40"

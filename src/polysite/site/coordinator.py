@@ -46,6 +46,7 @@ from polysite.site.janitor import Janitor
 from polysite.site.keys import KeyState, KeyTable
 from polysite.site.lock_verbs import LockVerbs
 from polysite.site.locks import Locks
+from polysite.site.owners import OWNERS, Owners
 from polysite.site.peers import Hello, PeerChannel, Push, SettleMessage, WishMessage
 from polysite.site.plain import PlainWrites
 from polysite.site.processes import PROCESSES, LoneSlots, ProcessSlot, ProcessSlots, Registry
@@ -114,6 +115,7 @@ class SiteCoordinator:
             self._plain,
         )
         self._tickets = Tickets(self._context, self._keys, self._sessions)
+        self._owners = Owners(self._context, self._keys, self._sessions)
         self._schema = Schema(self._context, self._sessions, self._locks)
         self._registry: Registry | None = None
         self._clocks: ClockWatch | None = None
@@ -152,7 +154,7 @@ class SiteCoordinator:
     async def _settle_in(self, registry: Registry) -> None:
         """Make the reserved tables and say that this process is here."""
         await self._store.create_keyspace(KeyspaceSpec(name=RESERVED_KEYSPACE))
-        for spec in (PROCESSES, RECORDS):
+        for spec in (PROCESSES, RECORDS, OWNERS):
             await self._store.create_table(spec)
         await registry.beat()
 
@@ -227,6 +229,16 @@ class SiteCoordinator:
         for engine in reversed(self._started):
             await engine.close()
         self._started.clear()
+
+    @property
+    def is_wide(self) -> bool:
+        """Whether there are other sites: then a change of a lock is a round trip to them."""
+        return self._context.is_wide
+
+    @property
+    def lease_ms_min(self) -> int:
+        """The least lease that the distances between the sites allow."""
+        return self._context.lease_ms_min
 
     def address_is(self, address: str) -> None:
         """Other processes reach this one at `address` from now on."""
@@ -470,6 +482,26 @@ class SiteCoordinator:
     async def renew(self, reference: str) -> LockAnswer:
         self._open()
         return await self._lock_verbs.renew(reference)
+
+    async def note_owner(self, key: KeyName, number: int, owner: str, *, waits: bool) -> tuple[bool, float]:
+        """Note whose an entry is; whether its owner now waits for itself over keys of the table, which only an entry that waits can
+        bring about, and the round trips. Not part of the protocol."""
+        self._open()
+        lock = (await self._store.table(key.keyspace, key.table)).lock_key(key.key)
+        trips = await self._owners.list_entry(lock, number, owner)
+        if not waits:
+            return False, trips
+        rings, cost = await self._owners.waits_for_itself(lock, owner)
+        return rings, trips + cost
+
+    async def forget_owner(self, key: KeyName, number: int) -> None:
+        """The entry is gone, or will be."""
+        self._owners.take_off((await self._store.table(key.keyspace, key.table)).lock_key(key.key), number)
+
+    async def set_lease(self, reference: str, lease_ms: int) -> LockAnswer:
+        """Give a reference another lease; otherwise as `renew`. Not part of the protocol."""
+        self._open()
+        return await self._lock_verbs.renew(reference, lease_ms)
 
     async def promote(self, reference: str, *, wait_ms: int = WAIT_MS_DEFAULT) -> LockAnswer:
         self._open()

@@ -280,9 +280,12 @@ class LockVerbs:
             round_trips=trips,
         )
 
-    async def renew(self, text: str) -> LockAnswer:
+    async def renew(self, text: str, lease_ms: int | None = None) -> LockAnswer:
+        """`lease_ms`: the lease from now on; None: as it is."""
+        if lease_ms is not None:
+            self.check_lease(lease_ms)
         references = _references(text)
-        statuses = [await self._tenures.renew(reference) for reference in references]
+        statuses = [await self._tenures.renew(reference, lease_ms) for reference in references]
         return await self._lock_answer(text, references, statuses, sum(status.round_trips for status in statuses))
 
     async def promote(self, text: str, *, wait_ms: int) -> LockAnswer:

@@ -70,7 +70,10 @@ class WaitCall(msgspec.Struct, frozen=True, tag="wait"):
 
 
 class RenewCall(msgspec.Struct, frozen=True, tag="renew"):
+    """`lease_ms` None: the lease stays as it is."""
+
     reference: str
+    lease_ms: int | None = None
 
 
 class PromoteCall(msgspec.Struct, frozen=True, tag="promote"):

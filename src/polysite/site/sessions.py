@@ -46,6 +46,8 @@ class LiveSession(msgspec.Struct, eq=False):
     """A promotion is being taken back, and it is not known yet that it was."""
     text: str = ""
     """The reference as it was handed out, once it was."""
+    lease_turn: asyncio.Lock = msgspec.field(default_factory=asyncio.Lock)
+    """Changes of the lease are made one after the other."""
 
     def __repr__(self) -> str:
         # The text of the reference is as good as the lock.
@@ -387,6 +389,32 @@ class Sessions:
                         live.life.beat_sent(answer.sent_s)
 
         self.combiner.submit(state, Renew(tuple(live.identity for live in alive)), decided=decided)
+
+    async def set_lease(self, live: LiveSession, lease_ms: int) -> WishAnswer | None:
+        """Give an entry another lease; None: it has it. LockLost if the entry is gone, OutcomeUnknown if it cannot be known: then
+        the shorter of the two counts."""
+        lease_s = lease_ms / 1000
+        async with live.lease_turn:
+            if live.lease_ms == lease_ms:
+                return None
+            live.core.lease_asked(lease_s)
+            live.life.lease_s = live.core.lease_s
+            self._arm_beat(live.state, self._clock.monotonic_s())
+
+            def decided(answer: WishAnswer) -> None:
+                result = answer.result
+                applied = isinstance(result, Renewed) and live.reference.ticket in result.tickets
+                live.core.lease_answered(lease_s, answer.sent_s, applied=applied)
+                if applied:
+                    live.lease_ms = lease_ms
+                    live.life.beat_sent(answer.sent_s)
+                live.life.lease_s = live.core.lease_s
+                self._arm_beat(live.state, self._clock.monotonic_s())
+
+            answer = await self.combiner.ask(live.state, Renew((live.identity,), lease_ms), decided=decided)
+            if live.lease_ms != lease_ms:
+                raise live.lost_error()
+            return answer
 
     async def renew_now(self, live: LiveSession) -> WishAnswer:
         """Renew one entry and wait for it; LockLost if it is gone, OutcomeUnknown if that cannot be known."""

@@ -197,15 +197,20 @@ class Tenures:
 
         return await self._serve(reference, here, lambda: WaitCall(str(reference), wait_ms), Status, waits_ms=wait_ms)
 
-    async def renew(self, reference: Reference) -> Status:
+    async def renew(self, reference: Reference, lease_ms: int | None = None) -> Status:
+        """The state of a reference; `lease_ms`: its lease from now on, None: as it is."""
+
         async def here(live: LiveSession) -> Status:
             # The sign of life was noted when the session was found; past its limit the entry itself is asked.
             trips = 0.0
-            if live.holds and not live.core.may_answer_done(self._context.clock.monotonic_s()):
+            if lease_ms is not None:
+                answer = await self._sessions.set_lease(live, lease_ms)
+                trips = 0.0 if answer is None else answer.round_trips
+            elif live.holds and not live.core.may_answer_done(self._context.clock.monotonic_s()):
                 trips = (await self._sessions.renew_now(live)).round_trips
             return status_of(live, trips)
 
-        return await self._serve(reference, here, lambda: RenewCall(str(reference)), Status)
+        return await self._serve(reference, here, lambda: RenewCall(str(reference), lease_ms), Status)
 
     async def promote(self, reference: Reference, wait_ms: int) -> Status:
         async def here(live: LiveSession) -> Status:
@@ -245,7 +250,7 @@ class Tenures:
             case WaitCall():
                 return await self.wait(reference, call.wait_ms)
             case RenewCall():
-                return await self.renew(reference)
+                return await self.renew(reference, call.lease_ms)
             case PromoteCall():
                 return await self.promote(reference, call.wait_ms)
             case ReleaseCall():

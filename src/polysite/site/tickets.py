@@ -60,4 +60,3 @@ def _ticket(state: KeyState, entry: Entry, reference: str, trips: float) -> Tick
         owner=entry.owner,
         round_trips=trips,
     )
-

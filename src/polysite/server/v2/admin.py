@@ -15,7 +15,9 @@ async def onboard(call: Call) -> Reply:
     name = None if body is None else body.text("appname")
     if body is None or name is None or any(member not in body for member in ("userId", "isAAF", "password")):
         return bare(
-            {"Exception": "Unauthorized: Please check the request parameters. Some of the required values appname(ns), userId, password, isAAF are missing."},
+            {
+                "Exception": "Unauthorized: Please check the request parameters. Some of the required values appname(ns), userId, password, isAAF are missing."
+            },
             status=401,
         )
     return bare({"Success": _ONBOARDED.format(name), "Generated AID": _id_of(name)})
@@ -26,7 +28,12 @@ async def search(call: Call) -> Reply:
     body = await call.body()
     name = None if body is None else body.text("appname")
     if body is None or not any(member in body for member in ("appname", "aid", "isAAF")):
-        return bare({"Exception": "Unauthorized: Please check the request parameters. Enter atleast one of the following parameters: appName(ns), aid, isAAF."}, status=401)
+        return bare(
+            {
+                "Exception": "Unauthorized: Please check the request parameters. Enter atleast one of the following parameters: appName(ns), aid, isAAF."
+            },
+            status=401,
+        )
     if name is not None:
         return bare({_id_of(name): "TBD"})
     aid = body.text("aid")

@@ -2,8 +2,10 @@
 
 from collections.abc import Mapping
 from functools import cached_property, lru_cache
+from typing import Protocol
 from urllib.parse import parse_qsl
 
+from polysite.api import KeyName, LockAnswer, Ticket
 from polysite.errors import UnknownKey
 from polysite.server.exchange import Exchange
 from polysite.server.service import Service
@@ -12,12 +14,31 @@ from polysite.server.v2.names import fold
 from polysite.values.tables import TableSpec
 
 
+class Keeper(Protocol):
+    """What this interface asks of a coordinator beside the protocol; the one in process has it."""
+
+    @property
+    def is_wide(self) -> bool: ...
+
+    @property
+    def lease_ms_min(self) -> int: ...
+
+    async def ticket(self, key: KeyName, number: int) -> Ticket | None: ...
+
+    async def note_owner(self, key: KeyName, number: int, owner: str, *, waits: bool) -> tuple[bool, float]: ...
+
+    async def forget_owner(self, key: KeyName, number: int) -> None: ...
+
+    async def set_lease(self, reference: str, lease_ms: int) -> LockAnswer: ...
+
+
 class Call:
     """`names` are the variable parts of the path, decoded."""
 
     def __init__(self, service: Service, exchange: Exchange, names: tuple[str, ...]) -> None:
         self.service = service
         self.coordinator = service.coordinator
+        self.keeper: Keeper = service.coordinator  # type: ignore[assignment]
         self.settings = service.settings.v2
         self.exchange = exchange
         self.names = names

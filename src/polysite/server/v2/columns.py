@@ -82,7 +82,10 @@ def _shower(cql_type: CqlType) -> Callable[[Any], Any]:
         return lambda value: (
             {}
             if value is None
-            else {key.to_text(entry): show_item(member) for entry, member in (value.items() if isinstance(value, dict) else value)}
+            else {
+                key.to_text(entry): show_item(member)
+                for entry, member in (value.items() if isinstance(value, dict) else value)
+            }
         )
     if name == "list":
         show = _shower(cql_type.parameters[0])
@@ -149,13 +152,17 @@ def _compound(cql_type: CqlType, value: Any) -> Any:
         key, item = parameters
         if not isinstance(value, dict):
             raise cql_type.refuse_json(value)
-        return _kept(cql_type, [(_converted(key, entry), _element(cql_type, item, member)) for entry, member in value.items()])
+        return _kept(
+            cql_type, [(_converted(key, entry), _element(cql_type, item, member)) for entry, member in value.items()]
+        )
     if not isinstance(value, list):
         raise cql_type.refuse_json(value)
     if name == "tuple":
         if len(value) > len(parameters):
             raise cql_type.refuse_json(value)
-        return tuple(None if item is None else _converted(part, item) for part, item in zip(parameters, value, strict=False))
+        return tuple(
+            None if item is None else _converted(part, item) for part, item in zip(parameters, value, strict=False)
+        )
     return _kept(cql_type, [_element(cql_type, parameters[0], item) for item in value])
 
 

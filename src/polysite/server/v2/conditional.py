@@ -15,7 +15,6 @@ from polysite.server.v2.envelope import MISSING_INPUT, Failure, success, told
 from polysite.server.v2.names import fold
 from polysite.server.v2.rows import column_of, columns_of, table_of_row
 from polysite.server.v2.tickets import owner_text
-from polysite.values.tables import TableSpec
 from polysite.values.types import parse_type
 
 MISSING = "One or more input values missing"
@@ -40,7 +39,7 @@ async def insert(call: Call) -> Reply:
     conditions = Body(_object(body, "conditions"))
     absent = Body(_object(conditions, "nonexists")).text("status")
     present = Body(_object(conditions, "exists")).text("status")
-    spec, asked = await _asked(call, body, needs_columns=True)
+    asked = await _asked(call, body, needs_columns=True)
 
     def change(row: Mapping[str, Any] | None) -> tuple[dict[str, Any], str]:
         status = absent if row is None else present
@@ -49,13 +48,13 @@ async def insert(call: Call) -> Reply:
             return {**asked.columns, asked.column: {asked.entry: entry}}, "Insert values: "
         return {asked.column: {**(row.get(asked.column) or {}), asked.entry: entry}}, f"Update values: {entry}"
 
-    return await _under_lock(call, spec, asked, change)
+    return await _under_lock(call, asked, change)
 
 
 async def update(call: Call) -> Reply:
     """Members of the entry's object that are there already get the new values; then `tableValues` are written."""
     body = needed(await call.body())
-    spec, asked = await _asked(call, body, needs_columns=False)
+    asked = await _asked(call, body, needs_columns=False)
 
     def change(row: Mapping[str, Any] | None) -> tuple[dict[str, Any], str]:
         if row is None:
@@ -67,10 +66,10 @@ async def update(call: Call) -> Reply:
         return {**asked.columns, asked.column: entries}, "update success"
 
     asked_name = body.text("primaryKey")
-    return await _under_lock(call, spec, asked, change)
+    return await _under_lock(call, asked, change)
 
 
-async def _under_lock(call: Call, spec: TableSpec, asked: Asked, change: Any) -> Reply:
+async def _under_lock(call: Call, asked: Asked, change: Any) -> Reply:
     """Read the row under its lock, write what `change` makes of it, and let go."""
     coordinator = call.coordinator
     trips = 0.0
@@ -93,7 +92,7 @@ async def _under_lock(call: Call, spec: TableSpec, asked: Asked, change: Any) ->
     return success(message=message, round_trips=trips)
 
 
-async def _asked(call: Call, body: Body, *, needs_columns: bool) -> tuple[TableSpec, Asked]:
+async def _asked(call: Call, body: Body, *, needs_columns: bool) -> Asked:
     keyspace, table = call.names
     key_column, key_text = body.text("primaryKey"), body.text("primaryKeyValue")
     column, data = body.text("casscadeColumnName"), Body(_object(body, "casscadeColumnData"))
@@ -115,7 +114,7 @@ async def _asked(call: Call, body: Body, *, needs_columns: bool) -> tuple[TableS
     if locked not in columns or columns.pop(locked) != key:
         raise Failure("tableValues names the key column with the value of primaryKeyValue")
     row = KeyName(keyspace=spec.keyspace, table=spec.name, key={locked: key})
-    return spec, Asked(row, cascade, entry, value, columns)
+    return Asked(row, cascade, entry, value, columns)
 
 
 def _object(body: Body, name: str) -> dict[str, Any]:
@@ -137,6 +136,3 @@ def _object_in(text: str | None) -> dict[str, Any]:
 def _failed(reason: str, cause: PolysiteError | None = None) -> Failure:
     """Both the place where today's clients look (message) and the one where all other failures are told (error)."""
     return Failure(reason, message=reason, cause=cause)
-
-
-

@@ -11,7 +11,7 @@ from polysite.server.service import Service
 from polysite.server.v2 import admin, conditional, keyspaces, locks, queues, rows, service_info, tables
 from polysite.server.v2.call import Call
 from polysite.server.v2.envelope import FAILURE, Failure, bare, failure_of, outcome_headers, told
-from polysite.server.v2.paths import PREFIX_BYTES, Endpoint, Paths
+from polysite.server.v2.paths import PREFIX_BYTES, Endpoint, Handler, Paths
 from polysite.server.v2.swagger import describe
 
 _KEYSPACE = "v2/keyspaces/{keyspace}"
@@ -21,52 +21,68 @@ _QUEUES = ("v2/priorityq/keyspaces/{keyspace}/{queue}", "priorityq/keyspaces/{ke
 _CONDITIONAL = "v2/conditional/{}/keyspaces/{{keyspace}}/tables/{{table}}"
 
 
+def _schema(name: str, method: str, pattern: str, handler: Handler, *, takes_json: bool = False) -> Endpoint:
+    return Endpoint(name, method, pattern, handler, right="admin", takes_json=takes_json, traced=True, changes=True)
+
+
+def _write(name: str, method: str, pattern: str, handler: Handler, *, traced: bool = True) -> Endpoint:
+    return Endpoint(name, method, pattern, handler, right="write", takes_json=True, traced=traced, changes=True)
+
+
+def _read(name: str, method: str, pattern: str, handler: Handler, *, takes_json: bool = False) -> Endpoint:
+    return Endpoint(name, method, pattern, handler, right="read", takes_json=takes_json, traced=True)
+
+
+def _lock(name: str, method: str, pattern: str, handler: Handler, *, begins: bool = False) -> Endpoint:
+    return Endpoint(
+        name,
+        method,
+        pattern,
+        handler,
+        right="lock",
+        takes_json=method == "POST",
+        traced=True,
+        begins=begins,
+        changes=True,
+    )
+
+
 def _of_queues(pattern: str, prefix: str) -> list[Endpoint]:
-    data = {"takes_json": True, "traced": True, "changes": True}
-    rows_of = f"{pattern}/rows"
     return [
-        Endpoint(f"{prefix}create_queue", "POST", pattern, queues.create, "admin", **data),
-        Endpoint(f"{prefix}drop_queue", "DELETE", pattern, tables.drop, "admin", traced=True, changes=True),
-        Endpoint(f"{prefix}enqueue", "POST", rows_of, queues.enqueue, "write", begins=True, **data),
-        Endpoint(f"{prefix}update_queue", "PUT", rows_of, queues.update, "write", begins=True, **data),
-        Endpoint(f"{prefix}remove_from_queue", "DELETE", rows_of, queues.remove, "write", begins=True, **data),
-        Endpoint(f"{prefix}peek", "GET", f"{pattern}/peek", queues.peek, "read", traced=True),
-        Endpoint(f"{prefix}filter", "GET", f"{pattern}/filter", queues.find, "read", traced=True),
+        _schema(f"{prefix}create_queue", "POST", pattern, queues.create, takes_json=True),
+        _schema(f"{prefix}drop_queue", "DELETE", pattern, tables.drop),
+        _write(f"{prefix}enqueue", "POST", f"{pattern}/rows", queues.enqueue),
+        _write(f"{prefix}update_queue", "PUT", f"{pattern}/rows", queues.update),
+        _write(f"{prefix}remove_from_queue", "DELETE", f"{pattern}/rows", queues.remove),
+        _read(f"{prefix}peek", "GET", f"{pattern}/peek", queues.peek),
+        _read(f"{prefix}filter", "GET", f"{pattern}/filter", queues.find),
     ]
 
 
-def _of_locks() -> list[Endpoint]:
-    at = "v2/locks"
-    lock = {"right": "lock", "traced": True}
-    return [
-        Endpoint("v2_create_lock", "POST", f"{at}/create/{{name}}", locks.create, takes_json=True, begins=True, changes=True, **lock),
-        Endpoint("v2_acquire", "GET", f"{at}/acquire/{{id}}", locks.acquire, **lock),
-        Endpoint("v2_acquire_with_lease", "POST", f"{at}/acquire-with-lease/{{id}}", locks.acquire_with_lease, takes_json=True, **lock),
-        Endpoint("v2_enquire", "GET", f"{at}/enquire/{{name}}", locks.enquire, "read", traced=True),
-        Endpoint("v2_holders", "GET", f"{at}/holders/{{name}}", locks.holders, "read", traced=True),
-        Endpoint("v2_lock_state", "GET", f"{at}/{{name}}", locks.enquire, "read", traced=True),
-        Endpoint("v2_release", "DELETE", f"{at}/release/{{id}}", locks.release, changes=True, **lock),
-        Endpoint("v2_delete_lock", "DELETE", f"{at}/delete/{{id}}", locks.delete, changes=True, **lock),
-        Endpoint("v2_promote", "POST", f"{at}/promote/{{id}}", locks.promote, changes=True, **lock),
-    ]  # fmt: skip
-
-
 ENDPOINTS: list[Endpoint] = [
-    Endpoint("v2_create_keyspace", "POST", _KEYSPACE, keyspaces.create, "admin", takes_json=True, traced=True, changes=True),
-    Endpoint("v2_drop_keyspace", "DELETE", _KEYSPACE, keyspaces.drop, "admin", traced=True, changes=True),
-    Endpoint("v2_create_table", "POST", _TABLE, tables.create, "admin", takes_json=True, traced=True, changes=True),
-    Endpoint("v2_drop_table", "DELETE", _TABLE, tables.drop, "admin", traced=True, changes=True),
-    Endpoint("v2_create_index", "POST", f"{_TABLE}/index/{{field...}}", tables.create_index, "admin", traced=True, changes=True),
-    Endpoint("v2_insert", "POST", _ROWS, rows.insert, "write", takes_json=True, traced=True, begins=True, changes=True),
-    Endpoint("v2_update", "PUT", _ROWS, rows.update, "write", takes_json=True, traced=True, changes=True),
-    Endpoint("v2_delete", "DELETE", _ROWS, rows.delete, "write", takes_json=True, traced=True, changes=True),
-    Endpoint("v2_select", "GET", _ROWS, rows.select, "read", takes_json=True, traced=True),
-    Endpoint("v2_critical_get", "PUT", f"{_ROWS}/criticalget", rows.critical_get, "read", takes_json=True, traced=True),
-    *_of_locks(),
+    _schema("v2_create_keyspace", "POST", _KEYSPACE, keyspaces.create, takes_json=True),
+    _schema("v2_drop_keyspace", "DELETE", _KEYSPACE, keyspaces.drop),
+    _schema("v2_create_table", "POST", _TABLE, tables.create, takes_json=True),
+    _schema("v2_drop_table", "DELETE", _TABLE, tables.drop),
+    _schema("v2_create_index", "POST", f"{_TABLE}/index/{{field...}}", tables.create_index),
+    _write("v2_insert", "POST", _ROWS, rows.insert),
+    _write("v2_update", "PUT", _ROWS, rows.update),
+    _write("v2_delete", "DELETE", _ROWS, rows.delete),
+    _read("v2_select", "GET", _ROWS, rows.select, takes_json=True),
+    _read("v2_critical_get", "PUT", f"{_ROWS}/criticalget", rows.critical_get, takes_json=True),
+    _lock("v2_create_lock", "POST", "v2/locks/create/{name}", locks.create, begins=True),
+    _lock("v2_acquire", "GET", "v2/locks/acquire/{id}", locks.acquire),
+    _lock("v2_acquire_with_lease", "POST", "v2/locks/acquire-with-lease/{id}", locks.acquire_with_lease),
+    _read("v2_enquire", "GET", "v2/locks/enquire/{name}", locks.enquire),
+    _read("v2_holders", "GET", "v2/locks/holders/{name}", locks.holders),
+    _read("v2_lock_state", "GET", "v2/locks/{name}", locks.enquire),
+    _lock("v2_release", "DELETE", "v2/locks/release/{id}", locks.release),
+    _lock("v2_delete_lock", "DELETE", "v2/locks/delete/{id}", locks.delete),
+    _lock("v2_promote", "POST", "v2/locks/promote/{id}", locks.promote),
     *_of_queues(_QUEUES[0], "v2_"),
     *_of_queues(_QUEUES[1], "v2_old_"),
-    Endpoint("v2_conditional_insert", "POST", _CONDITIONAL.format("insert"), conditional.insert, "write", takes_json=True, begins=True, changes=True),
-    Endpoint("v2_conditional_update", "PUT", _CONDITIONAL.format("update"), conditional.update, "write", takes_json=True, begins=True, changes=True),
+    _write("v2_conditional_insert", "POST", _CONDITIONAL.format("insert"), conditional.insert, traced=False),
+    _write("v2_conditional_update", "PUT", _CONDITIONAL.format("update"), conditional.update, traced=False),
     Endpoint("v2_version", "GET", "v{n}/version", service_info.version),
     Endpoint("v2_build", "GET", "v{n}/version/build", service_info.build),
     Endpoint("v2_test", "GET", "v{n}/test", service_info.test),
@@ -76,7 +92,7 @@ ENDPOINTS: list[Endpoint] = [
     Endpoint("v2_old_ping_locks", "GET", "v{n}/service/zk", service_info.old_ping),
     Endpoint("v2_onboard", "POST", "v2/admin/onboardAppWithMusic", admin.onboard, takes_json=True),
     Endpoint("v2_search", "POST", "v2/admin/search", admin.search, takes_json=True),
-]  # fmt: skip
+]
 
 
 async def _swagger(call: Call) -> Reply:
@@ -118,7 +134,7 @@ class V2Interface:
         except Failure as failure:
             raise HttpRefusal(400, _refused(failure.error or "")) from None
         if matched is None:
-            raise HttpRefusal(404, _refused("HTTP 404 Not Found"))
+            raise HttpRefusal(400, _refused("HTTP 404 Not Found"))
         exchange.names = matched.names
         method = exchange.method
         endpoint = matched.methods.get("GET" if method == "HEAD" else method)
@@ -127,7 +143,7 @@ class V2Interface:
             if method == "OPTIONS":
                 exchange.names = (allow[1].decode(),)
                 return self._options
-            raise HttpRefusal(405, _refused("HTTP 405 Method Not Allowed"), (allow,))
+            raise HttpRefusal(400, _refused("HTTP 405 Method Not Allowed"), (allow,))
         if endpoint.takes_json:
             _check_content_type(exchange)
         _check_accept(exchange)
@@ -207,7 +223,7 @@ def _headers(call: Call) -> Headers:
 def _check_content_type(exchange: Exchange) -> None:
     content_type = exchange.headers.get(b"content-type")
     if content_type is not None and content_type.partition(b";")[0].strip().lower() != b"application/json":
-        raise HttpRefusal(415, _refused("HTTP 415 Unsupported Media Type"))
+        raise HttpRefusal(400, _refused("HTTP 415 Unsupported Media Type"))
 
 
 def _check_accept(exchange: Exchange) -> None:
@@ -217,7 +233,7 @@ def _check_accept(exchange: Exchange) -> None:
     for part in accept.split(b","):
         if part.partition(b";")[0].strip().lower() in {b"", b"*/*", b"application/*", b"application/json"}:
             return
-    raise HttpRefusal(406, _refused("HTTP 406 Not Acceptable"))
+    raise HttpRefusal(400, _refused("HTTP 406 Not Acceptable"))
 
 
 async def _options(service: Service, exchange: Exchange) -> Reply:  # noqa: ARG001

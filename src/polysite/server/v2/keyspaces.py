@@ -6,7 +6,7 @@ from polysite.errors import AlreadyExists, BadRequest, PolysiteError, UnknownKey
 from polysite.server.exchange import Reply
 from polysite.server.v2.bodies import Body, needed
 from polysite.server.v2.call import Call
-from polysite.server.v2.envelope import MISSING_INPUT, Failure, failure_of, success
+from polysite.server.v2.envelope import INCOMPLETE, MISSING_INPUT, Failure, failure_of, success
 from polysite.server.v2.levels import check_consistency
 from polysite.server.v2.names import fold
 from polysite.values.tables import KeyspaceSpec
@@ -22,7 +22,7 @@ async def create(call: Call) -> Reply:
     body = needed(await call.body())
     replication = body.mapping("replicationInfo")
     if replication is None:
-        return needed(None)  # the same text as for no body
+        raise Failure(INCOMPLETE)
     consistency = body.mapping("consistencyInfo")
     if consistency is None:
         raise Failure(f"consistencyInfo is missing. {MISSING_INPUT}")
@@ -68,7 +68,8 @@ def _replicas(replication: dict[str, Any]) -> dict[str, int] | None:
         raise Failure("Query Exception: Missing mandatory replication strategy class")
     short = strategy.rpartition(".")[2].lower()
     if short not in {_SIMPLE, _BY_SITE}:
-        raise Failure(f"Query Exception: Unable to find replication strategy class '{strategy[:64]}'")
+        shown = strategy if "." in strategy else f"org.apache.cassandra.locator.{strategy}"
+        raise Failure(f"Query Exception: Unable to find replication strategy class '{shown[:128]}'")
     copies: dict[str, int] = {}
     for name in replication:
         if name == "class":

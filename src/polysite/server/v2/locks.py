@@ -1,28 +1,30 @@
 """Locks: create, acquire, enquire, holders, release, delete, promote."""
 
+from collections.abc import Callable
+
 from polysite import api
 from polysite.api import KeyName, QueueAnswer
 from polysite.errors import (
     AcquireTimeout,
-    BadRequest,
     CompareFailed,
     Forbidden,
     LockLost,
-    OutcomeUnknown,
     PolysiteError,
     UnknownKey,
 )
 from polysite.server.exchange import Reply
-from polysite.server.v2.bodies import needed
+from polysite.server.v2.bodies import Body, needed
 from polysite.server.v2.call import Call
 from polysite.server.v2.envelope import Failure, failure_of, success, told
-from polysite.server.v2.names import LockId, LockName, parse_lock_id, parse_lock_name
+from polysite.server.v2.names import INVALID_LOCK, LockId, LockName, parse_lock_id, parse_lock_name
 from polysite.server.v2.tickets import FoundLock, find_lock, lock_key, owner_text
 
 NO_HOLDER = "There was a problem getting the lock holder"
 NO_HOLDERS = "No lock holders for the key"
 NOT_ACQUIRED = "Unable to aquire lock"
+_GONE = " does not exist."
 _KINDS: dict[str, api.Kind] = {"WRITE": "exclusive", "READ": "shared", "PROMOTING": "shared"}
+Refuses = Callable[[str, PolysiteError | None], Failure]
 _BY_ORDINAL: tuple[api.Kind, ...] = ("shared", "exclusive", "shared")
 
 
@@ -41,27 +43,43 @@ async def create(call: Call) -> Reply:
         answer = await call.coordinator.acquire(
             [key], kind=kind, lease_ms=lease_ms, wait_ms=0, owner=owner_text(call, owner)
         )
-    except (BadRequest, OutcomeUnknown) as error:
-        raise failure_of(error, before=before) from None
     except PolysiteError as error:
         raise failure_of(error, before=before) from None
+    trips = answer.round_trips
+    if owner is not None:
+        trips += await _note_owner(call, named, key, answer, owner)
     call.service.tenures.seen(answer.reference, answer.lease_ms)
-    return success(lock={"lock": str(LockId(named, answer.fencing_token))}, round_trips=answer.round_trips)
+    return success(lock={"lock": str(LockId(named, answer.fencing_token))}, round_trips=trips)
+
+
+async def _note_owner(call: Call, named: LockName, key: KeyName, answer: api.LockAnswer, owner: str) -> float:
+    """Give the place in the queue up again, and fail, if its owner would wait for itself."""
+    told_as = owner_text(call, owner)
+    assert told_as is not None
+    try:
+        rings, trips = await call.keeper.note_owner(key, answer.fencing_token, told_as, waits=not answer.held)
+    except BaseException:
+        await call.coordinator.release(answer.reference, validate=False)
+        raise
+    if rings:
+        await call.coordinator.release(answer.reference, validate=False)
+        await call.keeper.forget_owner(key, answer.fencing_token)
+        raise Failure(f"Deadlock detected when {owner} tried to create lock on {named}")
+    return trips
 
 
 def lease_ms_min(call: Call) -> int:
     """The least lease that the distances between the sites allow."""
-    least: int = getattr(call.coordinator, "lease_ms_min", 1)
-    return least
+    return call.keeper.lease_ms_min
 
 
-def _kind(body: object) -> api.Kind:
+def _kind(body: Body | None) -> api.Kind:
     """`lockType` (also `locktype`): READ, WRITE or PROMOTING in any case, or its ordinal. A promoting lock begins as a reader."""
     if body is None:
         return "exclusive"
-    raw = body.raw("lockType")  # type: ignore[attr-defined]
+    raw = body.raw("lockType")
     if raw is None:
-        raw = body.raw("locktype")  # type: ignore[attr-defined]
+        raw = body.raw("locktype")
     if raw is None:
         return "exclusive"
     if isinstance(raw, int) and not isinstance(raw, bool) and 0 <= raw < len(_BY_ORDINAL):
@@ -86,26 +104,29 @@ async def acquire_with_lease(call: Call) -> Reply:
     if lease_ms is None:
         raise Failure("leasePeriod is missing: the lease in milliseconds")
     lock = {"lock": _name_of(text), "lock-lease": str(lease_ms)}
-    answer = await _acquire(call, text, lock=lock)
+    answer = await _acquire(call, text, lock=lock, lease_ms=lease_ms)
     return _acquired(answer, text, lock=lock)
 
 
-async def _acquire(call: Call, text: str, *, lock: dict[str, str]) -> api.LockAnswer:
+async def _acquire(call: Call, text: str, *, lock: dict[str, str], lease_ms: int | None = None) -> api.LockAnswer:
     def refused(reason: str, cause: PolysiteError | None = None) -> Failure:
-        return Failure(f"{NOT_ACQUIRED}: {reason}", message=NOT_ACQUIRED, lock=lock, cause=cause)
+        error = INVALID_LOCK if reason == INVALID_LOCK else NOT_ACQUIRED
+        return Failure(error, message=reason, lock=lock, cause=cause)
 
     found = await _found(call, text, refused)
     try:
         answer = await call.coordinator.wait(found.ticket.reference, wait_ms=0)
+        if lease_ms is not None:
+            allowed_ms = min(max(lease_ms, lease_ms_min(call)), api.LEASE_MS_MAX)
+            answer = await call.keeper.set_lease(found.ticket.reference, allowed_ms)
     except PolysiteError as error:
         raise refused(told(error), error) from None
     call.service.tenures.seen(answer.reference, answer.lease_ms)
     return answer
 
 
-async def _found(call: Call, text: str, refused: object) -> FoundLock:
+async def _found(call: Call, text: str, refused: Refuses) -> FoundLock:
     """The lock of an id, or a failure made by `refused(reason, cause)`."""
-    assert callable(refused)
     try:
         found = await find_lock(call, text)
     except Forbidden:
@@ -113,7 +134,7 @@ async def _found(call: Call, text: str, refused: object) -> FoundLock:
     except PolysiteError as error:
         raise refused(told(error), error) from None
     if found is None:
-        raise refused(f"{text} does not exist.", None)
+        raise refused(f"{text}{_GONE}", None)
     return found
 
 
@@ -174,14 +195,22 @@ async def _release(call: Call, text: str) -> float:
     reference = found.ticket.reference
     trips = found.ticket.round_trips
     try:
-        answer = await call.coordinator.release(reference, validate=call.settings.release_waits)
+        answer = await call.coordinator.release(reference, validate=_release_waits(call))
         trips += answer.round_trips
     except LockLost:
         pass  # whoever lost it does not hold it
     except PolysiteError as error:
         raise failure_of(error, before="Error while deQueueLockRef: ") from None
     call.service.tenures.gone(reference)
+    if found.ticket.owner is not None:
+        await call.keeper.forget_owner(found.key, found.ticket.fencing_token)
     return trips
+
+
+def _release_waits(call: Call) -> bool:
+    """Whether to answer a release only when it is carried out: as set, else where that costs no round trip between sites."""
+    waits = call.settings.release_waits
+    return not call.keeper.is_wide if waits is None else waits
 
 
 async def delete(call: Call) -> Reply:
@@ -215,16 +244,14 @@ async def promote(call: Call) -> Reply:
     lock = {"lock": text}
 
     def refused(reason: str, cause: PolysiteError | None = None) -> Failure:
-        return Failure(reason, message=reason, lock=lock, cause=cause)
+        return Failure(
+            "Lockref does not exist." if cause is None and reason.endswith(_GONE) else reason,
+            message=reason,
+            lock=lock,
+            cause=cause,
+        )
 
-    try:
-        found = await find_lock(call, text)
-    except Forbidden:
-        raise
-    except PolysiteError as error:
-        raise refused(told(error), error) from None
-    if found is None:
-        raise refused("Lockref does not exist.")
+    found = await _found(call, text, refused)
     if found.ticket.kind == "exclusive":
         raise refused("Lockref is already write.")
     try:

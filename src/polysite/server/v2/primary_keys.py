@@ -21,7 +21,9 @@ def key_columns(body: Body, fields: dict[str, object]) -> KeyColumns:
     clustering_text, filtering_text = body.text("clusteringKey"), body.text("filteringKey")
     if partition_text is not None:
         if clustering_text is None and filtering_text is None:
-            raise Failure("Create Table Error: with partitionKey goes clusteringKey or filteringKey, which may be empty")
+            raise Failure(
+                "Create Table Error: with partitionKey goes clusteringKey or filteringKey, which may be empty"
+            )
         partition = _names(_bare(partition_text))
         clustering = [*_names(clustering_text or ""), *_names(filtering_text or "")]
     else:

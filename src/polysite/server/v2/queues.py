@@ -25,7 +25,8 @@ async def create(call: Call) -> Reply:
         raise Failure("CreateQ: Clustering Order cannot be empty")
     if "partitionKey" in body and body.text("filteringKey") == body.text("partitionKey"):
         raise Failure("CreateQ: filteringKey equals partitionKey")
-    spec = tables.spec_of(*call.names, body)
+    keyspace, table = call.names
+    spec = tables.spec_of(keyspace, table, body)
     if not spec.clustering_key:
         raise Failure("CreateQ: Clustering key cannot be empty")
     return await tables.create(call)

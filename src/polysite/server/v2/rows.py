@@ -18,7 +18,7 @@ from polysite.server.exchange import Reply
 from polysite.server.v2.bodies import Body, needed
 from polysite.server.v2.call import Call
 from polysite.server.v2.columns import to_blob, to_column, to_json
-from polysite.server.v2.envelope import MISSING_INPUT, Failure, failure_of, rows_found, success
+from polysite.server.v2.envelope import INCOMPLETE, MISSING_INPUT, Failure, failure_of, rows_found, success
 from polysite.server.v2.levels import Wanted, wanted_read, wanted_write
 from polysite.server.v2.names import VECTOR, parse_lock_id
 from polysite.server.v2.tickets import FoundLock, find_lock, owner_text
@@ -31,6 +31,7 @@ GET_ERROR = "Execute Get Error"
 QUERY_EXCEPTION = "Query Exception: "
 PERFORMED, EVENTUALLY = "Update performed", "Eventual Operation Successfully performed"
 PAGE_ROWS = 1_000
+_CONDITION = "Exception thrown while checking the condition, check its sanctity:\n"
 _LIFE_S_MAX = 630_720_000  # twenty years, Cassandra's own bound
 
 
@@ -55,14 +56,11 @@ async def insert(call: Call) -> Reply:
     first = spec.partition_key[0]
     if columns.get(first) in (None, ""):
         raise Failure(f"Some required partition key parts are missing: {first}")
-    for name in spec.key_names:
-        if columns.get(name) is None:
-            kind = "partition" if name in spec.partition_key else "clustering"
-            raise Failure(f"{QUERY_EXCEPTION}Some {kind} key parts are missing: {name}")
+    _need_key(spec, {name for name in spec.key_names if columns.get(name) is not None})
     key = {name: columns.pop(name) for name in spec.key_names}
     row = KeyName(keyspace=spec.keyspace, table=spec.name, key=key)
     write = RowPut(columns=columns, key=key, expires_ms=_options(body).expires_ms)
-    trips = await _write(call, spec, row, write, wanted, {}, "insert")
+    trips = await _write(call, spec, row, write, wanted, {})
     return success(message="Insert Successful", round_trips=trips)
 
 
@@ -81,7 +79,7 @@ async def update(call: Call) -> Reply:
         if name in spec.key_names:
             raise Failure(f"{QUERY_EXCEPTION}PRIMARY KEY part {name} found in SET part")
     write = RowPut(columns=columns, key=row.key, expires_ms=_options(body).expires_ms)
-    trips = await _write(call, spec, row, write, wanted, body.mapping("conditions") or {}, "update")
+    trips = await _write(call, spec, row, write, wanted, body.mapping("conditions") or {})
     return success(message=EVENTUALLY if wanted.kind == "eventual" else PERFORMED, round_trips=trips)
 
 
@@ -97,7 +95,7 @@ async def delete(call: Call) -> Reply:
         if name in spec.key_names:
             raise Failure(f"{QUERY_EXCEPTION}Invalid identifier {name} for deletion (should not be a PRIMARY KEY part)")
     write: RowWrite = RowPut(columns=dict.fromkeys(names), key=row.key) if names else RowDelete(key=row.key)
-    trips = await _write(call, spec, row, write, wanted, body.mapping("conditions") or {}, "delete")
+    trips = await _write(call, spec, row, write, wanted, body.mapping("conditions") or {})
     return success(message=EVENTUALLY if wanted.kind == "eventual" else PERFORMED, round_trips=trips)
 
 
@@ -106,19 +104,22 @@ async def select(call: Call) -> Reply:
     keyspace, table = _path(call)
     body = await call.body()
     minor, patch = call.header(b"x-minorversion"), call.header(b"x-patchversion")
-    if minor is not None and patch is not None:
-        if _whole(minor) == 1 and _whole(patch) == 0 and body is not None:
-            info = body.mapping("consistencyInfo")
-            if info is None:
-                raise Failure(f"consistencyInfo is missing. {MISSING_INPUT}")
-            if info:
-                return await _locked_read(call, keyspace, table, body)
+    if minor is not None and patch is not None and (_whole(minor), _whole(patch)) == (1, 0) and body is not None:
+        info = body.mapping("consistencyInfo")
+        if info is None:
+            raise Failure(f"consistencyInfo is missing. {MISSING_INPUT}")
+        if info:
+            return await _locked_read(call, keyspace, table, body)
     filtered = bool(call.query)
     spec = await call.table(keyspace, table)
     if spec is None:
         if filtered and await call.has_keyspace(keyspace):
             raise Failure(f"Table information not found. Please check input for table name= {keyspace}.{table}")
-        reason = f"unconfigured table {table}" if await call.has_keyspace(keyspace) else f"Keyspace {keyspace} does not exist"
+        reason = (
+            f"unconfigured table {table}"
+            if await call.has_keyspace(keyspace)
+            else f"Keyspace {keyspace} does not exist"
+        )
         raise Failure(GET_ERROR + reason)
     return await select_rows(call, spec)
 
@@ -150,7 +151,7 @@ async def critical_get(call: Call) -> Reply:
     keyspace, table = _path(call)
     body = needed(await call.body(), more=" Missing Body or Consistency type.")
     if body.raw("consistencyInfo") == {}:
-        return needed(None, more=" Missing Body or Consistency type.")  # type: ignore[return-value]
+        raise Failure(f"{INCOMPLETE} Missing Body or Consistency type.")
     return await _locked_read(call, keyspace, table, body)
 
 
@@ -178,7 +179,13 @@ async def _locked_read(call: Call, keyspace: str, table: str, body: Body) -> Rep
             cursor: str | None = None
             while True:
                 page = await call.coordinator.select(
-                    spec.keyspace, spec.name, where=where, level=wanted.level, reference=reference, limit=PAGE_ROWS, cursor=cursor
+                    spec.keyspace,
+                    spec.name,
+                    where=where,
+                    level=wanted.level,
+                    reference=reference,
+                    limit=PAGE_ROWS,
+                    cursor=cursor,
                 )
                 rows.extend(page.rows)
                 trips += page.round_trips
@@ -186,7 +193,7 @@ async def _locked_read(call: Call, keyspace: str, table: str, body: Body) -> Rep
                 if cursor is None:
                     break
     except AcquireTimeout as error:
-        raise failure_of(error, before=_contended(call, spec)) from None
+        raise _contended(call, spec, row, error) from None
     except NotHolder as error:
         raise Failure(f"{wanted.lock_id} is not the lock holder", cause=error) from None
     except LockLost as error:
@@ -216,7 +223,6 @@ async def _write(
     write: RowWrite,
     wanted: Wanted,
     conditions: Mapping[str, Any],
-    verb: str,
 ) -> float:
     """Carry a write out as it was asked for; the round trips."""
     if wanted.kind == "eventual":
@@ -226,20 +232,19 @@ async def _write(
             assert isinstance(write, RowPut)
             answer = await call.coordinator.put(row, write.columns, level=wanted.level, expires_ms=write.expires_ms)
         except AcquireTimeout as error:
-            raise failure_of(error, before=_contended(call, spec)) from None
+            raise _contended(call, spec, row, error) from None
         except PolysiteError as error:
             raise failure_of(error, before=QUERY_EXCEPTION) from None
         return answer.round_trips
-    equals = {column_of(spec, name): value for name, value in conditions.items()} if verb != "insert" else {}
-    expected = {name: to_column(spec.types[name], value, name) for name, value in equals.items()}
+    expected = _expected(spec, conditions)
     if wanted.kind == "critical":
         return await _critical_write(call, spec, row, write, wanted.lock_id or "", expected)
-    steps: list[Step] = [RowExpectation(exists=True, equals=expected)] if expected else []
+    steps: list[Step] = [RowExpectation(equals=expected)] if expected else []
     assert not isinstance(write, api.RangeDelete)
     try:
         done = await _section(call, row, [*steps, write])
     except AcquireTimeout as error:
-        raise failure_of(error, before=_contended(call, spec)) from None
+        raise _contended(call, spec, row, error) from None
     except CompareFailed as error:
         raise _condition_failed(error.attributes.get("rows") or [None], error) from None
     except PolysiteError as error:
@@ -274,13 +279,13 @@ async def _critical_write(
     return trips + answer.round_trips
 
 
-async def _lock_for(
-    call: Call, spec: TableSpec, row: KeyName, text: str, *, reads: bool, before: str
-) -> FoundLock:
+async def _lock_for(call: Call, spec: TableSpec, row: KeyName, text: str, *, reads: bool, before: str) -> FoundLock:
     """The lock of a critical operation, which must be of that row's key. A reader may read; writes take an exclusive lock."""
     lock_id = parse_lock_id(text)
     key_text = _key_text(call, spec, row)
-    not_the_same = f"{before}Lock value '{lock_id.name.key}' and key value '{key_text}' {'do ' if reads else ''}not match. "
+    not_the_same = (
+        f"{before}Lock value '{lock_id.name.key}' and key value '{key_text}' {'do ' if reads else ''}not match. "
+    )
     found: FoundLock | None = None
     try:
         found = await find_lock(call, text)
@@ -369,10 +374,20 @@ def _row_named(call: Call, spec: TableSpec, *, whole: bool = True) -> KeyName:
         if name not in spec.key_names:
             raise Failure(f"{QUERY_EXCEPTION}Non PRIMARY KEY columns found in where clause: {name} ")
         key[name] = to_column(spec.types[name], text, name)
-    missing = [name for name in (spec.key_names if whole else spec.partition_key) if name not in key]
-    if missing:
-        raise Failure(f"{QUERY_EXCEPTION}Some {'primary' if whole else 'partition'} key parts are missing: {', '.join(missing)}")
+    _need_key(spec, set(key), whole=whole)
     return KeyName(keyspace=spec.keyspace, table=spec.name, key=key)
+
+
+def _need_key(spec: TableSpec, named: set[str], *, whole: bool = True) -> None:
+    """Failure if a key column is not among the named ones; `whole`: the clustering columns too."""
+    kinds = [
+        ("partition key parts", spec.partition_key),
+        *([("clustering keys", spec.clustering_names)] if whole else []),
+    ]
+    for kind, names in kinds:
+        missing = [name for name in names if name not in named]
+        if missing:
+            raise Failure(f"{QUERY_EXCEPTION}Some {kind} are missing: {', '.join(missing)}")
 
 
 def _key_text(call: Call, spec: TableSpec, row: KeyName | None = None) -> str:
@@ -384,8 +399,18 @@ def _key_text(call: Call, spec: TableSpec, row: KeyName | None = None) -> str:
     return "" if row is None else spec.types[first].to_text(row.key[first])
 
 
-def _contended(call: Call, spec: TableSpec) -> str:  # noqa: ARG001
-    return "Unable to create lock reference for key. Please try again. "
+def _contended(call: Call, spec: TableSpec, row: KeyName, error: PolysiteError) -> Failure:
+    """Somebody else holds the key, or waits for it."""
+    text = f"Unable to create lock reference for key [{_key_text(call, spec, row)}]. Please try again."
+    return Failure(text, cause=error)
+
+
+def _expected(spec: TableSpec, conditions: Mapping[str, Any]) -> dict[str, Any]:
+    """What the columns of the row must hold."""
+    for name in conditions:
+        if name.lower() not in spec.types:
+            raise Failure(f"{_CONDITION}{name[:64]} is not a column defined in this metadata")
+    return {name.lower(): to_column(spec.types[name.lower()], value, name) for name, value in conditions.items()}
 
 
 def _conditions(call: Call, spec: TableSpec) -> tuple[list[Condition], dict[str, Any]]:
@@ -402,7 +427,11 @@ def _conditions(call: Call, spec: TableSpec) -> tuple[list[Condition], dict[str,
         values[name] = to_column(spec.types[name], text, name)
     also: dict[str, Any] = {}
     if all(name in values for name in spec.partition_key):
-        also = {name: values.pop(name) for name in list(values) if name in spec.index_by_column and name not in spec.key_names}
+        also = {
+            name: values.pop(name)
+            for name in list(values)
+            if name in spec.index_by_column and name not in spec.key_names
+        }
     return [Condition(column=name, comparison="eq", value=value) for name, value in values.items()], also
 
 
@@ -419,9 +448,7 @@ def _options(body: Body) -> Options:
 
 def _condition_failed(rows: list[Mapping[str, Any] | None], cause: PolysiteError | None) -> Failure:
     if not rows or rows[0] is None:
-        return Failure(
-            "Exception thrown while checking the condition, check its sanctity:\n No data found to update", cause=cause
-        )
+        return Failure(f"{_CONDITION} No data found to update", cause=cause)
     return Failure("Lock acquired but the condition is not true", cause=cause)
 
 

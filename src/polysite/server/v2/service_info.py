@@ -9,7 +9,19 @@ from polysite.server.v2.envelope import Failure, bare, success
 RUNNING = "Cassandra Running and Listening to requests"
 DOWN = "One or more nodes in the Cluster is/are down or not responding."
 _LEVELS = frozenset(
-    {"ANY", "ONE", "TWO", "THREE", "QUORUM", "ALL", "LOCAL_QUORUM", "EACH_QUORUM", "SERIAL", "LOCAL_SERIAL", "LOCAL_ONE"}
+    {
+        "ANY",
+        "ONE",
+        "TWO",
+        "THREE",
+        "QUORUM",
+        "ALL",
+        "LOCAL_QUORUM",
+        "EACH_QUORUM",
+        "SERIAL",
+        "LOCAL_SERIAL",
+        "LOCAL_ONE",
+    }
 )
 
 

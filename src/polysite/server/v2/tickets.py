@@ -1,6 +1,6 @@
 """From a lock id of this interface to the coordinator's reference, and keys by the text of their first column."""
 
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple
 
 from polysite.api import KeyName, Ticket
 from polysite.errors import BadRequest, Forbidden
@@ -8,13 +8,6 @@ from polysite.server.v2.call import Call
 from polysite.server.v2.columns import to_column
 from polysite.server.v2.names import LockId, LockName, fold, parse_lock_id
 from polysite.values.tables import TableSpec
-
-
-@runtime_checkable
-class FindsTickets(Protocol):
-    """A coordinator that finds lock entries by their ticket."""
-
-    async def ticket(self, key: KeyName, number: int) -> Ticket | None: ...
 
 
 class FoundLock(NamedTuple):
@@ -48,9 +41,7 @@ async def find_lock(call: Call, text: str) -> FoundLock | None:
     table. Forbidden: it is another account's."""
     lock_id = parse_lock_id(text)
     spec, key = await lock_key(call, lock_id.name)
-    coordinator = call.coordinator
-    assert isinstance(coordinator, FindsTickets)
-    ticket = await coordinator.ticket(key, lock_id.ticket)
+    ticket = await call.keeper.ticket(key, lock_id.ticket)
     if ticket is None:
         return None
     if call.service.access.needs_token and account_of(ticket.owner) != call.exchange.principal.name:
@@ -73,4 +64,4 @@ def account_of(owner: str | None) -> str | None:
     return None if owner is None else owner.partition("/")[0]
 
 
-__all__ = ["FindsTickets", "FoundLock", "account_of", "find_lock", "key_of", "lock_key", "owner_text"]
+__all__ = ["FoundLock", "account_of", "find_lock", "key_of", "lock_key", "owner_text"]
