@@ -81,7 +81,7 @@ def same(section: Recorded, told: Told) -> bool:
     """Whether an answer is the recorded one: status, members and values. Rows of a whole table have no order across partitions."""
     if told.status != section.status:
         return False
-    return _normal(section.answer) == _normal(told.answer)
+    return bool(_normal(section.answer) == _normal(told.answer))
 
 
 def _normal(answer: Any) -> Any:

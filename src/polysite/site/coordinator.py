@@ -25,7 +25,9 @@ from polysite.api import (
     QueueAnswer,
     ReleaseAnswer,
     RowAnswer,
+    RowDelete,
     RowExpectation,
+    RowPut,
     RowWrite,
     SectionAnswer,
     Step,
@@ -412,6 +414,13 @@ class SiteCoordinator:
     ) -> WriteAnswer:
         self._open()
         return await self._row_verbs.delete(row, level=level, reference=reference, idempotency_key=idempotency_key)
+
+    async def write_at(
+        self, row: KeyName, write: RowPut | RowDelete, stamp: int, *, quorum: bool = False
+    ) -> WriteAnswer:
+        """A write at level eventual (or quorum) with a stamp of its author's choice. Not part of the protocol."""
+        self._open()
+        return await self._row_verbs.write_at(row, write, stamp, quorum=quorum)
 
     async def select(
         self,

@@ -62,9 +62,12 @@ class PlainWrites:
         self._last_stamp = first + count - 1
         return first
 
-    def stamped(self, intents: Sequence[Intent]) -> tuple[list[Write], int]:
-        """The writes with consecutive stamps, and the last of them."""
-        stamp = self.next_stamp(len(intents))
+    def stamped(self, intents: Sequence[Intent], stamp: int | None = None) -> tuple[list[Write], int]:
+        """The writes with consecutive stamps, and the last of them. `stamp`: the first one, None: from the clock."""
+        if stamp is None:
+            stamp = self.next_stamp(len(intents))
+        elif not 0 <= stamp < PLAIN_STAMP_MAX - len(intents):
+            raise BadRequest(f"the stamp of a write without a lock is from 0 to {PLAIN_STAMP_MAX - len(intents) - 1}")
         writes: list[Write] = []
         for intent in intents:
             if isinstance(intent, PutIntent):
@@ -76,9 +79,11 @@ class PlainWrites:
             stamp += 1
         return writes, stamp - 1
 
-    async def write(self, spec: TableSpec, intents: Sequence[Intent], *, quorum: bool) -> tuple[int, float]:
-        """Carry out writes of one partition; the last stamp and the round trips."""
-        writes, stamp = self.stamped(intents)
+    async def write(
+        self, spec: TableSpec, intents: Sequence[Intent], *, quorum: bool, stamp: int | None = None
+    ) -> tuple[int, float]:
+        """Carry out writes of one partition; the last stamp and the round trips. `stamp`: the first one, None: from the clock."""
+        writes, stamp = self.stamped(intents, stamp)
         await self._store.write(spec, writes, "majority" if quorum else "local")
         costs = self._store.costs
         return stamp, costs.write_majority if quorum else costs.write_local

@@ -354,6 +354,19 @@ class RowVerbs:
         _no_reference(reference, level)
         return await self._write_atomic(spec, intents, idempotency_key)
 
+    async def write_at(self, name: KeyName, write: RowPut | RowDelete, stamp: int, *, quorum: bool) -> WriteAnswer:
+        """A write without a lock, at a stamp that its author chose. Refused where a section was before: every stamp of a section
+        is above it, so it would change nothing."""
+        spec = await self._spec(name.keyspace, name.table)
+        check_plain(spec)
+        intent = self._intent(spec, msgspec.structs.replace(write, key=name.key))
+        if spec.writes == "mixed" and await self._ever_locked(spec.lock_key_of_partition(_partition_of(intent))):
+            raise BadRequest(
+                "the key was locked before: its writes are ordered by the lock, not by a stamp of one's own"
+            )
+        used, trips = await self._plain.write(spec, [intent], quorum=quorum, stamp=stamp)
+        return WriteAnswer(stamp=used, round_trips=trips)
+
     async def _write_plain(
         self, spec: TableSpec, intents: list[Intent], *, quorum: bool, idempotency_key: str | None
     ) -> WriteAnswer:

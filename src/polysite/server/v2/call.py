@@ -5,7 +5,7 @@ from functools import cached_property, lru_cache
 from typing import Protocol
 from urllib.parse import parse_qsl
 
-from polysite.api import KeyName, LockAnswer, Ticket
+from polysite.api import KeyName, LockAnswer, RowDelete, RowPut, Ticket, WriteAnswer
 from polysite.errors import UnknownKey
 from polysite.server.exchange import Exchange
 from polysite.server.service import Service
@@ -28,6 +28,10 @@ class Keeper(Protocol):
     async def note_owner(self, key: KeyName, number: int, owner: str, *, waits: bool) -> tuple[bool, float]: ...
 
     async def forget_owner(self, key: KeyName, number: int) -> None: ...
+
+    async def write_at(
+        self, row: KeyName, write: RowPut | RowDelete, stamp: int, *, quorum: bool = False
+    ) -> WriteAnswer: ...
 
     async def set_lease(self, reference: str, lease_ms: int) -> LockAnswer: ...
 

@@ -1,10 +1,11 @@
 """Rows: insert, update, delete, select, and the read under a lock."""
 
+import contextlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from polysite import api
-from polysite.api import Condition, KeyName, RowDelete, RowExpectation, RowGet, RowPut, RowWrite, Step
+from polysite.api import Condition, KeyName, RowDelete, RowExpectation, RowGet, RowPut, Step
 from polysite.errors import (
     AcquireTimeout,
     BadRequest,
@@ -36,9 +37,11 @@ _LIFE_S_MAX = 630_720_000  # twenty years, Cassandra's own bound
 
 
 class Options(NamedTuple):
-    """What a write may say beside its columns."""
+    """What a write may say beside its columns. `stamp`: the `timestamp` of the request, for writes without a lock; those under
+    one are ordered by it, whatever they say."""
 
     expires_ms: int | None
+    stamp: int | None
 
 
 async def insert(call: Call) -> Reply:
@@ -59,8 +62,9 @@ async def insert(call: Call) -> Reply:
     _need_key(spec, {name for name in spec.key_names if columns.get(name) is not None})
     key = {name: columns.pop(name) for name in spec.key_names}
     row = KeyName(keyspace=spec.keyspace, table=spec.name, key=key)
-    write = RowPut(columns=columns, key=key, expires_ms=_options(body).expires_ms)
-    trips = await _write(call, spec, row, write, wanted, {})
+    options = _options(body)
+    write = RowPut(columns=columns, key=key, expires_ms=options.expires_ms)
+    trips = await _write(call, spec, row, write, wanted, options.stamp, {})
     return success(message="Insert Successful", round_trips=trips)
 
 
@@ -78,8 +82,9 @@ async def update(call: Call) -> Reply:
     for name in columns:
         if name in spec.key_names:
             raise Failure(f"{QUERY_EXCEPTION}PRIMARY KEY part {name} found in SET part")
-    write = RowPut(columns=columns, key=row.key, expires_ms=_options(body).expires_ms)
-    trips = await _write(call, spec, row, write, wanted, body.mapping("conditions") or {})
+    options = _options(body)
+    write = RowPut(columns=columns, key=row.key, expires_ms=options.expires_ms)
+    trips = await _write(call, spec, row, write, wanted, options.stamp, body.mapping("conditions") or {})
     return success(message=EVENTUALLY if wanted.kind == "eventual" else PERFORMED, round_trips=trips)
 
 
@@ -94,8 +99,8 @@ async def delete(call: Call) -> Reply:
     for name in names:
         if name in spec.key_names:
             raise Failure(f"{QUERY_EXCEPTION}Invalid identifier {name} for deletion (should not be a PRIMARY KEY part)")
-    write: RowWrite = RowPut(columns=dict.fromkeys(names), key=row.key) if names else RowDelete(key=row.key)
-    trips = await _write(call, spec, row, write, wanted, body.mapping("conditions") or {})
+    write = RowPut(columns=dict.fromkeys(names), key=row.key) if names else RowDelete(key=row.key)
+    trips = await _write(call, spec, row, write, wanted, None, body.mapping("conditions") or {})
     return success(message=EVENTUALLY if wanted.kind == "eventual" else PERFORMED, round_trips=trips)
 
 
@@ -220,16 +225,18 @@ async def _write(
     call: Call,
     spec: TableSpec,
     row: KeyName,
-    write: RowWrite,
+    write: RowPut | RowDelete,
     wanted: Wanted,
+    stamp: int | None,
     conditions: Mapping[str, Any],
 ) -> float:
     """Carry a write out as it was asked for; the round trips."""
     if wanted.kind == "eventual":
         try:
+            if stamp is not None:
+                return (await call.keeper.write_at(row, write, stamp, quorum=wanted.level == "quorum")).round_trips
             if isinstance(write, RowDelete):
                 return (await call.coordinator.delete(row, level=wanted.level)).round_trips
-            assert isinstance(write, RowPut)
             answer = await call.coordinator.put(row, write.columns, level=wanted.level, expires_ms=write.expires_ms)
         except AcquireTimeout as error:
             raise _contended(call, spec, row, error) from None
@@ -240,7 +247,6 @@ async def _write(
     if wanted.kind == "critical":
         return await _critical_write(call, spec, row, write, wanted.lock_id or "", expected)
     steps: list[Step] = [RowExpectation(equals=expected)] if expected else []
-    assert not isinstance(write, api.RangeDelete)
     try:
         done = await _section(call, row, [*steps, write])
     except AcquireTimeout as error:
@@ -253,7 +259,7 @@ async def _write(
 
 
 async def _critical_write(
-    call: Call, spec: TableSpec, row: KeyName, write: RowWrite, lock_id: str, expected: Mapping[str, Any]
+    call: Call, spec: TableSpec, row: KeyName, write: RowPut | RowDelete, lock_id: str, expected: Mapping[str, Any]
 ) -> float:
     found = await _lock_for(call, spec, row, lock_id, reads=False, before="")
     reference, trips = found.ticket.reference, found.ticket.round_trips
@@ -266,7 +272,6 @@ async def _critical_write(
         if isinstance(write, RowDelete):
             answer = await call.coordinator.delete(row, level="critical", reference=reference)
         else:
-            assert isinstance(write, RowPut)
             answer = await call.coordinator.put(
                 row, write.columns, level="critical", reference=reference, expires_ms=write.expires_ms
             )
@@ -287,10 +292,8 @@ async def _lock_for(call: Call, spec: TableSpec, row: KeyName, text: str, *, rea
         f"{before}Lock value '{lock_id.name.key}' and key value '{key_text}' {'do ' if reads else ''}not match. "
     )
     found: FoundLock | None = None
-    try:
+    with contextlib.suppress(UnknownKey):
         found = await find_lock(call, text)
-    except UnknownKey:
-        pass
     if found is not None and (found.spec.keyspace, found.spec.name) != (spec.keyspace, spec.name):
         found = None
     elif found is not None:
@@ -436,14 +439,11 @@ def _conditions(call: Call, spec: TableSpec) -> tuple[list[Condition], dict[str,
 
 
 def _options(body: Body) -> Options:
-    """The life of a write. `timestamp` is looked at for its form alone: writes are ordered by the coordinator."""
-    body.whole_number("timestamp")
+    stamp = body.whole_number("timestamp")
     life_s = body.whole_number("ttl")
-    if life_s is None or life_s == 0:
-        return Options(None)
-    if not 0 < life_s <= _LIFE_S_MAX:
+    if life_s is not None and not 0 <= life_s <= _LIFE_S_MAX:
         raise BadRequest(f"ttl is from 0 (none) to {_LIFE_S_MAX} seconds")
-    return Options(life_s * 1_000)
+    return Options(life_s * 1_000 if life_s else None, stamp)
 
 
 def _condition_failed(rows: list[Mapping[str, Any] | None], cause: PolysiteError | None) -> Failure:
