@@ -30,12 +30,13 @@ class Told(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """An exchange that is answered differently, on purpose. `answer`: the whole answer, or (`error_says`) what its error says."""
+    """An exchange that is answered differently, on purpose. `answer`: the whole answer; or `members`, some of its members."""
 
     name: str
     reason: str
     status: int
     answer: Any
+    members: dict[str, Any] | None
 
 
 def recorded() -> Iterator[Recorded]:
@@ -73,7 +74,9 @@ def differences() -> dict[str, Difference]:
     for one in table["differences"]:
         assert one["reason"] in table["reasons"], f"{one['name']} is different for no reason"
         assert one["name"] not in found, f"{one['name']} is in the table twice"
-        found[one["name"]] = Difference(one["name"], one["reason"], one["status"], one["answer"])
+        found[one["name"]] = Difference(
+            one["name"], one["reason"], one["status"], one.get("answer"), one.get("members")
+        )
     return found
 
 

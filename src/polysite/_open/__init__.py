@@ -109,6 +109,7 @@ async def build_coordinator(settings: "Settings", place: "Place", runtime: Runti
         secret_file=Path(settings.site.secret_file) if settings.site.secret_file else None,
         site=settings.site.name,
         majority_rtt_ms=settings.site.majority_rtt_ms,
+        section_wait_ms=settings.site.section_wait_ms,
     )
 
 
@@ -131,6 +132,7 @@ async def _start_served(settings: "Settings", place: "Place", runtime: Runtime) 
             address=place.url,
             peers=site.peers,
             majority_rtt_ms=site.majority_rtt_ms,
+            section_wait_ms=site.section_wait_ms,
         ),
         slots=FileSlots(Path(settings.store.data), draw=lambda: runtime.randomness.random_bytes(4).hex()),
         carrier=lambda: PeerCarrier(load_secret(secret_path(settings), runtime.randomness)),

@@ -51,7 +51,7 @@ class Interface(Protocol):
 
     def find(self, exchange: Exchange) -> Route: ...
 
-    def identify(self, exchange: Exchange, route: Route) -> None: ...
+    async def identify(self, exchange: Exchange) -> None: ...
 
     def tell(self, error: PolysiteError, status: int, exchange: Exchange, headers: Headers) -> Reply: ...
 
@@ -162,7 +162,7 @@ class Application:
         if exchange.is_foreign:
             assert self._interface is not None
             if not route.open_to_all:
-                self._interface.identify(exchange, route)
+                await self._interface.identify(exchange)
         elif not route.open_to_all:
             exchange.principal = self.service.access.identify(exchange.headers)
             if route.right is not None:

@@ -68,6 +68,7 @@ class Access:
 
     def __init__(self, settings: Settings) -> None:
         self._by_digest = {bearer.sha256: (bearer.sha256, _principal(bearer)) for bearer in settings.auth.tokens}
+        self._has_accounts = bool(settings.auth.accounts)
         self._any_host = settings.server.insecure or not is_loopback(settings.server.host)
         self._names = {settings.server.host.lower(), *(name.lower() for name in settings.server.hosts)}
         self._hosts_seen: set[bytes] = set()
@@ -75,11 +76,12 @@ class Access:
 
     @property
     def needs_token(self) -> bool:
-        return bool(self._by_digest)
+        """Whether anybody must say who they are."""
+        return bool(self._by_digest) or self._has_accounts
 
     def identify(self, headers: Mapping[bytes, bytes]) -> Principal:
         """Who sent a request with these headers. Unauthenticated (401) or Forbidden (a page of another origin)."""
-        if not self._by_digest:
+        if not self.needs_token:
             self._refuse_browsers(headers)
             return self._anybody
         scheme, _, secret = headers.get(b"authorization", b"").partition(b" ")

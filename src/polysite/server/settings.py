@@ -51,6 +51,8 @@ class SiteSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     advertise: str = ""
     majority_rtt_ms: Annotated[int, msgspec.Meta(ge=0, le=10_000)] | None = None
     """W in rules; None: measured (0 with one site)."""
+    section_wait_ms: Annotated[int, msgspec.Meta(ge=0, le=300_000)] = 10_000
+    """How long an atomic operation, and a write without a lock to a key that was locked before, wait for the key."""
     secret_file: str = ""
     """Where the shared secret of the peer channel is; "" is `peer.secret` in the data folder, made at first start."""
 
@@ -109,10 +111,31 @@ class TokenSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     admin: list[str] = []
 
 
+class AccountSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One account of the interface of MUSIC 3.x: its password as `polysite hash-password` prints it, and permissions
+    `type|keyspace|method`, where the keyspace may be several with colons between, and either may be *."""
+
+    name: Name
+    password: Annotated[str, msgspec.Meta(max_length=256)]
+    permissions: list[str] = []
+
+    def __repr__(self) -> str:
+        return f"AccountSettings(name={self.name!r})"
+
+
 class AuthSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Who may do what. Without tokens everybody who reaches the server may do everything."""
+    """Who may do what. Without tokens and accounts everybody who reaches the server may do everything. `accounts` are for
+    `/MUSIC/rest` alone, tokens for everything."""
 
     tokens: list[TokenSettings] = []
+    accounts: list[AccountSettings] = []
+
+
+class TracingHeader(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A header that requests may have to carry: `prefix` stands before its name, with a hyphen between."""
+
+    required: bool = False
+    prefix: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9-]{0,64}$")] = ""
 
 
 class V2Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -131,6 +154,12 @@ class V2Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """Whether keyspaces may be made and dropped through this interface."""
     version: Annotated[str, msgspec.Meta(pattern=r"^[0-9]+\.[0-9]+\.[0-9]+$")] = "3.2.40"
     """The version of MUSIC that clients are told."""
+    permission_type: str = "org.onap.music.cadi"
+    """What the types of permissions that count begin with."""
+    transaction_id: TracingHeader = TracingHeader()
+    conversation_id: TracingHeader = TracingHeader()
+    message_id: TracingHeader = TracingHeader()
+    client_id: TracingHeader = TracingHeader()
     plain_paths: bool = False
     """Also serve the paths without a version, with the plain answers of att-music."""
 
@@ -221,7 +250,8 @@ def is_loopback(host: str) -> bool:
 def check_exposure(settings: Settings) -> Settings:
     """Return `settings` if serving by them exposes nothing by accident; else BadRequest that says what to set."""
     server = settings.server
-    if not is_loopback(server.host) and not settings.auth.tokens and not server.insecure:
+    protected = settings.auth.tokens or settings.auth.accounts
+    if not is_loopback(server.host) and not protected and not server.insecure:
         raise BadRequest(
             f"{server.host} can be reached from other machines: set [auth] tokens, or ask for it with "
             "--insecure (server.insecure = true), or listen on 127.0.0.1"
@@ -231,6 +261,9 @@ def check_exposure(settings: Settings) -> Settings:
     names = [token.name for token in settings.auth.tokens]
     if len(set(names)) != len(names):
         raise BadRequest("auth.tokens: each token has its own name")
+    names += [account.name for account in settings.auth.accounts]
+    if len(set(names)) != len(names):
+        raise BadRequest("auth.accounts: each account has a name of its own, which is no token's either")
     return settings
 
 

@@ -32,17 +32,22 @@ class Failure(Exception):
         status: int = 400,
         cause: PolysiteError | None = None,
         headers: Headers = (),
+        bare: Mapping[str, Any] | None = None,
         **members: Any,
     ) -> None:
+        """`bare`: the whole body, without an envelope."""
         super().__init__(error)
         self.error = error
         self.status = status
         self.cause = cause
         self.headers = headers
         self.members = members
+        self.bare = bare
 
     def reply(self) -> Reply:
         """The answer."""
+        if self.bare is not None:
+            return Reply(self.status, _encode(self.bare), headers=self.headers)
         body = {"status": FAILURE, **({} if self.error is None else {"error": self.error}), **self.members}
         headers = self.headers
         if self.cause is not None:

@@ -1,6 +1,6 @@
 """All endpoints, and how a request is led to one and its failures are told."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import cache
 
 from polysite.errors import BadRequest, Forbidden, PolysiteError, Unauthenticated
@@ -9,10 +9,12 @@ from polysite.server.problems import HttpRefusal
 from polysite.server.routing import Route
 from polysite.server.service import Service
 from polysite.server.v2 import admin, conditional, keyspaces, locks, queues, rows, service_info, tables
+from polysite.server.v2.accounts import Accounts, require
 from polysite.server.v2.call import Call
 from polysite.server.v2.envelope import FAILURE, Failure, bare, failure_of, outcome_headers, told
 from polysite.server.v2.paths import PREFIX_BYTES, Endpoint, Handler, Paths
 from polysite.server.v2.swagger import describe
+from polysite.server.v2.tracing import Traced, check_tracing, tracing_headers
 
 _KEYSPACE = "v2/keyspaces/{keyspace}"
 _TABLE = "v2/keyspaces/{keyspace...}/tables/{table...}"
@@ -111,7 +113,8 @@ class V2Interface:
     """The paths below `/MUSIC/rest/`, for the application."""
 
     def __init__(self, service: Service) -> None:
-        self._service = service
+        self._accounts = Accounts(service)
+        self._tracing = tracing_headers(service.settings.v2)
         self._paths = Paths(ENDPOINTS)
         self._routes = {endpoint.name: self._route(endpoint) for endpoint in ENDPOINTS}
         self._unrouted = self._route(Endpoint("v2_unrouted", "GET", "", _not_found))
@@ -149,9 +152,9 @@ class V2Interface:
         _check_accept(exchange)
         return self._routes[endpoint.name]
 
-    def identify(self, exchange: Exchange, route: Route) -> None:  # noqa: ARG002
-        """Who asks. Unauthenticated, or Forbidden to a page of another origin."""
-        exchange.principal = self._service.access.identify(exchange.headers)
+    async def identify(self, exchange: Exchange) -> None:
+        """Who asks. HttpRefusal (401), or Forbidden to a page of another origin."""
+        exchange.principal = await self._accounts.identify(exchange)
 
     def tell(self, error: PolysiteError, status: int, exchange: Exchange, headers: Headers) -> Reply:  # noqa: ARG002
         """An error that no handler told: in the envelope, whatever it is."""
@@ -162,7 +165,7 @@ class V2Interface:
         return reply._replace(headers=(*headers, *outcome_headers(error)))
 
     def _route(self, endpoint: Endpoint) -> Route:
-        handler = _options if endpoint.name == "v2_options" else _carry_out(endpoint)
+        handler = _options if endpoint.name == "v2_options" else _carry_out(endpoint, self._tracing)
         return Route(
             method=endpoint.method,
             pattern=f"/MUSIC/rest/{endpoint.pattern}",
@@ -180,15 +183,17 @@ def _refused(text: str) -> PolysiteError:
     return BadRequest(text)
 
 
-def _carry_out(endpoint: Endpoint) -> Callable[[Service, Exchange], Awaitable[Reply]]:
+def _carry_out(endpoint: Endpoint, tracing: Sequence[Traced]) -> Callable[[Service, Exchange], Awaitable[Reply]]:
     """The endpoint's handler as the application calls it."""
 
     async def handler(service: Service, exchange: Exchange) -> Reply:
         call = Call(service, exchange, exchange.names)
         headers = _headers(call)
         try:
+            if endpoint.traced and tracing:
+                headers += check_tracing(exchange, tracing)
             if endpoint.right is not None:
-                exchange.principal.require(endpoint.right, _keyspace_of(endpoint, exchange.names))
+                require(endpoint, exchange.principal, _keyspace_of(endpoint, exchange.names))
             reply = await endpoint.handler(call)
         except Failure as failure:
             reply = failure.reply()
