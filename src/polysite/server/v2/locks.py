@@ -6,11 +6,11 @@ from polysite import api
 from polysite.api import KeyName, QueueAnswer
 from polysite.errors import (
     AcquireTimeout,
+    BadRequest,
     CompareFailed,
     Forbidden,
     LockLost,
     PolysiteError,
-    UnknownKey,
 )
 from polysite.server.exchange import Reply
 from polysite.server.v2.bodies import Body, needed
@@ -36,7 +36,7 @@ async def create(call: Call) -> Reply:
     before = f"Unable to create lock reference for key [{named.key}]. Please try again: "
     try:
         _, key = await lock_key(call, named)
-    except UnknownKey as error:
+    except PolysiteError as error:
         raise failure_of(error, before=before) from None
     lease_ms = max(call.settings.lease_ms, lease_ms_min(call))
     try:
@@ -188,7 +188,9 @@ async def release(call: Call) -> Reply:
 async def _release(call: Call, text: str) -> float:
     try:
         found = await find_lock(call, text)
-    except UnknownKey as error:
+    except (BadRequest, Forbidden):
+        raise
+    except PolysiteError as error:
         raise failure_of(error, before="Error while deQueueLockRef: ") from None
     if found is None:
         return 0.0

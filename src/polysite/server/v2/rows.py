@@ -13,6 +13,7 @@ from polysite.errors import (
     LockLost,
     NotHolder,
     PolysiteError,
+    Unavailable,
     UnknownKey,
 )
 from polysite.server.exchange import Reply
@@ -116,7 +117,10 @@ async def select(call: Call) -> Reply:
         if info:
             return await _locked_read(call, keyspace, table, body)
     filtered = bool(call.query)
-    spec = await call.table(keyspace, table)
+    try:
+        spec = await call.table(keyspace, table)
+    except Unavailable as error:
+        raise failure_of(error, before=GET_ERROR) from None
     if spec is None:
         if filtered and await call.has_keyspace(keyspace):
             raise Failure(f"Table information not found. Please check input for table name= {keyspace}.{table}")
