@@ -37,8 +37,21 @@ Ctrl-C ends it, after the sections under way.
     help="Where everything is kept. [default: polysite-data]",
 )
 @click.option("--config", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="A TOML file of settings.")
+@click.option(
+    "--music-properties",
+    "properties",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A property file of MUSIC 3.x, whose settings hold where no other names them.",
+)
 @click.option("--insecure", is_flag=True, help="Serve without bearer credentials on an address that others reach.")
-def serve(host: str | None, port: int | None, data: Path | None, config: Path | None, insecure: bool) -> int:
+def serve(
+    host: str | None,
+    port: int | None,
+    data: Path | None,
+    config: Path | None,
+    properties: Path | None,
+    insecure: bool,
+) -> int:
     """Start one process of a site. Stops gently on Ctrl-C or SIGTERM."""
     _pass_over_rich()
     from polysite._open import build_coordinator
@@ -51,8 +64,23 @@ def serve(host: str | None, port: int | None, data: Path | None, config: Path | 
         "store.data": str(data) if data is not None else None,
         "server.insecure": True if insecure else None,
     }
-    loaded = load_settings(path=config, environ=os.environ, flags=flags)
+    loaded = load_settings(
+        path=config, environ=os.environ, flags=flags, base=None if properties is None else _base(properties)
+    )
     return serve_site(loaded.settings, build_coordinator, ready=_tell, runtime=_runtime())
+
+
+def _base(properties: Path) -> dict[str, tuple[object, str]]:
+    """The settings that a property file comes to; what has no effect is told."""
+    from polysite.server.v2.properties import read_properties
+
+    found: dict[str, tuple[object, str]] = {}
+    for told in read_properties(properties):
+        if told.reason:
+            click.echo(f"{told.name} has no effect: {told.reason}", err=True)
+        for name, value in told.settings.items():
+            found[name] = (value, f"music property {told.name}")
+    return found
 
 
 def _runtime() -> "Runtime | None":

@@ -146,6 +146,8 @@ class V2Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """The lease of a lock until acquire-with-lease names another; raised to the least that the distances allow."""
     atomic_wait_ms: Milliseconds = 1_000
     """How long an atomic operation and one of the conditional interface wait for the lock; 0 refuses at once."""
+    atomic_lease_ms: Annotated[int, msgspec.Meta(ge=1, le=3_600_000)] = 10_000
+    """The lease of an atomic operation and of one of the conditional interface; raised as `lease_ms` is."""
     promote_wait_ms: Milliseconds = 1_000
     """How long one call of promote waits for the other readers to leave."""
     release_waits: bool | None = None
@@ -199,15 +201,22 @@ class Loaded(NamedTuple):
 
 
 def load_settings(
-    *, path: Path | None = None, environ: Mapping[str, str] | None = None, flags: Mapping[str, object] | None = None
+    *,
+    path: Path | None = None,
+    environ: Mapping[str, str] | None = None,
+    flags: Mapping[str, object] | None = None,
+    base: Mapping[str, tuple[object, str]] | None = None,
 ) -> Loaded:
     """Read the file (None: the one `POLYSITE_CONFIG` names, or none), then overlay variables, then flags.
 
-    `flags` maps dotted names to values; None is a flag that was not given. BadRequest names what is wrong and where.
+    `base` maps dotted names (also of members of members) to values that stand below the file, and where each comes from; `flags` maps dotted names to values; None is a flag that was not given. BadRequest names what is wrong and where.
     """
     environ = environ or {}
     origins = {name: "default" for name, _ in setting_names()}
     raw: dict[str, dict[str, Any]] = {}
+    for name, (value, origin) in (base or {}).items():
+        _set(raw, name, value)
+        origins[".".join(name.split(".")[:2])] = origin
     if path is None and environ.get(CONFIG_VARIABLE):
         path = Path(environ[CONFIG_VARIABLE])
     if path is not None:
@@ -306,7 +315,14 @@ def _from_text(text: str, member_type: Any) -> Any:
 
 def _set(raw: dict[str, dict[str, Any]], name: str, value: object) -> None:
     section, _, member = name.partition(".")
-    raw.setdefault(section, {})[member] = value
+    member, dot, inner = member.partition(".")
+    members = raw.setdefault(section, {})
+    if dot:
+        members.setdefault(member, {})[inner] = value
+    elif isinstance(value, dict) and isinstance(members.get(member), dict):
+        members[member] = {**members[member], **value}
+    else:
+        members[member] = value
 
 
 def _blame(message: str, origins: Mapping[str, str]) -> str:

@@ -55,6 +55,11 @@ class Call:
         raw: bytes = self.exchange.scope["query_string"]
         return _parse_query(raw) if raw else {}
 
+    @property
+    def atomic_lease_ms(self) -> int:
+        """The lease of a lock that the server takes for one call."""
+        return max(self.settings.atomic_lease_ms, self.keeper.lease_ms_min)
+
     def header(self, name: bytes) -> str | None:
         """A header of the request, None without it."""
         value = self.exchange.headers.get(name)

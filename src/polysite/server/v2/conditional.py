@@ -75,7 +75,11 @@ async def _under_lock(call: Call, asked: Asked, change: Any) -> Reply:
     trips = 0.0
     try:
         lock = await coordinator.acquire(
-            [asked.row], wait_ms=call.settings.atomic_wait_ms, owner=owner_text(call, None), read=True
+            [asked.row],
+            wait_ms=call.settings.atomic_wait_ms,
+            lease_ms=call.atomic_lease_ms,
+            owner=owner_text(call, None),
+            read=True,
         )
         trips += lock.round_trips
         try:

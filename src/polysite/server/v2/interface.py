@@ -13,6 +13,7 @@ from polysite.server.v2.accounts import Accounts, require
 from polysite.server.v2.call import Call
 from polysite.server.v2.envelope import FAILURE, Failure, bare, failure_of, outcome_headers, told
 from polysite.server.v2.paths import PREFIX_BYTES, Endpoint, Handler, Paths
+from polysite.server.v2.plain_paths import plain_endpoints
 from polysite.server.v2.swagger import describe
 from polysite.server.v2.tracing import Traced, check_tracing, tracing_headers
 
@@ -115,8 +116,9 @@ class V2Interface:
     def __init__(self, service: Service) -> None:
         self._accounts = Accounts(service)
         self._tracing = tracing_headers(service.settings.v2)
-        self._paths = Paths(ENDPOINTS)
-        self._routes = {endpoint.name: self._route(endpoint) for endpoint in ENDPOINTS}
+        endpoints = [*ENDPOINTS, *(plain_endpoints(ENDPOINTS) if service.settings.v2.plain_paths else ())]
+        self._paths = Paths(endpoints)
+        self._routes = {endpoint.name: self._route(endpoint) for endpoint in endpoints}
         self._unrouted = self._route(Endpoint("v2_unrouted", "GET", "", _not_found))
         self._options = self._route(Endpoint("v2_options", "OPTIONS", "", _not_found))
 
@@ -209,7 +211,7 @@ def _carry_out(endpoint: Endpoint, tracing: Sequence[Traced]) -> Callable[[Servi
 def _keyspace_of(endpoint: Endpoint, names: tuple[str, ...]) -> str:
     """The keyspace that the path names; of a lock, in its name or id."""
     named = names[0] if names else ""
-    if endpoint.pattern.startswith("v2/locks"):
+    if endpoint.pattern.removeprefix("v2/").startswith("locks"):
         named = named.removeprefix("$").partition(".")[0]
     return named.lower()
 

@@ -221,7 +221,7 @@ async def _get(call: Call, row: KeyName, wanted: Wanted, reference: str | None) 
 
 async def _section(call: Call, row: KeyName, steps: list[Step]) -> api.SectionAnswer:
     return await call.coordinator.section(
-        row, steps, wait_ms=call.settings.atomic_wait_ms, owner=owner_text(call, None)
+        row, steps, wait_ms=call.settings.atomic_wait_ms, lease_ms=call.atomic_lease_ms, owner=owner_text(call, None)
     )
 
 
