@@ -516,6 +516,12 @@ class SiteCoordinator:
         self._open()
         return await self._lock_verbs.promote(reference, wait_ms=wait_ms)
 
+    async def promote_until_held(self, reference: str, *, wait_ms: int) -> LockAnswer:
+        """As `promote`, but the promotion is not taken back after the wait: the answer's kind is then `promoting`, and the caller
+        asks again. Not part of the protocol."""
+        self._open()
+        return await self._lock_verbs.promote(reference, wait_ms=wait_ms, stays=True)
+
     async def release(self, reference: str, *, validate: bool = True) -> ReleaseAnswer:
         self._open()
         return await self._lock_verbs.release(reference, validate=validate)

@@ -288,12 +288,12 @@ class LockVerbs:
         statuses = [await self._tenures.renew(reference, lease_ms) for reference in references]
         return await self._lock_answer(text, references, statuses, sum(status.round_trips for status in statuses))
 
-    async def promote(self, text: str, *, wait_ms: int) -> LockAnswer:
+    async def promote(self, text: str, *, wait_ms: int, stays: bool = False) -> LockAnswer:
         self.check_wait(wait_ms)
         references = _references(text)
         if len(references) != 1:
             raise BadRequest("a lock set cannot be promoted")
-        status = await self._tenures.promote(references[0], wait_ms)
+        status = await self._tenures.promote(references[0], wait_ms, stays=stays)
         return await self._lock_answer(text, references, [status], status.round_trips)
 
     async def release(self, text: str, *, validate: bool) -> ReleaseAnswer:

@@ -281,14 +281,19 @@ class Locks:
 
     # verbs on a session of this process
 
-    async def promote(self, live: LiveSession, wait_s: float) -> float:
-        """Become exclusive; AcquireTimeout if it was withdrawn after `wait_s`, CompareFailed if another is at it."""
+    async def promote(self, live: LiveSession, wait_s: float, *, stays: bool = False) -> float:
+        """Become exclusive; AcquireTimeout if it was withdrawn after `wait_s`, CompareFailed if another is at it.
+
+        `stays`: it is not withdrawn after `wait_s`; the session goes on being promoted, until a later call without `stays`."""
+        live.promotion_stays = stays
         if live.stands_exclusive() and not live.withdrawing:
             live.kind = "exclusive"
             return 0.0
         live.promoters += 1
         try:
-            trips = await self._ask_promotion(live)
+            trips = (
+                0.0 if stays and live.kind == "promoting" and not live.withdrawing else await self._ask_promotion(live)
+            )
             held = await self.waiting.until_held(live, wait_s, exclusive=True)
         except BaseException:
             live.promoters -= 1
@@ -297,6 +302,8 @@ class Locks:
         live.promoters -= 1
         if held:
             live.kind = "exclusive"
+            return trips
+        if stays:
             return trips
         withdrawal = self._withdraw_unless_wanted(live)
         if withdrawal is not None:
@@ -324,7 +331,7 @@ class Locks:
 
     def _withdraw_unless_wanted(self, live: LiveSession) -> PendingWish | None:
         """A call that asked for a promotion gives it up; None: others wait for it, or there is nothing to take back."""
-        if live.promoters or live.ended or live.kind == "exclusive":
+        if live.promoters or live.promotion_stays or live.ended or live.kind == "exclusive":
             return None
         return self._withdraw(live, 0)
 

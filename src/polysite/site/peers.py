@@ -77,8 +77,11 @@ class RenewCall(msgspec.Struct, frozen=True, tag="renew"):
 
 
 class PromoteCall(msgspec.Struct, frozen=True, tag="promote"):
+    """`stays`: the promotion is not withdrawn after the wait."""
+
     reference: str
     wait_ms: int
+    stays: bool = False
 
 
 class ReleaseCall(msgspec.Struct, frozen=True, tag="release"):

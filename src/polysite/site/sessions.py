@@ -42,6 +42,8 @@ class LiveSession(msgspec.Struct, eq=False):
     extending: bool = False
     promoters: int = 0
     """Calls that wait for the session to be promoted."""
+    promotion_stays: bool = False
+    """The promotion is not taken back when nobody waits for it: its client asks again."""
     withdrawing: bool = False
     """A promotion is being taken back, and it is not known yet that it was."""
     text: str = ""

@@ -212,12 +212,12 @@ class Tenures:
 
         return await self._serve(reference, here, lambda: RenewCall(str(reference), lease_ms), Status)
 
-    async def promote(self, reference: Reference, wait_ms: int) -> Status:
+    async def promote(self, reference: Reference, wait_ms: int, *, stays: bool = False) -> Status:
         async def here(live: LiveSession) -> Status:
-            return status_of(live, await self._locks.promote(live, wait_ms / 1000))
+            return status_of(live, await self._locks.promote(live, wait_ms / 1000, stays=stays))
 
         return await self._serve(
-            reference, here, lambda: PromoteCall(str(reference), wait_ms), Status, waits_ms=wait_ms
+            reference, here, lambda: PromoteCall(str(reference), wait_ms, stays), Status, waits_ms=wait_ms
         )
 
     async def release(self, reference: Reference, *, validate: bool) -> Released:
@@ -252,7 +252,7 @@ class Tenures:
             case RenewCall():
                 return await self.renew(reference, call.lease_ms)
             case PromoteCall():
-                return await self.promote(reference, call.wait_ms)
+                return await self.promote(reference, call.wait_ms, stays=call.stays)
             case ReleaseCall():
                 return await self.release(reference, validate=call.validate)
 

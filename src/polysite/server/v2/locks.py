@@ -1,5 +1,6 @@
 """Locks: create, acquire, enquire, holders, release, delete, promote."""
 
+import contextlib
 from collections.abc import Callable
 
 from polysite import api
@@ -256,14 +257,21 @@ async def promote(call: Call) -> Reply:
     found = await _found(call, text, refused)
     if found.ticket.kind == "exclusive":
         raise refused("Lockref is already write.")
+    reference, owner = found.ticket.reference, found.ticket.owner
     try:
-        answer = await call.coordinator.promote(found.ticket.reference, wait_ms=call.settings.promote_wait_ms)
+        answer = await call.keeper.promote_until_held(reference, wait_ms=call.settings.promote_wait_ms)
+        if answer.kind != "exclusive" and owner is not None:
+            rings, _ = await call.keeper.note_owner(found.key, found.ticket.fencing_token, owner, waits=True)
+            if rings:
+                with contextlib.suppress(AcquireTimeout):
+                    await call.coordinator.promote(reference, wait_ms=0)
+                raise refused(f"Deadlock detected when {owner} tried to promote lock on {found.lock_id.name}")
     except CompareFailed as error:
         raise refused("Can't promote, already promoting another lockref.", error) from None
-    except AcquireTimeout as error:
-        raise refused("Your lock upgrade is in progress. Check again to see if successful.", error) from None
     except PolysiteError as error:
         raise refused(told(error), error) from None
+    if answer.kind != "exclusive":
+        raise refused("Your lock upgrade is in progress. Check again to see if successful.")
     return _acquired(answer, text, lock=lock)
 
 
