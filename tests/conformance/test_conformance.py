@@ -93,6 +93,7 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Told]:
 @pytest.mark.slow
 @pytest.mark.parametrize("one", EXCHANGES, ids=lambda one: one.name)
 def test_an_answer_is_the_recorded_one_or_differs_for_a_reason(one: Recorded, answers: dict[str, Told]) -> None:
+    """Each exchange against the answer of the original. Nothing is compared loosely: what differs stands whole in the table."""
     told = answers[one.name]
     difference = TABLE.get(one.name)
     if difference is None:
@@ -114,6 +115,7 @@ def differs_as_said(difference: Difference, told: Told) -> bool:
 
 
 def test_the_table_has_no_entry_for_an_exchange_that_is_not_there() -> None:
+    """A difference that nothing shows would be a reason for nothing."""
     names = {one.name for one in recorded()}
     assert set(TABLE) <= names
     assert len(names) == len(list(recorded())), "names of exchanges tell them apart"

@@ -37,6 +37,7 @@ class NoEngine:
 
 @pytest.mark.parametrize("one", EXCHANGES, ids=lambda one: one.name)
 async def test_an_answer_is_the_recorded_one_or_says_it_in_our_words(one: Recorded) -> None:
+    """Each exchange of the section, sent to an application whose coordinator refuses every verb."""
     application = build_app(cast(Coordinator, NoEngine()), Settings(), runtime=Runtime())
     headers = {name.lower(): value for name, value in one.headers.items()}
     response = await AsgiTransport(application).send(Request(one.method, one.path, headers, one.body or b""))

@@ -149,6 +149,8 @@ ALLOWED: dict[str, dict[str, str]] = {
     "polysite.server.run": {"network": "is the carrier: listens, serves, stops"},
     "polysite.server.settings": {"files": "reads the settings file"},
     "polysite.server.socket_names": {"files": "opens the folder of a socket whose path is too long to be named"},
+    "polysite.server.v2.accounts": {"threads": "stretches a password beside the loop, which takes its time"},
+    "polysite.server.v2.properties": {"files": "reads the property file"},
     "polysite.sync": {
         "threads": "`polysite.sync.open` runs its coordinator on a thread with a loop",
         "spawn": "hands the calls of other threads to that loop",

@@ -217,7 +217,7 @@ def _release_waits(call: Call) -> bool:
 
 
 async def delete(call: Call) -> Reply:
-    """A forced release. A lock id: that entry is dropped and, if it held, the key fenced. A lock name: the whole queue."""
+    """Preempt. A lock id: that entry is dropped and, if it held, the key fenced. A lock name: the whole queue."""
     text = call.names[0]
     try:
         if text.startswith("$"):
