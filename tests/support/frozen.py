@@ -73,6 +73,8 @@ class Gated:
 class Slots:
     """The slot of one of several processes; nobody is ever known to be dead, so that only leases end tenures."""
 
+    lettered = False
+
     def __init__(self, process: str) -> None:
         self._slot = LoneSlot(process=process)
 
@@ -81,6 +83,9 @@ class Slots:
 
     def is_dead(self, process: str, incarnation: int) -> bool:
         return False
+
+    def rename(self) -> None:
+        """There are no letters."""
 
 
 class SimulatedProcess:

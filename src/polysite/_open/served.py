@@ -23,15 +23,16 @@ class ServedSite(SiteCoordinator):
         slots: Any,
         carrier: Callable[[], PeerCarrier],
     ) -> None:
-        """`carrier` makes the channel once the process has started; `settings.address` is where others reach it."""
+        """`carrier` makes the channel when the process starts; `settings.address` is where others reach it."""
         super().__init__(store, cells, runtime, settings, slots=slots)
         self._make_carrier = carrier
         self._carrier: PeerCarrier | None = None
 
     async def start(self) -> None:
-        await super().start()
+        # Before the start takes a name, it asks over the channel whether somebody else has it.
         self._carrier = self._make_carrier()
         self.use_channel(self._carrier)
+        await super().start()
 
     async def close(self) -> None:
         await super().close()

@@ -67,13 +67,13 @@ class ClockWatch:
         return self._sites.reach()
 
     def heard(self, hello: Hello) -> None:
-        """A process said hello: it is asked, too, from now on. A site that did not answer is asked at once."""
+        """A process said hello: it is asked, too, from now on, unless it has no name yet. A site that did not answer is asked at once."""
         author = self._context.author
         if hello.site != author.site:
             if self._sites.waits_for(hello.site):
                 self._ask_later(self._sites.ask(site, counted=False) for site in [hello.site])
             return
-        known = hello.process in self._peers or hello.process == author.process
+        known = hello.process in self._peers or hello.process in {author.process, ""}
         if not known and len(self._peers) < PROCESSES_MAX:
             self._peers.add(hello.process)
             self._ask_later(self._ask(process) for process in [hello.process])

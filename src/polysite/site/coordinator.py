@@ -48,6 +48,7 @@ from polysite.site.janitor import Janitor
 from polysite.site.keys import KeyState, KeyTable
 from polysite.site.lock_verbs import LockVerbs
 from polysite.site.locks import Locks
+from polysite.site.naming import NAME_IS_DOUBLED, Naming
 from polysite.site.owners import OWNERS, Owners
 from polysite.site.peers import Hello, PeerChannel, Push, SettleMessage, WishMessage
 from polysite.site.plain import PlainWrites
@@ -136,29 +137,54 @@ class SiteCoordinator:
         for engine in (self._store, self._cells):
             await self._patiently(engine.start)
             self._started.append(engine)
-        slot = self._slot = self._slots.take()
-        self._context.author = Author(self.settings.site, slot.process, str(slot.incarnation))
-        self._registry = Registry(
-            self._store, self._context.clock, site=self.settings.site, slot=slot, address=self.settings.address
-        )
-        self._tenures.registry = self._registry
-        await self._patiently(partial(self._settle_in, self._registry))
-        Janitor(self._context, self._keys, self._sessions, self._registry).start()
+        naming = Naming(self._context, self._slots, lambda: self._tenures.channel)
+        registry = await naming.take(self._use_slot, partial(self._settle_in, naming))
+        registry.on_doubled = self._name_is_doubled
+        Janitor(self._context, self._keys, self._sessions, registry).start()
         self._clocks = ClockWatch(
             self._context,
-            self._registry,
+            registry,
             self._slots,
             channel=lambda: self._tenures.channel,
             tell=self.note_clock_difference,
         )
         self._clocks.start()
 
-    async def _settle_in(self, registry: Registry) -> None:
-        """Make the reserved tables and say that this process is here."""
-        await self._store.create_keyspace(KeyspaceSpec(name=RESERVED_KEYSPACE))
-        for spec in (PROCESSES, RECORDS, OWNERS):
-            await self._store.create_table(spec)
-        await registry.beat()
+    def _use_slot(self, slot: ProcessSlot) -> Registry:
+        """Go by the slot's name from now on."""
+        self._slot = slot
+        self._context.author = Author(self.settings.site, slot.process, str(slot.incarnation))
+        self._registry = self._tenures.registry = Registry(
+            self._store,
+            self._context.clock,
+            site=self.settings.site,
+            slot=slot,
+            address=self.settings.address,
+            watched=self._slots.lettered,
+        )
+        return self._registry
+
+    async def _settle_in(self, naming: Naming, registry: Registry) -> None:
+        """Make the reserved tables and say that this process is here, unless somebody else is."""
+
+        async def settle() -> None:
+            await self._store.create_keyspace(KeyspaceSpec(name=RESERVED_KEYSPACE))
+            for spec in (PROCESSES, RECORDS, OWNERS):
+                await self._store.create_table(spec)
+            await naming.look(registry)
+            await registry.beat()
+
+        await self._patiently(settle)
+
+    def _name_is_doubled(self) -> None:
+        """Somebody else goes by the name of this process, with a newer incarnation or an equal one, so that others may take this one to be
+        dead: it lets go of everything and takes no more calls. The next start takes another name."""
+        _log.error("process %s: %s", self._context.author.process, NAME_IS_DOUBLED)
+        self._slots.rename()
+        if self._stopping:
+            return
+        self._release_all(waiting_only=False, detail=NAME_IS_DOUBLED)
+        self._context.events.tell_health(NAME_IS_DOUBLED)
 
     async def _patiently(self, step: Callable[[], Awaitable[None]]) -> None:
         """Carry out a step of the start. Sites that start together change the same schema, and an engine may refuse or not answer
@@ -201,12 +227,12 @@ class SiteCoordinator:
             await engine.close()
         self._started.clear()
 
-    def _release_all(self, *, waiting_only: bool) -> None:
+    def _release_all(self, *, waiting_only: bool, detail: str = "the process stops") -> None:
         """Let go of every reference; `waiting_only`: of those that hold only if no call is under way on them."""
         for state in self._keys.in_use():
             for live in list(state.sessions.values()):
                 if not (waiting_only and live.holds and live.open_calls):
-                    self._sessions.release_later(live, detail="the process stops")
+                    self._sessions.release_later(live, detail=detail)
 
     async def _until_idle(self, wait_s: float) -> None:
         """Wait until no session is left, at most `wait_s`: what is left then is for the lease."""
@@ -257,6 +283,8 @@ class SiteCoordinator:
     def _open(self) -> None:
         if self._stopping or self._context.closing or self._slot is None:
             raise Unavailable("this process is not serving")
+        if self._registry is not None and self._registry.doubled:
+            raise Unavailable(NAME_IS_DOUBLED)
 
     # other processes
 
@@ -580,6 +608,8 @@ class SiteCoordinator:
                 reasons.append(f"the store does not answer: {error.code}")
         if self._plain.skewed:
             reasons.append(CLOCK_IS_OFF)
+        if self._registry is not None and self._registry.doubled:
+            reasons.append(NAME_IS_DOUBLED)
         author = self._context.author
         return Health(
             ready=not reasons,

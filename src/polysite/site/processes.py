@@ -3,8 +3,12 @@
 Each process holds a slot: a name ("p1") and an incarnation that is higher at every start, guarded by an exclusive lock on
 a file of the data folder, which the operating system frees when the process dies. Each also writes a row about itself
 into the reserved keyspace. A refused connection proves nothing; a freed lock, a farewell or a newer incarnation does.
+
+All that holds while a name is given by one folder only. Two machines with copies of one folder would call each other's processes dead; so
+where names end with letters of a folder, each process looks whether somebody else writes its row (`naming`).
 """
 
+from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 from polysite.clock import Clock
@@ -49,12 +53,21 @@ class ProcessSlot(Protocol):
 class ProcessSlots(Protocol):
     """The slots of one data folder."""
 
+    @property
+    def lettered(self) -> bool:
+        """Whether names end with letters that were drawn for the folder, as where several machines serve a site."""
+        ...
+
     def take(self) -> ProcessSlot:
         """Hold the first free slot under an incarnation that no process had before."""
         ...
 
     def is_dead(self, process: str, incarnation: int) -> bool:
         """True only if that incarnation cannot be running any more: its lock was free, or a newer one was made."""
+        ...
+
+    def rename(self) -> None:
+        """Draw new letters (if `lettered`): what is taken from now on has a name that nobody had."""
         ...
 
 
@@ -71,11 +84,16 @@ class LoneSlot(NamedTuple):
 class LoneSlots:
     """Slots of an engine that one process has to itself."""
 
+    lettered = False
+
     def take(self) -> LoneSlot:
         return LoneSlot()
 
     def is_dead(self, process: str, incarnation: int) -> bool:  # noqa: ARG002
         return False
+
+    def rename(self) -> None:
+        """There are no letters."""
 
 
 class ProcessRow(NamedTuple):
@@ -92,7 +110,22 @@ class ProcessRow(NamedTuple):
 class Registry:
     """Reads and writes the rows in which processes say who and where they are."""
 
-    def __init__(self, store: Store, clock: Clock, *, site: str, slot: ProcessSlot, address: str | None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        *,
+        site: str,
+        slot: ProcessSlot,
+        address: str | None,
+        watched: bool = False,
+    ) -> None:
+        """`watched`: look at every beat whether somebody else has this process's name, too."""
+        self.doubled = False
+        """Whether somebody else does. Nothing is written any more then."""
+        self.on_doubled: Callable[[], None] = lambda: None
+        """Called once, when a beat finds it."""
+        self._watched = watched
         self._store = store
         self._clock = clock
         self._site = site
@@ -110,13 +143,17 @@ class Registry:
         self._address = address
 
     async def beat(self, *, farewell: bool = False) -> None:
-        """Write this process's row anew."""
+        """Write this process's row anew, unless it is found that somebody else has the name."""
         types = PROCESSES.types
-        wall_us = self._clock.wall_us()
-        if not self._last_stamp:
-            # The process that had the slot before may have had a clock that was ahead of this one.
+        if self.doubled:
+            return
+        if self._watched or not self._last_stamp:
             stored = await self._store.read(PROCESSES, self._key(self._slot.process), "local")
-            self._last_stamp = max((cell.stamp for cell in stored.cells.values()), default=0)
+            if self._is_of_another(stored):
+                self.doubled = True
+                self.on_doubled()
+                return
+        wall_us = self._clock.wall_us()
         self._last_stamp = stamp = max(wall_us, self._last_stamp + 1)
         cells: dict[str, bytes | None] = {
             "incarnation": types["incarnation"].serialise(self._slot.incarnation),
@@ -125,6 +162,25 @@ class Registry:
             "farewell": types["farewell"].serialise(farewell),
         }
         await self._store.write(PROCESSES, [Put(key=self._key(self._slot.process), cells=cells, stamp=stamp)], "local")
+
+    def _is_of_another(self, stored: StoredRow) -> bool:
+        """Whether somebody else wrote the row last, with an incarnation that this folder did not make before this process's own.
+
+        The process that had the slot before had a smaller one. Its clock may have been ahead of this one, and so may that of somebody
+        who has the name as well: what is written next is newer than either, so that he sees it.
+        """
+        stamp, before = max((cell.stamp for cell in stored.cells.values()), default=0), self._last_stamp
+        self._last_stamp = max(stamp, before)
+        if not (self._watched and stored.present):
+            return False
+        written, own = _row(stored, self._site, self._slot.process).incarnation, self._slot.incarnation
+        return written > own or (written == own and stamp > before)
+
+    async def namesake(self) -> ProcessRow | None:
+        """What a process with this one's name last said, None if it said farewell or nothing. Before the first beat that is the one
+        that had the slot before, or somebody else."""
+        row = await self.find(self._site, self._slot.process)
+        return None if row is None or row.farewell else row
 
     async def find(self, site: str, process: str) -> ProcessRow | None:
         """What that process last said, None if it said nothing (or the engine cannot be asked)."""

@@ -356,6 +356,8 @@ class Tenures:
         author = self._context.author
         if entry.site != author.site or not entry.incarnation.isdigit():
             return False
+        if self.registry is not None and self.registry.doubled:
+            return False  # what is known of names is known of two folders
         incarnation = int(entry.incarnation)
         if entry.process == author.process:
             return incarnation < int(author.incarnation)

@@ -1,6 +1,7 @@
 """Several processes of one site inside one program: their slots, and a peer channel that moves messages in memory."""
 
-from collections.abc import Awaitable, Callable
+import itertools
+from collections.abc import Awaitable, Callable, Iterable
 
 from polysite.errors import OutcomeUnknown, SiteUnreachable
 
@@ -22,15 +23,26 @@ class MemorySlot:
 class MemorySlots:
     """Slots of one data folder, in memory; `polysite.site.processes.ProcessSlots`."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, letters: Iterable[str] = ()) -> None:
+        """`letters`: what names end with, one after the other as they are drawn; none: they end with nothing."""
+        self._drawn = iter(letters)
+        self._suffix = "".join(f"-{drawn}" for drawn in itertools.islice(self._drawn, 1))
         self._incarnations: dict[str, int] = {}
         self._held: set[str] = set()
 
+    @property
+    def lettered(self) -> bool:
+        return bool(self._suffix)
+
+    def rename(self) -> None:
+        if self.lettered:
+            self._suffix = f"-{next(self._drawn)}"
+
     def take(self) -> MemorySlot:
         number = 1
-        while f"p{number}" in self._held:
+        while f"p{number}{self._suffix}" in self._held:
             number += 1
-        process = f"p{number}"
+        process = f"p{number}{self._suffix}"
         incarnation = self._incarnations[process] = self._incarnations.get(process, 0) + 1
         self._held.add(process)
         return MemorySlot(self, process, incarnation)

@@ -1,8 +1,11 @@
 """Process slots: one process each, a higher incarnation at every start, death told only when it is certain."""
 
+import fcntl
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -88,3 +91,74 @@ def test_folders_of_several_machines(tmp_path: Path) -> None:
     assert (again.process, again.incarnation) == ("p1-aa11", 2)
     assert here.is_dead("p1-aa11", 1)
     again.release()
+
+
+def test_a_copy_of_a_folder(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Goal: a copy of a data folder has names of its own, says nothing of processes of the original, and keeps its names from then on.
+    Method: copy a folder while a process lives in it; the copy's locks are all free."""
+    drawn = iter(["aa11", "bb22", "never"])
+    original = FileSlots(tmp_path / "original", draw=lambda: next(drawn))
+    living = original.take()
+    shutil.copytree(tmp_path / "original", tmp_path / "copy")
+    copy = FileSlots(tmp_path / "copy", draw=lambda: next(drawn))
+    assert not copy.is_dead(living.process, living.incarnation)
+    for incarnation in (2, 3):
+        slot = copy.take()
+        assert (slot.process, slot.incarnation) == ("p1-bb22", incarnation)
+        assert not copy.is_dead(living.process, living.incarnation)
+        slot.release()
+    assert [record.message.partition(":")[0] for record in caplog.records] == ["the data folder was copied or moved"]
+    assert not original.is_dead(living.process, living.incarnation)
+    living.release()
+    assert original.is_dead("p1-aa11", 1)
+
+
+def test_a_copy_of_a_disk(tmp_path: Path) -> None:
+    """Goal: a folder that is on another machine has other names, also when nothing of the file tells. Method: the same folder, and a
+    machine that is another one; letters of a time before they were bound to anything."""
+    drawn = iter(["aa11", "bb22", "cc33"])
+    here, there = (FileSlots(tmp_path, draw=lambda: next(drawn), machine=machine) for machine in ("here", "there"))
+    for slots, expected in ((here, "p1-aa11"), (here, "p1-aa11"), (there, "p1-bb22")):
+        slot = slots.take()
+        assert slot.process == expected
+        slot.release()
+    (tmp_path / "machine").write_text("aa11\n")
+    slot = there.take()
+    assert slot.process == "p1-cc33"
+    slot.release()
+
+
+def test_another_name_is_wanted(tmp_path: Path) -> None:
+    """Goal: who finds that somebody else has the name takes another, and what was known under the old letters is not known any more.
+    Method: rename while a slot is held; a folder without letters has nothing to draw."""
+    drawn = iter(["aa11", "bb22"])
+    slots = FileSlots(tmp_path / "lettered", draw=lambda: next(drawn))
+    one, two = slots.take(), slots.take()
+    two.release()
+    assert slots.is_dead("p2-aa11", 1)
+    slots.rename()
+    assert not slots.is_dead("p2-aa11", 1)
+    again = slots.take()
+    assert (one.process, again.process) == ("p1-aa11", "p2-bb22")
+    plain = FileSlots(tmp_path / "plain")
+    plain.rename()
+    assert [plain.lettered, slots.lettered] == [False, True]
+    assert plain.take().process == "p1"
+
+
+def test_processes_that_start_together_on_a_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Goal: they agree on the new letters. Method: letters of another folder; when one process is about to draw, another one has just
+    done so."""
+    tmp_path.joinpath("machine").write_text("aa11 0123456789abcdef\n")
+    lock = fcntl.flock
+    others: list[Any] = []
+
+    def meanwhile(descriptor: int, how: int) -> None:
+        if how == fcntl.LOCK_EX and not others:
+            others.append(None)
+            others[0] = FileSlots(tmp_path, draw=lambda: "bb22").take()
+        lock(descriptor, how)
+
+    monkeypatch.setattr(fcntl, "flock", meanwhile)
+    slot = FileSlots(tmp_path, draw=lambda: "cc33").take()
+    assert [slot.process, others[0].process] == ["p1-bb22", "p2-bb22"]
