@@ -211,11 +211,15 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SiteReach(msgspec.Struct, frozen=True, kw_only=True):
-    """How another site is reached. `answers`: it did in one of the last rounds; `rtt_ms`: the round trip to it, None if not."""
+    """How another site is reached. `answers`: it did in one of the last rounds; `rtt_ms`: the round trip to it, None if not.
+
+    `reason`: why it does not answer, if that is known and somebody must mend it, as a certificate that is not trusted.
+    """
 
     site: str
     answers: bool
     rtt_ms: float | None = None
+    reason: str | None = None
 
 
 class Health(msgspec.Struct, frozen=True, kw_only=True):

@@ -11,7 +11,7 @@ from polysite.clock import Runtime
 from polysite.errors import BadRequest, Forbidden, LockLost, OutcomeUnknown, SiteUnreachable
 from polysite.server import socket_names
 from polysite.server.peer_listener import listen_for_peers
-from polysite.server.peers import PeerCarrier, load_secret
+from polysite.server.peers import NO_TLS, PeerCarrier, load_secret
 
 RUNTIME = Runtime()
 SECRET = b"s" * 64
@@ -90,6 +90,28 @@ async def test_an_answer_that_nobody_understands_is_unknown(tmp_path: Path, sent
     carrier = PeerCarrier(SECRET)
     with pytest.raises(OutcomeUnknown):
         await carrier.send(f"unix:{tmp_path}/p1.sock", "push", b"", answer_s=10)
+    await carrier.close()
+    server.close()
+
+
+async def test_what_speaks_no_tls_is_sent_nothing() -> None:
+    """Goal: an address that says https where plain HTTP is served is told as that, and the secret does not leave. Method: a listener that
+    keeps what it hears."""
+    heard = bytearray()
+
+    async def plain(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heard.extend(await reader.read(65_536))
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        writer.close()
+        await writer.wait_closed()
+
+    server = await asyncio.start_server(plain, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    carrier = PeerCarrier(SECRET)
+    with pytest.raises(SiteUnreachable, match="no TLS") as unreachable:
+        await carrier.send(f"https://127.0.0.1:{port}", "push", b"", answer_s=10)
+    assert unreachable.value.attributes == {"reason": NO_TLS}
+    assert SECRET not in heard
     await carrier.close()
     server.close()
 

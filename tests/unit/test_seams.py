@@ -62,6 +62,7 @@ ALLOWED: dict[str, dict[str, str]] = {
         "threads": "is used from any thread, so its pool has a lock",
         "clock": "ages idle connections; nothing of the protocol is measured with it",
     },
+    "polysite.client.trust": {"network": "makes the TLS context of whoever trusts an authority of his own"},
     "polysite.engines.cassandra": {
         "threads": "a driver connects and closes on a thread beside the loop; its answers come from one",
         "network": "makes the TLS context of the connections to Cassandra, and looks up the addresses of contact points",
@@ -148,6 +149,7 @@ ALLOWED: dict[str, dict[str, str]] = {
     "polysite.server.protocol": {"network": "is the carrier: bounds what a connection may do"},
     "polysite.server.run": {"network": "is the carrier: listens, serves, stops"},
     "polysite.server.settings": {"files": "reads the settings file"},
+    "polysite.server.tls": {"files": "looks at the files of TLS before a server starts"},
     "polysite.server.socket_names": {"files": "opens the folder of a socket whose path is too long to be named"},
     "polysite.server.v2.accounts": {"threads": "stretches a password beside the loop, which takes its time"},
     "polysite.server.v2.properties": {"files": "reads the property file"},

@@ -119,6 +119,7 @@ async def _start_served(settings: "Settings", place: "Place", runtime: Runtime) 
     from polysite._open.served import ServedSite
     from polysite.engines.process_slots import FileSlots
     from polysite.server.peers import PeerCarrier, load_secret, secret_path
+    from polysite.server.tls import peer_context
     from polysite.site import SiteSettings
 
     backends = Backends(settings, runtime)
@@ -135,7 +136,9 @@ async def _start_served(settings: "Settings", place: "Place", runtime: Runtime) 
             section_wait_ms=site.section_wait_ms,
         ),
         slots=FileSlots(Path(settings.store.data), draw=lambda: runtime.randomness.random_bytes(4).hex()),
-        carrier=lambda: PeerCarrier(load_secret(secret_path(settings), runtime.randomness)),
+        carrier=lambda: PeerCarrier(
+            load_secret(secret_path(settings), runtime.randomness), trust=peer_context(settings)
+        ),
     )
     return await _started(coordinator)
 

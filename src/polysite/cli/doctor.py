@@ -12,10 +12,12 @@ import msgspec
 
 from polysite.cli import URL_DEFAULT, exits
 from polysite.cli.output import print_json, print_table
-from polysite.cli.session import addresses, bearer
-from polysite.errors import PolysiteError
+from polysite.cli.session import addresses, bearer, ca_option, trust
+from polysite.errors import BadRequest, PolysiteError
 
 if TYPE_CHECKING:
+    import ssl
+
     from polysite.api import Health
     from polysite.server.settings import Settings
 
@@ -35,8 +37,9 @@ class Check(NamedTuple):
 @click.option("--config", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="A TOML file of settings.")
 @click.option("--data", type=click.Path(file_okay=False, path_type=Path), help="The data folder, as given to serve.")
 @click.option("--url", envvar="POLYSITE_URL", default=URL_DEFAULT, show_default=True, help="Where the site is.")
+@ca_option
 @click.option("--json", "as_json", is_flag=True, help="Answer in JSON.")
-def doctor(config: Path | None, data: Path | None, url: str, as_json: bool) -> int:
+def doctor(config: Path | None, data: Path | None, url: str, ca: Path | None, as_json: bool) -> int:
     """Print the settings in force, where each came from, and check what can be checked.
 
     Ends with 10 if a check fails. A site that is not running is no failure.
@@ -55,8 +58,9 @@ def doctor(config: Path | None, data: Path | None, url: str, as_json: bool) -> i
     checks = [
         *_of_machine(),
         *_of_data(Path(loaded.settings.store.data)),
+        *_of_certificates(loaded.settings),
         *_of_engines(loaded.settings),
-        *(_of_site(address) for address in addresses(url)),
+        *(_of_site(address, trust(ca)) for address in addresses(url)),
     ]
     if as_json:
         print_json(
@@ -117,12 +121,25 @@ def _of_data(folder: Path) -> list[Check]:
     ]
 
 
-def _of_site(url: str) -> Check:
+def _of_certificates(settings: "Settings") -> list[Check]:
+    """The files of TLS, if any are set."""
+    from polysite.server.tls import check_files
+
+    if not (settings.server.tls_certificate or settings.site.peer_authority):
+        return []
+    try:
+        check_files(settings)
+    except BadRequest as error:
+        return [Check("certificates", False, error.message)]
+    return [Check("certificates", True, "can be read")]
+
+
+def _of_site(url: str, trust: "ssl.SSLContext | None") -> Check:
     """Whether a site answers at `url` and is ready."""
     from polysite.sync import connect
 
     try:
-        with connect(url, bearer=bearer(), retries=0, answer_s=5.0) as site:
+        with connect(url, bearer=bearer(), retries=0, answer_s=5.0, ssl_context=trust) as site:
             health = site.health()
     except PolysiteError as error:
         return Check(f"site at {url}", None, f"does not answer: {error.message}")
@@ -134,6 +151,10 @@ def _of_other_sites(health: "Health") -> str:
     """How the site reaches the others, if there are any; for information, as one that is gone makes no other one unready."""
     if not health.sites:
         return ""
-    silent = [site.site for site in health.sites if not site.answers]
+    silent = [
+        site.site if site.reason is None else f"{site.site} ({site.reason})"
+        for site in health.sites
+        if not site.answers
+    ]
     told = f", {health.majority_rtt_ms} ms to the nearest majority of sites"
     return f"{told}, no answer from {', '.join(silent)}" if silent else told

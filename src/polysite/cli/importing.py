@@ -16,7 +16,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, Literal, NamedTuple
+from typing import IO, TYPE_CHECKING, Any, Literal, NamedTuple
 
 import click
 import msgspec
@@ -25,9 +25,12 @@ from polysite.api import Level
 from polysite.cli import exits
 from polysite.cli.exporting import Format, form_of, format_option, null_option
 from polysite.cli.output import print_json, print_note
-from polysite.cli.session import Session, addresses, bearer, named_table, with_site
+from polysite.cli.session import Session, addresses, bearer, named_table, trust, with_site
 from polysite.errors import BadRequest, IdempotencyMismatch, PolysiteError, SiteUnreachable, UnknownKey
 from polysite.values.tables import TableSpec
+
+if TYPE_CHECKING:
+    import ssl
 
 Fate = Literal["done", "refused", "unknown"]
 PASSES = 3
@@ -121,7 +124,7 @@ def import_rows(
             check_heading(path, spec)
         name = run_name or survey.digest
         with _progress(max(survey.lines - (kind == "csv"), 1), quiet=session.as_json) as advance:
-            site_arguments = (addresses(session.url), bearer())
+            site_arguments = (addresses(session.url), bearer(), trust(session.ca))
             asyncio.run(
                 _send_all(
                     site_arguments, spec, lambda: _records(path, kind, spec, null), name, level, workers, tally, advance
@@ -157,7 +160,7 @@ def _kept(file: Path) -> Iterator[Path]:
 
 
 async def _send_all(
-    site_arguments: tuple[list[str], str | None],
+    site_arguments: "tuple[list[str], str | None, ssl.SSLContext | None]",
     spec: TableSpec,
     records: Callable[[], Iterator[Record]],
     name: str,
@@ -169,8 +172,8 @@ async def _send_all(
     """Every record once, `workers` at a time, then again those for which that may help, while the site answers."""
     from polysite.client import connect
 
-    urls, credentials = site_arguments
-    async with connect(urls, bearer=credentials, retries=4) as site:
+    urls, credentials, trusted = site_arguments
+    async with connect(urls, bearer=credentials, retries=4, ssl_context=trusted) as site:
         sender = Sender(site.table(spec.keyspace, spec.name), spec, name, level, tally)
         await _side_by_side(records(), sender.put, workers, advance)
         for _ in range(PASSES):

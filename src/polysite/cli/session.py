@@ -5,7 +5,8 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 from urllib.parse import unquote
 
 import click
@@ -15,6 +16,9 @@ from polysite.cli.output import print_json, print_note, print_table
 from polysite.errors import BadRequest
 from polysite.sync import Site, Table, connect
 from polysite.values.tables import TableSpec
+
+if TYPE_CHECKING:
+    import ssl
 
 BEARER_VARIABLE = "POLYSITE_AUTHORIZATION"
 
@@ -29,13 +33,14 @@ class Session:
     url: str
     as_json: bool
     explain: bool
+    ca: Path | None = None
     _site: Site | None = None
 
     @property
     def site(self) -> Site:
         """The site, connected when first used."""
         if self._site is None:
-            self._site = connect(addresses(self.url), bearer=bearer())
+            self._site = connect(addresses(self.url), bearer=bearer(), ssl_context=trust(self.ca))
         return self._site
 
     def answer(self, value: Any, *, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
@@ -71,6 +76,22 @@ def bearer() -> str | None:
     return text.removeprefix("Bearer ").strip() or None
 
 
+def trust(ca: Path | None) -> "ssl.SSLContext | None":
+    """Whom to trust over https: who stands in the file `ca`; None, as without one, is whom this machine trusts."""
+    if ca is None:
+        return None
+    from polysite.client.trust import trusting
+
+    return trusting(ca, "--ca")
+
+
+ca_option = click.option(
+    "--ca",
+    envvar="POLYSITE_CA",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="A PEM file: who signed the site's certificate, instead of whom this machine trusts.",
+)
+
 yes_option = click.option(
     "--yes", is_flag=True, help="Do not ask. Needed with --json, and where standard input is no terminal."
 )
@@ -93,11 +114,13 @@ def with_site(command: Callable[Concatenate[Session, P], R]) -> Callable[P, R]:
     """Give a command the options that find a site, and a `Session` made of them as its first argument."""
 
     @click.option("--url", envvar="POLYSITE_URL", default=URL_DEFAULT, show_default=True, help="Where the site is.")
+    @ca_option
     @click.option("--json", "as_json", is_flag=True, help="Answer in JSON, one text per line.")
     @click.option("--explain", is_flag=True, help="Say how many wide-area round trips it waited for.")
     @functools.wraps(command)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
-        session = Session(str(kwargs.pop("url")), bool(kwargs.pop("as_json")), bool(kwargs.pop("explain")))
+        ca: Any = kwargs.pop("ca")
+        session = Session(str(kwargs.pop("url")), bool(kwargs.pop("as_json")), bool(kwargs.pop("explain")), ca)
         try:
             return command(session, *args, **kwargs)
         finally:

@@ -48,7 +48,10 @@ def describe(error: BaseException) -> dict[str, Any]:
 
 
 class Forwarder(logging.Handler):
-    """Hands what libraries log to our logger: the unformatted message, and an exception as `describe` tells it."""
+    """Hands what libraries log to our logger: the unformatted message, and an exception as `describe` tells it.
+
+    A record of ours may have `shown` (`extra={"shown": {"site": "bei"}}`): names and fixed words that no rule keeps out of the log.
+    """
 
     def __init__(self, logger: Any) -> None:
         super().__init__(logging.WARNING)
@@ -58,7 +61,7 @@ class Forwarder(logging.Handler):
         error = record.exc_info[1] if record.exc_info else None
         if getattr(error, "logged", False):
             return
-        details = describe(error) if error is not None else {}
+        details = {**getattr(record, "shown", {}), **(describe(error) if error is not None else {})}
         write = self._logger.error if record.levelno >= logging.ERROR else self._logger.warning
         write("library", library=record.name, text=str(record.msg), **details)
 

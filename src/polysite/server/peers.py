@@ -2,7 +2,8 @@
 
 It moves opaque bodies; what is in them is the matter of `polysite.site`. Both ends prove that they know the shared
 secret, which is made at first start in the data folder. Addresses are base URLs, or `unix:PATH` for a process that listens
-on a socket beside its file.
+on a socket beside its file. Over `https` the other end also shows a certificate of an authority that is trusted here; nothing is
+sent before that, the secret least of all.
 """
 
 import asyncio
@@ -11,6 +12,7 @@ import hmac
 import importlib
 import io
 import os
+import ssl
 import stat
 import sys
 from collections.abc import Awaitable, Callable
@@ -27,6 +29,7 @@ from polysite.server.routing import Route
 from polysite.server.service import Service
 from polysite.server.settings import Settings
 from polysite.server.socket_names import short_name
+from polysite.server.tls import what_is_wrong
 
 if TYPE_CHECKING:
     import aiohttp
@@ -38,6 +41,7 @@ SECRET_BYTES = 32
 BODY_BYTES_MAX = 16 * 1024 * 1024
 LONG_BYTES = 512 * 1024
 UNIX = "unix:"
+NO_TLS = "what listens at its address speaks no TLS that is understood here"
 _HEADER = b"polysite-peer"
 _CONNECT_S = 2.0
 _KEPT_S = 50.0
@@ -111,7 +115,9 @@ def peer_routes(handler: PeerHandler, secret: bytes) -> list[Route]:
 class PeerCarrier:
     """Sends messages to other processes over kept connections."""
 
-    def __init__(self, secret: bytes) -> None:
+    def __init__(self, secret: bytes, *, trust: ssl.SSLContext | None = None) -> None:
+        """`trust` None: the machine's own trust store for https."""
+        self._trust = trust
         self._headers = {_HEADER.decode(): secret.decode("latin-1"), "content-type": MEDIA_TYPE.decode()}
         self._sessions: dict[str, aiohttp.ClientSession] = {}
         self._named = contextlib.ExitStack()
@@ -136,6 +142,13 @@ class PeerCarrier:
                 answer = await response.read()
                 if response.status == 200:
                     return answer
+        except aiohttp.ClientConnectorCertificateError as error:
+            found = error.certificate_error
+            assert isinstance(found, ssl.SSLCertVerificationError)
+            wrong = what_is_wrong(found, own_authority=self._trust is not None)
+            raise SiteUnreachable(f"a process of ours cannot be reached: {wrong}", reason=wrong) from None
+        except aiohttp.ClientConnectorSSLError:
+            raise SiteUnreachable(f"a process of ours cannot be reached: {NO_TLS}", reason=NO_TLS) from None
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
             raise SiteUnreachable("a process of ours cannot be reached") from None
         except (TimeoutError, aiohttp.ClientError):
@@ -153,7 +166,7 @@ class PeerCarrier:
             connector = (
                 aiohttp.UnixConnector(self._name(Path(address.removeprefix(UNIX))), keepalive_timeout=_KEPT_S)
                 if is_unix
-                else aiohttp.TCPConnector(keepalive_timeout=_KEPT_S)
+                else aiohttp.TCPConnector(keepalive_timeout=_KEPT_S, ssl=True if self._trust is None else self._trust)
             )
             session = self._sessions[place] = aiohttp.ClientSession(connector=connector, auto_decompress=False)
         return session, "http://localhost" if is_unix else address.rstrip("/")

@@ -27,6 +27,7 @@ from polysite.server.protocol import BoundedProtocol
 from polysite.server.routing import Route
 from polysite.server.service import Service
 from polysite.server.settings import Settings, check_exposure
+from polysite.server.tls import check_files
 
 EXIT_OK = 0
 EXIT_FAILED = 1
@@ -70,6 +71,7 @@ async def run(
 ) -> int:
     """As `serve`, on the running loop. BadRequest if the settings would expose the server by accident."""
     check_exposure(settings)
+    check_files(settings)
     runtime = runtime or Runtime()
     logger = make_logger(settings.telemetry, runtime.clock)
     with contextlib.ExitStack() as stack:

@@ -26,14 +26,15 @@ NOT_SETTINGS = frozenset(
         CONFIG_VARIABLE,
         "POLYSITE_FENCING_TOKEN",
         "POLYSITE_URL",
+        "POLYSITE_CA",
         "POLYSITE_AUTHORIZATION",
         "POLYSITE_DEBUG",
         "POLYSITE_CACHE",
         "POLYSITE_LAB_SKEW_FILE",
     }
 )
-"""Variables that others read: the file's place, what `lock hold` gives its command, where the command line connects, how
-much it says of a defect, where engines are kept, and by how much a lab's clock is off."""
+"""Variables that others read: the file's place, what `lock hold` gives its command, where the command line connects and whom it
+trusts, how much it says of a defect, where engines are kept, and by how much a lab's clock is off."""
 
 Milliseconds = Annotated[int, msgspec.Meta(ge=0, le=3_600_000)]
 Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
@@ -53,6 +54,8 @@ class SiteSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """W in rules; None: measured (0 with one site)."""
     section_wait_ms: Annotated[int, msgspec.Meta(ge=0, le=300_000)] = 10_000
     """How long an atomic operation, and a write without a lock to a key that was locked before, wait for the key."""
+    peer_authority: str = ""
+    """A PEM file: who signed the certificates of our other processes; "": whom this machine trusts."""
     secret_file: str = ""
     """Where the shared secret of the peer channel is; "" is `peer.secret` in the data folder, made at first start."""
 

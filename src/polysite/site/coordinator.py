@@ -179,7 +179,7 @@ class SiteCoordinator:
     def _name_is_doubled(self) -> None:
         """Somebody else goes by the name of this process, with a newer incarnation or an equal one, so that others may take this one to be
         dead: it lets go of everything and takes no more calls. The next start takes another name."""
-        _log.error("process %s: %s", self._context.author.process, NAME_IS_DOUBLED)
+        _log.error(NAME_IS_DOUBLED, extra={"shown": {"process": self._context.author.process}})
         self._slots.rename()
         if self._stopping:
             return

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import msgspec
 
 from polysite.core.skew import ClockDifferences, Peer
-from polysite.errors import PolysiteError
+from polysite.errors import PolysiteError, SiteUnreachable
 from polysite.site import peers
 from polysite.site.context import SiteContext
 from polysite.site.peers import Hello, PeerChannel
@@ -34,6 +34,9 @@ class Greeter:
         self._clocks = clocks
         self._channel = channel
         self._strangers: set[tuple[str, str]] = set()
+        self.reasons: dict[str, str] = {}
+        """By site: why a process could not be asked, where an operator must mend it; for who asked to take out."""
+        self._told: set[tuple[str, str]] = set()
 
     @property
     def can_ask(self) -> bool:
@@ -51,7 +54,8 @@ class Greeter:
         try:
             body = peers.encode(Hello(author.site, author.process, sent_us))
             answer = msgspec.msgpack.decode(await channel.send(address, "hello", body, answer_s=answer_s), type=Hello)
-        except (PolysiteError, msgspec.DecodeError):
+        except (PolysiteError, msgspec.DecodeError) as error:
+            self._note_reason(site, error)
             return None  # gone, too busy, or of another version: what it said last counts for a while
         answered_s = clock.monotonic_s()
         peer = Peer(answer.site, answer.process)
@@ -62,8 +66,19 @@ class Greeter:
         self._clocks.note(peer, sent_us=sent_us, sent_s=sent_s, answered_s=answered_s, peer_us=answer.wall_us)
         return Greeted(peer, answered_s - sent_s)
 
+    def _note_reason(self, site: str, error: Exception) -> None:
+        """Keep why a site could not be asked, if an operator must mend it; say so once in the log."""
+        reason = error.attributes.get("reason") if isinstance(error, SiteUnreachable) else None
+        if reason is None:
+            return
+        self.reasons[site] = reason
+        if (site, reason) not in self._told and len(self._told) < STRANGERS_MAX:
+            self._told.add((site, reason))
+            _log.warning("a site is not spoken to", extra={"shown": {"site": site, "reason": reason}})
+
     def _note_stranger(self, site: str, found: str) -> None:
         """Say once that an address that was set is the one of another site."""
         if (site, found) not in self._strangers and len(self._strangers) < STRANGERS_MAX:
             self._strangers.add((site, found))
-            _log.warning("what is set as the address of site %s is answered by site %s", site, found)
+            shown = {"site": site, "found": found}
+            _log.warning("what is set as the address of a site is answered by another one", extra={"shown": shown})

@@ -49,7 +49,8 @@ class Naming:
             if not registry.doubled:
                 return registry
             _log.warning(
-                "somebody else has the name %s: the data folder is a copy, and gets names of its own", slot.process
+                "somebody else has this name: the data folder is a copy, and gets names of its own",
+                extra={"shown": {"process": slot.process}},
             )
             slot.release()
             self._slots.rename()

@@ -41,6 +41,8 @@ class SiteWatch:
         self._tell = tell
         self._addresses = context.settings.other_sites
         self._distances = context.distances
+        self._reasons: dict[str, str] = {}
+        """Why a site could not be asked the last time, where that is known."""
         self._asking: dict[str, bool] = {}
         """The sites that are being asked, and whether it counts if they do not answer."""
 
@@ -63,7 +65,8 @@ class SiteWatch:
         for site in self._addresses:
             trip_s = self._distances.trip_s(site)
             rtt_ms = None if trip_s is None else round(trip_s * 1000, 1)
-            found.append(SiteReach(site=site, answers=trip_s is not None, rtt_ms=rtt_ms))
+            reason = self._reasons.get(site) if trip_s is None else None
+            found.append(SiteReach(site=site, answers=trip_s is not None, rtt_ms=rtt_ms, reason=reason))
         return found
 
     async def ask(self, site: str, *, counted: bool) -> None:
@@ -80,11 +83,21 @@ class SiteWatch:
                 trip_s = await self._ask_at(site, None, self._addresses[site])
         finally:
             counted = self._asking.pop(site)
+            self._note_reason(site)
         if trip_s is not None:
             if self._distances.answered(site, trip_s):
                 self._tell(f"site {site} answers again")
         elif counted and self._distances.missed(site):
-            self._tell(f"site {site} does not answer")
+            reason = self._reasons.get(site)
+            self._tell(f"site {site} does not answer" + (f": {reason}" if reason else ""))
+
+    def _note_reason(self, site: str) -> None:
+        """Take over what the greeter noted when a site was asked, at one address or several."""
+        reason = self._greeter.reasons.pop(site, None)
+        if reason is None:
+            self._reasons.pop(site, None)
+        else:
+            self._reasons[site] = reason
 
     async def _ask_rows(self, site: str) -> float | None:
         """Ask the processes that the registry names; the shortest trip of those that answered."""
