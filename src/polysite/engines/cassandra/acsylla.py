@@ -8,14 +8,14 @@ import asyncio
 import logging
 import socket
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import acsylla
 from acsylla import errors as acsylla_errors
 
-from polysite.engines.cassandra.acsylla_values import binders, bound, is_exact, rows_as_bytes
+from polysite.engines.cassandra.acsylla_values import Convert, binders, bound, is_exact, rows_as_bytes
 from polysite.engines.cassandra.answers import applied_of
 from polysite.engines.cassandra.asking import AskingPort
 from polysite.engines.cassandra.bridge import beside_the_loop
@@ -25,9 +25,14 @@ from polysite.engines.cassandra.outcomes import Failure, Kind, Work, certain, ju
 from polysite.engines.cassandra.port import UNSET, Bound, Conditional, Consistency, Page, Statement, Value
 from polysite.engines.cassandra.settings import CassandraSettings, Credentials, TlsSettings
 from polysite.errors import BadRequest, PolysiteError, Unavailable
+from polysite.values.types import CqlType
 
 PREPARED_MAX = 4_096
+"""Statements kept prepared; the one prepared longest ago goes first."""
 HEARTBEAT_S = 5
+IDLE_TICK_US = 2_000
+"""How often its thread looks for requests while it has some (`coalesce_delay_us`). acsylla 1.2 wakes the thread for each request all the
+same, so that none waits for it (seen in its system calls); at the default of 200 µs the looking alone takes a third of its time."""
 
 KINDS: dict[str, Kind] = {
     "CassErrorServerUnavailable": "too_few_replicas",
@@ -69,7 +74,7 @@ class AcsyllaPort(AskingPort):
         self._session: Any = None
         self._under_way = 0
         self._up: set[str] = set()
-        self._prepared: OrderedDict[str, tuple[Any, list[Any]]] = OrderedDict()
+        self._ready: OrderedDict[str, _Ready] = OrderedDict()
         self._other = CassandraDriverPort(settings, credentials=credentials)
         self._connecting = asyncio.Lock()
 
@@ -101,7 +106,7 @@ class AcsyllaPort(AskingPort):
 
     async def close(self) -> None:
         session, self._session = self._session, None
-        self._prepared.clear()
+        self._ready.clear()
         await self._other.close()
         if session is not None:
             await session.close()
@@ -122,63 +127,62 @@ class AcsyllaPort(AskingPort):
         page_rows: int = 0,
         paging_state: bytes | None = None,
     ) -> Page:
-        if not is_exact(statement):
-            other = await self._exact()
-            return await other.read(
-                statement, values, consistency=consistency, page_rows=page_rows, paging_state=paging_state
-            )
         for attempt in range(2):
-            request = await self._bind(statement, values)
+            ready = self._ready.get(statement.text) or await self._prepare(statement)
+            if ready is None:
+                other = await self._exact()
+                return await other.read(
+                    statement, values, consistency=consistency, page_rows=page_rows, paging_state=paging_state
+                )
+            request = ready.bind(values)
             request.set_consistency(consistency)
             if page_rows:
                 request.set_page_size(page_rows)
             if paging_state is not None:
                 request.set_page_state(paging_state)
             try:
-                return _page(await self._execute(request, "read"), statement)
+                return _page(await self._answer(request, "read"), statement.gives)
             except Unavailable as error:
                 # A statement that the server refuses to prepare again (its table is gone) is told as "no hosts available":
                 # preparing it here says what is wrong. Reads alone are asked a second time.
                 if attempt or not isinstance(error.__cause__, acsylla_errors.CassErrorLibNoHostsAvailable):
                     raise
-                self._prepared.pop(statement.text, None)
+                self._ready.pop(statement.text, None)
         raise AssertionError("the second attempt returns or raises")
 
     async def write(self, statement: Statement, values: Sequence[Value] = (), *, consistency: Consistency) -> None:
-        if not is_exact(statement):
+        ready = self._ready.get(statement.text) or await self._prepare(statement)
+        if ready is None:
             await (await self._exact()).write(statement, values, consistency=consistency)
             return
-        request = await self._bind(statement, values)
+        request = ready.bind(values)
         request.set_consistency(consistency)
-        await self._execute(request, "write")
+        await self._answer(request, "write")
 
     async def write_batch(self, writes: Sequence[Bound], *, consistency: Consistency, logged: bool = False) -> None:
-        if not all(is_exact(statement) for statement, _ in writes):
+        requests = await self._bind_all(writes)
+        if requests is None:
             await (await self._exact()).write_batch(writes, consistency=consistency, logged=logged)
             return
         batch = acsylla.create_batch_logged() if logged else acsylla.create_batch_unlogged()
-        for statement, values in writes:
-            batch.add_statement(await self._bind(statement, values))
+        for request in requests:
+            batch.add_statement(request)
         batch.set_consistency(consistency)
-        await self._execute_batch(batch, "write")
+        await self._answer(batch, "write", batch=True)
 
     async def write_if(self, writes: Sequence[Bound], *, commit: Consistency, serial: Consistency) -> Conditional:
-        if not all(is_exact(statement) for statement, _ in writes):
+        requests = await self._bind_all(writes)
+        if requests is None:
             return await (await self._exact()).write_if(writes, commit=commit, serial=serial)
-        if len(writes) == 1:
-            request = await self._bind(*writes[0])
-            request.set_consistency(commit)
-            request.set_serial_consistency(serial)
-            result = await self._execute(request, "conditional")
-        else:
-            batch = acsylla.create_batch_unlogged()
-            for statement, values in writes:
-                batch.add_statement(await self._bind(statement, values))
-            batch.set_consistency(commit)
-            batch.set_serial_consistency(serial)
-            result = await self._execute_batch(batch, "conditional")
-        gives = {name: each for statement, _ in writes for name, each in statement.gives.items()}
-        return applied_of(_page(result, Statement("", gives=gives)))
+        request, gives = requests[0], writes[0][0].gives
+        if len(requests) > 1:
+            request = acsylla.create_batch_unlogged()
+            for each in requests:
+                request.add_statement(each)
+            gives = {name: kind for statement, _ in writes for name, kind in statement.gives.items()}
+        request.set_consistency(commit)
+        request.set_serial_consistency(serial)
+        return applied_of(_page(await self._answer(request, "conditional", batch=len(requests) > 1), gives))
 
     async def define(self, text: str) -> None:
         await (await self._exact()).define(text)
@@ -190,23 +194,20 @@ class AcsyllaPort(AskingPort):
             await self._other.connect()
         return self._other
 
-    async def _bind(self, statement: Statement, values: Sequence[Value]) -> Any:
-        prepared, converts = await self._prepare(statement)
-        if len(values) != len(converts):
-            raise BadRequest(f"the statement takes {len(converts)} values, not {len(values)}")
-        request = prepared.bind()
-        for at, value in enumerate(values):
-            if value is None:
-                request.bind(at, None)
-            elif value is not UNSET:
-                request.bind(at, bound(converts[at], value, at))
-        return request
+    async def _bind_all(self, writes: Sequence[Bound]) -> list[Any] | None:
+        """Requests with their values; None: one of them is for the other driver."""
+        requests = []
+        for statement, values in writes:
+            ready = self._ready.get(statement.text) or await self._prepare(statement)
+            if ready is None:
+                return None
+            requests.append(ready.bind(values))
+        return requests
 
-    async def _prepare(self, statement: Statement) -> tuple[Any, list[Any]]:
-        found = self._prepared.get(statement.text)
-        if found is not None:
-            self._prepared.move_to_end(statement.text)
-            return found
+    async def _prepare(self, statement: Statement) -> "_Ready | None":
+        """The prepared statement of this text; None: it is for the other driver."""
+        if not is_exact(statement):
+            return None
         if self._session is None:
             raise Unavailable("the connection to Cassandra is closed")
         try:
@@ -214,18 +215,12 @@ class AcsyllaPort(AskingPort):
         except acsylla_errors.CassException as error:
             # Nothing of the work was sent yet, so whatever fails here is told as of a read.
             raise certain(judged(failure_of(error, was_down=True), "read")) from error
-        found = self._prepared[statement.text] = prepared, binders(statement)
-        if len(self._prepared) > PREPARED_MAX:
-            self._prepared.popitem(last=False)
+        found = self._ready[statement.text] = _Ready(prepared, binders(statement))
+        if len(self._ready) > PREPARED_MAX:
+            self._ready.popitem(last=False)
         return found
 
-    async def _execute(self, request: Any, work: Work) -> Any:
-        return await self._answer(request, work, batch=False)
-
-    async def _execute_batch(self, batch: Any, work: Work) -> Any:
-        return await self._answer(batch, work, batch=True)
-
-    async def _answer(self, request: Any, work: Work, *, batch: bool) -> Any:
+    async def _answer(self, request: Any, work: Work, *, batch: bool = False) -> Any:
         session = self._session
         if session is None:
             raise Unavailable("the connection to Cassandra is closed")
@@ -239,6 +234,29 @@ class AcsyllaPort(AskingPort):
             raise certain(judged(failure_of(error, was_down=was_down and not self._up), work)) from error
         finally:
             self._under_way -= 1
+
+
+class _Ready:
+    """A prepared statement and how each of its values is converted."""
+
+    __slots__ = ("_converts", "_prepared")
+
+    def __init__(self, prepared: Any, converts: list[Convert]) -> None:
+        self._prepared = prepared
+        self._converts = converts
+
+    def bind(self, values: Sequence[Value]) -> Any:
+        """A request with these values. BadRequest: too many or too few, or bytes that are not of their type."""
+        converts = self._converts
+        if len(values) != len(converts):
+            raise BadRequest(f"the statement takes {len(converts)} values, not {len(values)}")
+        request = self._prepared.bind()
+        for at, value in enumerate(values):
+            if value is None:
+                request.bind(at, None)
+            elif value is not UNSET:
+                request.bind(at, bound(converts[at], value, at))
+        return request
 
 
 def failure_of(error: BaseException, *, was_down: bool = False) -> Failure:
@@ -258,9 +276,9 @@ def _is_news(record: logging.LogRecord) -> bool:
     return not record.getMessage().startswith(SHARDING)
 
 
-def _page(result: Any, statement: Statement) -> Page:
+def _page(result: Any, gives: Mapping[str, CqlType]) -> Page:
     names = result.columns_names()
-    rows = rows_as_bytes(names, [row.as_list() for row in result.all()], statement.gives)
+    rows = rows_as_bytes(names, [row.as_list() for row in result.all()], gives)
     return Page(names, rows, result.page_state() if result.has_more_pages() else None)
 
 
@@ -275,6 +293,7 @@ def _arguments(
         "token_aware_routing": False,
         "use_schema": False,
         "retry_policy": "fallthrough",
+        "coalesce_delay_us": IDLE_TICK_US,
         "constant_reconnect_delay_ms": settings.reconnect_ms,
         "connect_timeout": settings.connect_ms / 1000,
         "request_timeout": settings.request_ms / 1000,
