@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from polysite.lab.control import Control
     from polysite.lab.orders import LabStatus, SiteStatus
 
+DRIVERS = ("cassandra-driver", "acsylla")
 LINES_DEFAULT = 20
 FOLLOW_S = 0.2
 
@@ -33,6 +34,9 @@ FOLLOW_S = 0.2
 @click.option("--profile", type=click.Choice(list(PROFILES)), help="Distances of real cities, instead of --rtt-ms.")
 @click.option("--store", default=EMBEDDED, show_default=True, help="The engine of the rows.")
 @click.option("--cells", help="The engine of the lock cells. [default: that of --store]")
+@click.option(
+    "--driver", type=click.Choice(DRIVERS), help="The Cassandra driver of the sites' processes. [default: theirs]"
+)
 @click.option(
     "--port", type=click.IntRange(1, 65_535), default=PORT, show_default=True, help="Of the sites' processes."
 )
@@ -53,6 +57,7 @@ def up(
     profile: str | None,
     store: str,
     cells: str | None,
+    driver: str | None,
     port: int,
     run: Literal["all", "engines", "nothing"],
     keep: bool,
@@ -77,6 +82,7 @@ def up(
         loopback=loopback,
         store=store,
         cells=cells or store,
+        driver=driver or "",
         run=run,
         port=port,
     )

@@ -50,6 +50,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     topology: Topology
     store: str = EMBEDDED
     cells: str = EMBEDDED
+    driver: str = ""
+    """The Cassandra driver of the sites' processes; "": the one they have by default."""
     run: Run = "all"
     port: int = PORT
 

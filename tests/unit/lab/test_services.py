@@ -43,6 +43,16 @@ def test_settings_are_what_a_site_reads(tmp_path: Path) -> None:
     assert settings.site.peers == {}, "a site on the embedded engine stands alone"
 
 
+@pytest.mark.parametrize(("asked", "found"), [("", "cassandra-driver"), ("acsylla", "acsylla")])
+def test_the_driver_that_was_asked_for(tmp_path: Path, asked: str, found: str) -> None:
+    """Goal: sites reach Cassandra with the driver the lab was told, else with their own. Method: settings of both, read back."""
+    path = tmp_path / "settings.toml"
+    path.write_text(settings_text(a_plan(store="cassandra", cells="cassandra", driver=asked), "ams", FOLDER))
+    settings = load_settings(path=path).settings
+    assert settings.cassandra is not None
+    assert settings.cassandra.driver == found
+
+
 def test_sites_on_a_common_engine_know_each_other(tmp_path: Path) -> None:
     """Goal: with engines that replicate, each site knows the others, shares their secret, and speaks to its own engines."""
     plan = a_plan(store="cassandra", cells="zookeeper")

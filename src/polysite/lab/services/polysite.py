@@ -53,6 +53,8 @@ def settings_text(plan: Plan, site: str, folder: LabFolder) -> str:
     address = plan.topology.address(site)
     if "cassandra" in (plan.store, plan.cells):
         settings["cassandra"] = {"contact_points": [address], "data_center": site}
+        if plan.driver:
+            settings["cassandra"]["driver"] = plan.driver
         settings["cassandra.replicas"] = dict.fromkeys(urls, 1)
     if plan.cells == "zookeeper":
         settings["zookeeper"] = {"servers": [f"{address}:{ZOOKEEPER_PORT}"]}
