@@ -6,7 +6,7 @@ PYTHON ?= $(shell for name in python3.11 python3 python3.13 python3.12; do \
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test quick check bench bench-long bench-wan example example-sites docs setup setup-run lock
+.PHONY: help run test quick check bench bench-long bench-wan bench-sites example example-sites docs setup setup-run lock
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,6 +35,9 @@ bench-long: setup ## the same and the long ones (a million lock cycles)
 
 bench-wan: setup ## three sites 50 and 100 ms apart: round trips of every operation; needs root, /dev/net/tun and Java
 	@$(BIN)/python -m benchmarks.wan
+
+bench-sites: setup ## three sites: 10,000 lock cycles that stay as fast as they were, 64 clients a site, both drivers; needs the same
+	@$(BIN)/python -m benchmarks.sites
 
 example: setup ## count real ballots from three processes while two of them are killed
 	@$(BIN)/python -m examples.votes

@@ -1,0 +1,107 @@
+"""From what clients told to figures."""
+
+import statistics
+from collections.abc import Sequence
+
+from benchmarks.figures import Figure
+from benchmarks.wan.samples import Failure
+
+from .lab import Logged, Spent
+from .records import AllCells, CellBytes, Cycles, Record, Sections, Tombstones
+
+TENTHS = 10
+APART = 0.15
+"""How far the median of the last tenth may be from that of the first, either way: cycles that get faster were not warm at first."""
+CELL_BYTES_MOST = 2_500
+"""A cell remembers its last 16 changes (448 bytes) and who left last, 64 entries (1,536 bytes); its queue is short here."""
+GROWS_BYTES = 32
+"""What numbers in a cell may grow by between the first tenth and the end: the ticket is written shorter while it is small."""
+TOMBSTONES_MOST = 10
+"""In one read; Cassandra warns from 1,000 on."""
+
+
+def flat(told: Sequence[Record], logged: Logged) -> list[Figure]:
+    """Lock cycles that stay as they were."""
+    found = [_flat(one) for one in told if isinstance(one, Cycles)]
+    found += _cells([one for one in told if isinstance(one, CellBytes)])
+    for one in told:
+        if isinstance(one, AllCells):
+            detail = f"{one.number} cells used once, from {one.shortest} bytes on"
+            found.append(
+                Figure("the longest cell of them all", one.longest, "bytes", at_most=CELL_BYTES_MOST, detail=detail)
+            )
+    return [*found, *_tombstones([one for one in told if isinstance(one, Tombstones)], logged)]
+
+
+def _flat(cycles: Cycles) -> Figure:
+    medians = by_tenths(cycles.took_ms)
+    keys = "one key" if cycles.keys == 1 else f"{cycles.keys} keys"
+    name = f"{len(cycles.took_ms)} lock cycles on {keys}: last tenth against first"
+    detail = "medians " + " ".join(f"{median:.1f}" for median in medians) + " ms"
+    return Figure(name, medians[-1] / medians[0], "times", at_least=1 - APART, at_most=1 + APART, detail=detail)
+
+
+def by_tenths(values: Sequence[float]) -> list[float]:
+    """The median of each tenth."""
+    size = len(values) // TENTHS
+    return [statistics.median(values[at * size : (at + 1) * size]) for at in range(TENTHS)]
+
+
+def _cells(lengths: Sequence[CellBytes]) -> list[Figure]:
+    first, *later = sorted(lengths, key=lambda one: one.cycles)
+    detail = f"{first.length} after one cycle, then " + " ".join(str(one.length) for one in later)
+    grown = later[-1].length - later[0].length
+    return [
+        Figure(
+            "one key: the most bytes its cell had",
+            max(one.length for one in lengths),
+            "bytes",
+            at_most=CELL_BYTES_MOST,
+            detail=detail,
+        ),
+        Figure("one key: bytes its cell gained after the first tenth", grown, "bytes", at_most=GROWS_BYTES),
+    ]
+
+
+def _tombstones(found: Sequence[Tombstones], logged: Logged) -> list[Figure]:
+    worst = max(found, key=lambda one: one.most)
+    reads = sum(one.reads for one in found)
+    sites = len({one.site for one in found})
+    detail = f"{worst.table} at {worst.site}; {reads} reads at {sites} sites"
+    lines = f"{logged.lines} lines, {logged.warnings} warnings of other kinds" if not logged.tombstones else ""
+    return [
+        Figure("tombstones that one read met, at most", worst.most, "", at_most=TOMBSTONES_MOST, detail=detail),
+        Figure(
+            "warnings of tombstones in the engines' logs",
+            len(logged.tombstones),
+            "",
+            at_most=0,
+            detail=lines or logged.tombstones[0],
+        ),
+    ]
+
+
+def carried(name: str, told: Sequence[Record], spent: Spent, *, seconds: float) -> list[Figure]:
+    """Sections of distinct keys: how many, how long, for how much of the processors."""
+    sections = [one for one in told if isinstance(one, Sections)]
+    failures = [one for one in told if isinstance(one, Failure)]
+    took_ms = sorted(took for one in sections for took in one.took_ms)
+    number = len(took_ms)
+    shares = ", ".join(f"{one.site} {len(one.took_ms) / seconds:.1f}" for one in sections)
+    p50, p99 = took_ms[number // 2], took_ms[number * 99 // 100]
+    engines, ours = spent.of("cassandra"), spent.of("polysite")
+    clients = sum(one.client_cpu_s for one in sections)
+    rest = spent.machine_s - engines - ours - clients
+    share = spent.machine_s / spent.span_s
+    each = " + ".join(
+        f"{what} {cpu / number * 1e3:.2f}"
+        for what, cpu in (("Cassandra", engines), ("polysite", ours), ("clients", clients), ("all else", rest))
+    )
+    codes = ", ".join(sorted({one.code for one in failures}))
+    return [
+        Figure(f"{name}: sections", number / seconds, "per second", detail=shares),
+        Figure(f"{name}: a section takes, p50", p50, "ms", detail=f"p99 {p99:.0f} ms"),
+        Figure(f"{name}: polysite's processor time", ours / number * 1e6, "µs each"),
+        Figure(f"{name}: the machine's", spent.machine_s / number * 1e3, "ms each", detail=f"{each}; {share:.2f} busy"),
+        Figure(f"{name}: errors", len(failures), "", at_most=0, detail=codes),
+    ]

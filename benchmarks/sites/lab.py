@@ -1,0 +1,142 @@
+"""The bench's lab: as that of the wide-area bench, with a driver, logs and processor times."""
+
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import msgspec
+
+from benchmarks.hand_over import cpu_s
+from benchmarks.wan.laboratory import POLYSITE, ROOT, ClientFailed, Laboratory
+
+from .client import Plan
+from .records import RECORDS, Record
+
+LOUD = ("WARN", "ERROR")
+TOMBSTONE = re.compile("tombstone", re.IGNORECASE)
+
+
+class Logged(NamedTuple):
+    """What the engines' logs hold: lines, warnings and errors, and those of them that speak of tombstones."""
+
+    lines: int
+    warnings: int
+    tombstones: list[str]
+
+
+class SitesLab(Laboratory):
+    """Three sites on Cassandra. `driver`: how polysite reaches it."""
+
+    def __init__(self, *, sites: Sequence[str], rtt_ms: float, driver: str) -> None:
+        super().__init__(sites=sites, rtt_ms=rtt_ms, store="cassandra", cells="cassandra")
+        self._up += ["--driver", driver]
+
+    def do(self, job: str, sites: Sequence[str], **more: Any) -> list[Record]:
+        """Do a job at sites at once, and wait for it; what the clients told."""
+        with Clients(self, job, sites, **more) as clients:
+            return clients.records()
+
+    def command(self, site: str, job: str, **more: Any) -> list[str]:
+        plan = msgspec.json.encode(Plan(site=site, rtt_ms=self.rtt_ms, **more)).decode()
+        command = [*POLYSITE, "lab", "exec", "--dir", self._folder, site, "--"]
+        return [*command, sys.executable, "-m", "benchmarks.sites.client", job, plan]
+
+    def logged(self) -> Logged:
+        """What the engines of all sites wrote so far. ClientFailed: one wrote nothing, so nobody looked where it writes."""
+        found: list[str] = []
+        lines = warnings = 0
+        for site in self.sites:
+            text = "".join(path.read_text() for path in Path(self._folder, "sites", site, "cassandra").glob("*.log"))
+            if not text:
+                raise ClientFailed(f"the engine at {site} has no log")
+            lines += text.count("\n")
+            loud = loud_lines(text)
+            warnings += len(loud)
+            found += [line for line in loud if TOMBSTONE.search(line)]
+        return Logged(lines, warnings, found)
+
+    def processes(self) -> dict[str, dict[str, int]]:
+        """Site → service → process number."""
+        status = self.order("status")
+        return {site["name"]: {one["name"]: one["pid"] for one in site["services"]} for site in status["sites"]}
+
+
+def loud_lines(text: str) -> list[str]:
+    """The warnings and errors of an engine's log; what it logs of its settings names tombstones, too, and is neither."""
+    return [line for line in text.splitlines() if line.split(maxsplit=2)[1:2] and line.split(maxsplit=2)[1] in LOUD]
+
+
+class Clients:
+    """One client process at each of some sites; whatever still runs at the end of the block is ended."""
+
+    def __init__(self, lab: SitesLab, job: str, sites: Sequence[str], **more: Any) -> None:
+        self._running = {
+            site: subprocess.Popen(
+                lab.command(site, job, **more), cwd=ROOT, stdout=subprocess.PIPE, env=dict(os.environ)
+            )
+            for site in sites
+        }
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process in self._running.values():
+            process.terminate()
+            process.wait()
+
+    def records(self) -> list[Record]:
+        """What they told, when all have ended. ClientFailed: one did not end well."""
+        found: list[Record] = []
+        for site, process in self._running.items():
+            assert process.stdout is not None
+            with process.stdout as lines:
+                found += [msgspec.json.decode(line, type=RECORDS) for line in lines]
+            if code := process.wait():
+                raise ClientFailed(f"the client at {site} ended with {code}")
+        return found
+
+
+class Spent(NamedTuple):
+    """Processor seconds in a span: of each service of each site, of the whole machine (everything on it), and the span itself."""
+
+    services: dict[str, dict[str, float]]
+    machine_s: float
+    span_s: float
+
+    def of(self, service: str) -> float:
+        """Of that service at all sites."""
+        return sum(one[service] for one in self.services.values())
+
+
+class Meter:
+    """Processor time of the lab's processes between two moments."""
+
+    def __init__(self, lab: SitesLab) -> None:
+        self._processes = lab.processes()
+
+    def between(self, from_s: float, until_s: float) -> Spent:
+        """Wait for both moments of the machine's monotonic clock."""
+        time.sleep(max(0.0, from_s - time.monotonic()))
+        before, machine_before, began_s = self._now(), busy_s(), time.monotonic()
+        time.sleep(max(0.0, until_s - time.monotonic()))
+        after, machine_after, ended_s = self._now(), busy_s(), time.monotonic()
+        services = {
+            site: {name: spent_s - before[site][name] for name, spent_s in one.items()} for site, one in after.items()
+        }
+        return Spent(services, machine_after - machine_before, ended_s - began_s)
+
+    def _now(self) -> dict[str, dict[str, float]]:
+        return {site: {name: cpu_s(pid) for name, pid in one.items()} for site, one in self._processes.items()}
+
+
+def busy_s() -> float:
+    """Seconds that this machine's processors were busy since its start, together."""
+    fields = [int(field) for field in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
+    idle = fields[3] + fields[4]
+    return (sum(fields) - idle) / os.sysconf("SC_CLK_TCK")
