@@ -23,7 +23,7 @@ from polysite.lab.network import capability
 
 from .judging import carried, flat
 from .lab import Clients, Meter, SitesLab, Spent
-from .records import Record
+from .records import CellBytes, Record
 
 SITES = ("ams", "bei", "irv")
 DRIVERS = ("cassandra-driver", "acsylla")
@@ -37,9 +37,15 @@ def stays_flat(arguments: argparse.Namespace) -> list[Figure]:
     with SitesLab(sites=SITES, rtt_ms=0, driver=arguments.driver or DRIVERS[0]) as lab:
         lab.do("tables", SITES[:1])
         lab.do("follow", SITES)
-        told = lab.do("cycles", SITES[:1], cycles=arguments.cycles, warm_up=WARM_UP)
+        told: list[Record] = []
+        meter, spent_s = Meter(lab), []
+        with Clients(lab, "cycles", SITES[:1], cycles=arguments.cycles, warm_up=WARM_UP) as clients:
+            for record in clients.heard():
+                told.append(record)
+                if isinstance(record, CellBytes):  # at the start, and after each tenth
+                    spent_s.append(meter.so_far_s())
         told += lab.do("engine", SITES)
-        return flat(told, lab.logged())
+        return flat(told, lab.logged(), spent_s)
 
 
 def carries(arguments: argparse.Namespace) -> list[Figure]:

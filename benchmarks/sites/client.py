@@ -7,14 +7,16 @@ import sys
 import msgspec
 
 import polysite
-from benchmarks.wan.tables import KEYSPACE, LOCKED, TEXT
+from benchmarks.wan.tables import KEYSPACE, LOCKED, PLAIN, TEXT
 from polysite.client import Site
+from polysite.values.tables import Writes
 
 from .cycles import again_and_again
 from .engine import looked_at, tombstones
 from .records import tell
 from .sections import at_once
 
+TABLES: dict[str, Writes] = {LOCKED: "sections", PLAIN: "eventual"}
 FOLLOWS_S, ASKS_S = 120, 0.5
 W_SPARE_MS = 40
 
@@ -35,13 +37,14 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 async def tables(_plan: Plan, site: Site) -> None:
     """Make what is measured on."""
     await site.create_keyspace(KEYSPACE)
-    await site.create_table(KEYSPACE, LOCKED, {"k": "text", "v": "text"}, partition_key="k", writes="sections")
+    for name, writes in TABLES.items():
+        await site.create_table(KEYSPACE, name, {"k": "text", "v": "text"}, partition_key="k", writes=writes)
 
 
 async def cycles(plan: Plan, site: Site) -> None:
     """Lock cycles on one key, and on as many keys as there are cycles."""
     async with looked_at(os.environ["POLYSITE_URL"], plan.site) as port:
-        tell(await again_and_again(site.coordinator, port, cycles=plan.cycles, warm_up=plan.warm_up))
+        await again_and_again(site.coordinator, port, cycles=plan.cycles, warm_up=plan.warm_up)
 
 
 async def engine(plan: Plan, _site: Site) -> None:

@@ -2,14 +2,14 @@
 
 import statistics
 from collections.abc import Sequence
+from itertools import pairwise
 
 from benchmarks.figures import Figure
 from benchmarks.wan.samples import Failure
 
 from .lab import Logged, Spent
-from .records import AllCells, CellBytes, Cycles, Record, Sections, Tombstones
+from .records import AllCells, CellBytes, Record, Sections, Tenth, Tombstones
 
-TENTHS = 10
 APART = 0.15
 """How far the median of the last tenth may be from that of the first, either way: cycles that get faster were not warm at first."""
 CELL_BYTES_MOST = 2_500
@@ -20,9 +20,22 @@ TOMBSTONES_MOST = 10
 """In one read; Cassandra warns from 1,000 on."""
 
 
-def flat(told: Sequence[Record], logged: Logged) -> list[Figure]:
-    """Lock cycles that stay as they were."""
-    found = [_flat(one) for one in told if isinstance(one, Cycles)]
+def flat(told: Sequence[Record], logged: Logged, spent_s: Sequence[float]) -> list[Figure]:
+    """Lock cycles that stay as they were. `spent_s`: processor seconds of engines and polysite at the start, and after each tenth."""
+    tenths = [one for one in told if isinstance(one, Tenth)]
+    resting = [statistics.median(one.resting_ms) for one in tenths]
+    cycles = sum(len(one.one_ms) for one in tenths)
+    found = [
+        Figure(
+            "a read of a row that rests: last tenth against first",
+            resting[-1] / resting[0],
+            "times",
+            detail=_ms(resting),
+        ),
+        _flat(f"{cycles} lock cycles on one key", [statistics.median(one.one_ms) for one in tenths], resting),
+        _flat(f"{cycles} lock cycles on {cycles} keys", [statistics.median(one.each_ms) for one in tenths], resting),
+        _work([(after - before) / cycles * len(tenths) * 1e3 for before, after in pairwise(spent_s)]),
+    ]
     found += _cells([one for one in told if isinstance(one, CellBytes)])
     for one in told:
         if isinstance(one, AllCells):
@@ -33,18 +46,24 @@ def flat(told: Sequence[Record], logged: Logged) -> list[Figure]:
     return [*found, *_tombstones([one for one in told if isinstance(one, Tombstones)], logged)]
 
 
-def _flat(cycles: Cycles) -> Figure:
-    medians = by_tenths(cycles.took_ms)
-    keys = "one key" if cycles.keys == 1 else f"{cycles.keys} keys"
-    name = f"{len(cycles.took_ms)} lock cycles on {keys}: last tenth against first"
-    detail = "medians " + " ".join(f"{median:.1f}" for median in medians) + " ms"
-    return Figure(name, medians[-1] / medians[0], "times", at_least=1 - APART, at_most=1 + APART, detail=detail)
+def _flat(name: str, medians: Sequence[float], resting: Sequence[float]) -> Figure:
+    """Medians by tenths, the last against the first, each against the yardstick of its tenth, so that drift of the machine cancels."""
+    plain = medians[-1] / medians[0]
+    ratio = plain / (resting[-1] / resting[0])
+    detail = f"{plain:.2f} by the clock alone; {_ms(medians)}"
+    return Figure(
+        f"{name}: last tenth against first", ratio, "times", at_least=1 - APART, at_most=1 + APART, detail=detail
+    )
 
 
-def by_tenths(values: Sequence[float]) -> list[float]:
-    """The median of each tenth."""
-    size = len(values) // TENTHS
-    return [statistics.median(values[at * size : (at + 1) * size]) for at in range(TENTHS)]
+def _work(each_ms: Sequence[float]) -> Figure:
+    ratio = each_ms[-1] / each_ms[0]
+    name = "processor time of a cycle of either kind and a read, all sites: last tenth against first"
+    return Figure(name, ratio, "times", at_least=1 - APART, at_most=1 + APART, detail=_ms(each_ms))
+
+
+def _ms(values: Sequence[float]) -> str:
+    return " ".join(f"{value:.1f}" for value in values) + " ms"
 
 
 def _cells(lengths: Sequence[CellBytes]) -> list[Figure]:

@@ -5,7 +5,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -92,14 +92,17 @@ class Clients:
 
     def records(self) -> list[Record]:
         """What they told, when all have ended. ClientFailed: one did not end well."""
-        found: list[Record] = []
+        return list(self.heard())
+
+    def heard(self) -> Iterator[Record]:
+        """The same, as they tell it, one client after the other."""
         for site, process in self._running.items():
             assert process.stdout is not None
             with process.stdout as lines:
-                found += [msgspec.json.decode(line, type=RECORDS) for line in lines]
+                for line in lines:
+                    yield msgspec.json.decode(line, type=RECORDS)
             if code := process.wait():
                 raise ClientFailed(f"the client at {site} ended with {code}")
-        return found
 
 
 class Spent(NamedTuple):
@@ -119,6 +122,10 @@ class Meter:
 
     def __init__(self, lab: SitesLab) -> None:
         self._processes = lab.processes()
+
+    def so_far_s(self) -> float:
+        """Of all of them together, since they were started."""
+        return sum(spent_s for one in self._now().values() for spent_s in one.values())
 
     def between(self, from_s: float, until_s: float) -> Spent:
         """Wait for both moments of the machine's monotonic clock."""

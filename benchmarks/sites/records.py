@@ -9,11 +9,12 @@ import msgspec
 from benchmarks.wan.samples import Failure
 
 
-class Cycles(msgspec.Struct, frozen=True, kw_only=True, tag="cycles"):
-    """Lock cycles in the order they were made. `keys`: on how many keys in turn."""
+class Tenth(msgspec.Struct, frozen=True, kw_only=True, tag="tenth"):
+    """A tenth of the lock cycles, on the one key and on a key each, and the yardstick between them; told when it is over."""
 
-    keys: int
-    took_ms: list[float]
+    one_ms: list[float]
+    each_ms: list[float]
+    resting_ms: list[float]
 
 
 class CellBytes(msgspec.Struct, frozen=True, kw_only=True, tag="cell"):
@@ -48,8 +49,8 @@ class Sections(msgspec.Struct, frozen=True, kw_only=True, tag="sections"):
     client_cpu_s: float
 
 
-Record: TypeAlias = Cycles | CellBytes | AllCells | Tombstones | Sections | Failure
-RECORDS = Cycles | CellBytes | AllCells | Tombstones | Sections | Failure
+Record: TypeAlias = Tenth | CellBytes | AllCells | Tombstones | Sections | Failure
+RECORDS = Tenth | CellBytes | AllCells | Tombstones | Sections | Failure
 
 
 def tell(records: Iterable[Record]) -> None:
