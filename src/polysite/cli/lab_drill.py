@@ -23,19 +23,21 @@ VERDICTS = {"ok": "ok", "failed": "FAILED", "unknown": "UNKNOWN"}
 @click.command()
 @click.argument("name", type=click.Choice(list(SCENARIOS)))
 @click.option("--site", help="The site that is struck. [default: the last one]")
+@click.option("--rounds", type=click.IntRange(1, 10_000), help="How often it happens, for freeze-holder. [default: 10]")
 @json_option
 @with_lab
-def drill(control: "Control", name: str, site: str | None, as_json: bool) -> int:
+def drill(control: "Control", name: str, site: str | None, rounds: int | None, as_json: bool) -> int:
     """Make something go wrong while clients at every site work, then judge what they were told.
 
     Every call is written to a history, which can be judged again (`polysite lab judge`). Ends with 0 if every check holds, with
     10 if one failed, with 12 if one could not be told.
     """
-    from polysite.lab.drills.conductor import Conductor
+    from polysite.lab.drills.conductor import Conductor, majority_rtt_ms
     from polysite.lab.scenarios.named import scenario
 
     names = control.state.plan.topology.names
-    planned = scenario(name, site or names[-1], names)
+    w_s = majority_rtt_ms(names, control.status().links) / 1000
+    planned = scenario(name, site or names[-1], names, rounds=rounds, w_s=w_s)
     conductor = Conductor(control, planned, (lambda _: None) if as_json else click.echo)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(exits.SIGNALLED + signal.SIGTERM))  # the clients end with us
     run = conductor.run()

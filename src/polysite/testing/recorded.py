@@ -11,6 +11,11 @@ LOCKED = "locked"
 """Rows that are written in critical sections."""
 PLAIN = "plain"
 """Rows that are written without locks."""
+MIXED = "mixed"
+"""Rows that may be written either way, and here are written without locks: their keys are never locked."""
+UNLOCKED = (PLAIN, MIXED)
+HEALTH = "health"
+"""What a site says of itself is recorded under this name."""
 TORN = "torn"
 """What is read where the two columns of a row, always written together, differ."""
 
@@ -24,6 +29,7 @@ async def make_tables(coordinator: Coordinator) -> None:
     columns = {"name": "text", "value": "text", "twin": "text"}
     await coordinator.create_table(table_spec(KEYSPACE, LOCKED, columns, partition_key="name"))
     await coordinator.create_table(table_spec(KEYSPACE, PLAIN, columns, partition_key="name", writes="eventual"))
+    await coordinator.create_table(table_spec(KEYSPACE, MIXED, columns, partition_key="name", writes="mixed"))
 
 
 class RecordedClient:
@@ -66,9 +72,9 @@ class RecordedClient:
         call.answer(reference=answer.reference, round_trips=_whole(answer.round_trips))
         return answer
 
-    async def put(self, name: str, reference: str | None = None) -> PolysiteError | None:
-        """Write a value that nobody else writes."""
-        table = PLAIN if reference is None else LOCKED
+    async def put(self, name: str, reference: str | None = None, *, table: str = PLAIN) -> PolysiteError | None:
+        """Write a value that nobody else writes; `table`: without a reference."""
+        table = table if reference is None else LOCKED
         level: Level = "eventual" if reference is None else "critical"
         value = self._new_value()
         with self._begin("put", table, name, reference, value=value) as call:
@@ -117,6 +123,16 @@ class RecordedClient:
             call.answer({"read": value_of(answer.results[0]), "ticket": answer.fencing_token})
         return None
 
+    async def health(self) -> PolysiteError | None:
+        """Whether the site says that it is ready, and the reasons if not."""
+        with self.recorder.begin(client=self.name, verb="health", key=[HEALTH, self.recorder.site]) as call:
+            try:
+                answer = await self.coordinator.health()
+            except PolysiteError as error:
+                return _ended(call, error)
+            call.answer({"ready": answer.ready, "reasons": answer.reasons})
+        return None
+
     async def queue(self, name: str) -> PolysiteError | None:
         """Who is in the queue."""
         with self._begin("queue", LOCKED, name) as call:
@@ -161,8 +177,8 @@ def _whole(round_trips: float) -> int | None:
 
 
 def _ended(call: OpenCall, error: PolysiteError) -> PolysiteError:
-    reason = error.attributes.get("reason")
+    told = {"message": error.message, **({"reason": reason} if (reason := error.attributes.get("reason")) else {})}
     # A passing failure of a call that began nothing is a refusal; only an unknown outcome leaves open what happened.
     outcome = "unknown" if isinstance(error, OutcomeUnknown) else error.outcome
-    call.end(outcome, code=error.code, value=None if reason is None else {"reason": reason})
+    call.end(outcome, code=error.code, value=told)
     return error

@@ -17,6 +17,7 @@ from polysite.lab.drills.timeline import spans, timeline
 from polysite.lab.keeper.links import LinkBook
 from polysite.lab.scenarios import Expected, Scenario
 from polysite.lab.topology import plan
+from polysite.site.coordinator import CLOCK_IS_OFF
 from polysite.testing.history import Call, History, ReferenceMark
 
 BEGAN_S = 1000.0
@@ -63,8 +64,11 @@ class Story:
         self.call(site, "put", at_s + waits_s + 0.1, ticket=ticket, argument={"value": self._last})
         self.call(site, "release", at_s + waits_s + 0.3, ticket=ticket)
 
-    def plain(self, site: str, at_s: float, value: str, **told: Any) -> None:
-        self.call(site, "put", at_s, "plain", f"{site}-plain", argument={"value": value}, **told)
+    def plain(self, site: str, at_s: float, value: str, *, table: str = "plain", **told: Any) -> None:
+        self.call(site, "put", at_s, table, f"{site}-plain", argument={"value": value}, **told)
+
+    def health(self, site: str, at_s: float, *reasons: str) -> None:
+        self.call(site, "health", at_s, "health", site, value={"ready": not reasons, "reasons": list(reasons)})
 
 
 def calm_story() -> Story:
@@ -75,6 +79,9 @@ def calm_story() -> Story:
         if not 4 <= at_s < 6:
             story.tenure("bei", at_s + 0.5)
     story.plain("bei", 5.0, "p1")
+    story.plain("bei", 5.2, "m1", table="mixed")
+    for site in SITES:
+        story.health(site, 5.0)
     return story
 
 
@@ -85,7 +92,9 @@ def a_run(**more: Any) -> Run:
         Event(start_s=4.0, end_s=4.1, about="inject cut", heals=False),
         Event(start_s=5.9, end_s=6.0, about="heal cut", heals=True),
     )
-    shown: dict[str, dict[str, str | None]] = {site: {"bei-plain": "p1"} for site in SITES}
+    shown: dict[str, dict[str, str | None]] = {
+        site: {"plain/bei-plain": "p1", "mixed/bei-plain": "m1"} for site in SITES
+    }
     run = Run(
         scenario=scenario,
         sites=SITES,
@@ -94,7 +103,7 @@ def a_run(**more: Any) -> Run:
         lasted_s=10.0,
         events=events,
         plain_rows=shown,
-        settled_s=1.0,
+        settled_s=11.0,
     )
     return msgspec.structs.replace(run, **more)
 
@@ -106,7 +115,7 @@ def failed(story: Story, run: Run | None = None) -> list[Check]:
 def test_all_is_well() -> None:
     """Goal: a right drill is acquitted, by every check there is."""
     assert failed(calm_story()) == []
-    assert len(checks(a_run(), History(calm_story().calls))) == 8
+    assert len(checks(a_run(), History(calm_story().calls))) == 10
 
 
 def test_a_lost_write_fails() -> None:
@@ -173,34 +182,74 @@ def test_a_call_that_hangs_fails() -> None:
 def test_rows_without_locks() -> None:
     """Goal: the last acknowledged write is what every site shows in the end; an unanswered one may be shown or not; a failure
     where such calls should go on is told."""
-    wrong = a_run(plain_rows={"ams": {"bei-plain": None}, "bei": {"bei-plain": "p1"}})
-    assert "ams shows None" in failed(calm_story(), wrong)[0].finding
+    shown = a_run().plain_rows["bei"]
+    for row in shown:
+        wrong = a_run(plain_rows={"ams": {**shown, row: None}, "bei": shown})
+        assert [check.finding for check in failed(calm_story(), wrong)] == [
+            f"ams shows None of {row}, not {shown[row]!r}"
+        ]
     story = calm_story()
     story.plain("bei", 5.5, "p2", outcome="unknown", code="outcome_unknown")
     (check,) = failed(story)
     assert check.name == "calls without locks go on at bei", "what was not answered is no lost row"
-    assert failed(calm_story(), a_run(settled_s=None))[0].name.startswith("rows without locks")
+    (check,) = failed(calm_story(), a_run(settled_s=None))
+    assert check.name.startswith("rows without locks")
 
 
-def expecting(**expected: Any) -> Run:
-    run = a_run()
+def test_rows_without_locks_cross_after_healing() -> None:
+    """Goal: what was written at a site that was cut off is everywhere 30 s after healing, and a drill that wrote nothing of that kind says
+    so. Method: alike just in time, just too late, counted from the healing; a row written again later; one of no `mixed` table."""
+    assert failed(calm_story(), a_run(settled_s=36.0)) == []
+    (check,) = failed(calm_story(), a_run(settled_s=36.1))
+    assert check.name == "rows without locks are alike everywhere within 30 s of healing"
+    assert failed(calm_story(), expecting(plain_goes_on=False, settled_s=40.0)) == [], "of the load's end elsewhere"
+    story = calm_story()
+    story.plain("bei", 7.0, "m2", table="mixed")
+    found = failed(
+        story, a_run(plain_rows={site: {"plain/bei-plain": "p1", "mixed/bei-plain": "m2"} for site in SITES})
+    )
+    assert [(check.verdict, check.finding) for check in found] == [("unknown", "1 rows, of the tables plain")]
+
+
+def test_what_a_site_says_of_itself() -> None:
+    """Goal: a site that nothing happened to and says that it is not ready is found. Method: one such answer at either site."""
+    story = calm_story()
+    story.health("bei", 5.5, "the store does not answer")
+    assert failed(story) == []
+    story.health("ams", 5.5, "the store does not answer")
+    (check,) = failed(story)
+    assert (check.name, check.finding) == ("ams says that it is ready", "1 of 2 times not: the store does not answer")
+
+
+def expecting(*, settled_s: float = 11.0, **expected: Any) -> Run:
+    run = a_run(settled_s=settled_s)
     changed = msgspec.structs.replace(run.scenario.expected, **{"calm": (), "recovery_s": None, **expected})
     return msgspec.structs.replace(run, scenario=msgspec.structs.replace(run.scenario, expected=changed))
 
 
 def test_a_clock_that_is_off() -> None:
-    """Goal: writes without locks are refused soon after the clock is off and until it is right, sections go on. Method: a write too
-    early, in time, and after healing; then one that was done in between, none at all, and a failed section."""
-    run = expecting(plain_goes_on=False, plain_refused_after_s=1.0, locked_goes_on=True)
+    """Goal: writes without locks are refused soon after the clock is off and until it is right, and the site says why; sections go on.
+    Method: a write too early, in time, and after healing; then one that was done in between, none at all, an answer that says
+    nothing of the clock, and a failed section."""
+    run = expecting(plain_goes_on=False, clock_told_after_s=1.0, locked_goes_on=True)
     story = calm_story()
-    story.calls = [call for call in story.calls if call.key[0] != "plain"]
+    story.calls = [call for call in story.calls if call.key[0] not in ("plain", "mixed", "health")]
     story.plain("bei", 4.5, "early")
-    assert {check.verdict for check in failed(story, run) if "refused" in check.name} == {"unknown"}
+    story.health("bei", 4.5)
+    assert [check.verdict for check in failed(story, run) if check.name.startswith(("writes", "bei says"))] == [
+        "unknown", "unknown",
+    ]  # fmt: skip
     story.plain("bei", 5.2, "in time", outcome="refused", code="unavailable")
+    story.health("bei", 5.2, CLOCK_IS_OFF)
     story.plain("bei", 6.5, "p1")
     assert failed(story, run) == []
     story.plain("bei", 5.4, "slipped through")
     assert [check.finding for check in failed(story, run)] == ["1 of 2 were not"]
+    story.calls.pop()
+    story.health("bei", 5.4, "something else")
+    assert [(check.name, check.finding) for check in failed(story, run)] == [
+        ("bei says that its clock is off", "1 of 2 times"),
+    ]
     story = calm_story()
     story.call("bei", "acquire", 5.0, outcome="unknown", code="outcome_unknown")
     assert "calls under locks go on at bei" in {check.name for check in failed(story, run)}
@@ -278,7 +327,7 @@ def test_the_timeline() -> None:
     lines = list(timeline(a_run(), History(story.calls)))
     assert [line.strip() for line in lines if "—" in line] == ["4.0  — inject cut", "5.9  — heal cut"]
     (row,) = [line for line in lines if line.startswith("     4  ")]
-    assert row.split() == ["4", "6", "-", "-", "2", "3", "-"], "a release of before, and the row without a lock"
+    assert row.split() == ["4", "6", "-", "-", "3", "3", "-"], "a release of before, and the two rows without a lock"
     assert [" ".join(line.split()) for line in spans(a_run(), History(story.calls))] == [
         "bei 4.1 to 5.1 s 3 x acquire: unavailable (locked)",
         "bei 10.1 to 10.1 s 1 x put: outcome_unknown (locked)",

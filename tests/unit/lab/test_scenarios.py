@@ -44,6 +44,22 @@ def test_its_calls_end_before_they_count_as_hung(name: str) -> None:
     assert made.lease_ms < made.wait_ms, "who waits behind a dead holder is served before he gives up"
 
 
+@pytest.mark.parametrize("w_s", [0.0, 0.05, 0.18, 1.0])
+def test_a_holder_is_frozen_past_its_lease(w_s: float) -> None:
+    """Goal: as many rounds as asked for, in each of which the holder sleeps longer than its lease, which is one that the service
+    takes. Method: several distances."""
+    made = scenario("freeze-holder", "bei", SITES, rounds=200, w_s=w_s)
+    steps = list(zip(made.steps[::2], made.steps[1::2], strict=True))
+    assert len(steps) == 200
+    assert all((frozen.do, woken.do) == ("inject", "heal") for frozen, woken in steps)
+    # Observers wait for each other, two round trips for each place in the queue.
+    assert all(woken.at_s - frozen.at_s >= made.lease_ms / 1000 + 4 * w_s for frozen, woken in steps)
+    assert made.lease_ms >= 1000 * 10 * w_s + 100
+    assert made.lasts_s < 15 * 60 or w_s > 0.05
+    with pytest.raises(BadRequest, match="freeze-holder"):
+        scenario("cut-site", "bei", SITES, rounds=3)
+
+
 def test_faults_have_their_names() -> None:
     """Goal: a fault in a file is told by the name that people use. Method: the tag of each."""
     for name, fault in FAULTS.items():

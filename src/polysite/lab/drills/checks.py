@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from polysite.errors import LockLost
 from polysite.lab.drills.record import Check, Figure, Run
 from polysite.lab.drills.tenures import Tenure, hand_overs_s, longest_gap_s, tenures
+from polysite.site.coordinator import CLOCK_IS_OFF
 from polysite.testing.history import Call, History
 from polysite.testing.judge import judge
-from polysite.testing.recorded import LOCKED, PLAIN
+from polysite.testing.recorded import HEALTH, LOCKED, UNLOCKED
 
 FINDINGS_TOLD_MAX = 5
 SETTLE_S_MAX = 30.0
@@ -27,6 +28,7 @@ def checks(run: Run, history: History) -> list[Check]:
         *_recovery(run, found),
         _hanging(run, load),
         *_plain(run, load),
+        *_health(run, load),
         *_struck(run, load),
         *_pace(run, found),
     ]
@@ -46,7 +48,7 @@ def figures(run: Run, history: History) -> list[Figure]:
         Figure(name="hand-over, from release call to holding, median", value=_ms(handed), unit="ms"),
         Figure(name="writes of holders that had lost their lock", value=len(load.where(_is_late)), unit=""),
         Figure(name="first tenure at the struck site after healing", value=_rounded(recovery_s), unit="s"),
-        Figure(name="rows without locks alike everywhere after the load", value=_rounded(run.settled_s), unit="s"),
+        Figure(name="rows without locks alike everywhere after the load", value=_rounded(_settled(run)[1]), unit="s"),
     ]
 
 
@@ -64,7 +66,7 @@ def _assumptions(load: History, found: list[Tenure]) -> Check:
 
 def _judged(history: History) -> Check:
     name = "nothing acknowledged is lost, no zombie's write is read"
-    findings = judge(history, plain=(PLAIN,))
+    findings = judge(history, plain=UNLOCKED)
     if findings:
         return Check(name=name, verdict="failed", finding="; ".join(findings[:FINDINGS_TOLD_MAX]))
     return Check(name=name, verdict="ok", finding=f"{len(history)} calls judged")
@@ -138,36 +140,94 @@ def _plain(run: Run, load: History) -> Iterator[Check]:
         for key, value in sorted(last.items())
         if value is not None and rows.get(key) != value
     ]
-    late = run.settled_s is None or run.settled_s > SETTLE_S_MAX
-    told = (
-        "; ".join(wrong[:FINDINGS_TOLD_MAX])
-        or f"{len(last)} rows, {run.settled_s or math.inf:.1f} s after the last of them"
-    )
-    name = f"rows without locks are alike everywhere within {SETTLE_S_MAX:.0f} s of healing"
+    since, took_s = _settled(run)
+    late = took_s is None or took_s > SETTLE_S_MAX
+    told = "; ".join(wrong[:FINDINGS_TOLD_MAX]) or f"{len(last)} rows, {took_s or math.inf:.1f} s after {since}"
+    name = f"rows without locks are alike everywhere within {SETTLE_S_MAX:.0f} s of {since}"
     yield Check(name=name, verdict="failed" if wrong or late else "ok", finding=told)
+    if run.scenario.expected.plain_goes_on:
+        begin_s, end_s = run.began_s + run.struck_s, run.began_s + run.healed_s
+        written = load.where(
+            lambda call: (
+                call.site == run.scenario.expected.struck
+                and call.key[0] in UNLOCKED
+                and (call.verb, call.outcome) == ("put", "done")
+                and begin_s <= call.start_s
+                and (call.end_s or math.inf) <= end_s
+            )
+        )
+        left = {_row(call) for call in written} - {
+            _row(call) for call in load if call.key[0] in UNLOCKED and call.verb == "put" and call.start_s > end_s
+        }
+        tables = {name.partition("/")[0] for name in left}
+        yield Check(
+            name="some of these rows were written at the struck site while it was struck, and not since",
+            verdict="ok" if tables == set(UNLOCKED) else "unknown",
+            finding=f"{len(left)} rows, of the tables {', '.join(sorted(tables)) or 'none'}",
+        )
+
+
+def _settled(run: Run) -> tuple[str, float | None]:
+    """When the rows without locks were alike everywhere: since what, and how long after that (None: never)."""
+    # Where they go on being written at the struck site it is the healing that brings them to the others.
+    healed = run.scenario.expected.plain_goes_on
+    began_s = run.healed_s if healed else run.lasted_s
+    return "healing" if healed else "the load's end", None if run.settled_s is None else run.settled_s - began_s
+
+
+def _health(run: Run, load: History) -> Iterator[Check]:
+    """What the sites say of themselves: ready where nothing happened, and not where the clock is off."""
+    expected = run.scenario.expected
+    asked = load.where(lambda call: call.key[0] == HEALTH and call.outcome == "done")
+    for site in expected.calm:
+        here = asked.where(lambda call, site=site: call.site == site)  # type: ignore[misc]
+        wrong = here.where(lambda call: not call.value["ready"])
+        if len(here):
+            reasons = sorted({reason for call in wrong for reason in call.value["reasons"]})
+            yield Check(
+                name=f"{site} says that it is ready",
+                verdict="failed" if len(wrong) else "ok",
+                finding=f"{len(wrong)} of {len(here)} times not: {'; '.join(reasons)}"
+                if reasons
+                else f"{len(here)} times",
+            )
+    if expected.clock_told_after_s is not None:
+        begin_s, end_s = run.began_s + run.struck_s + expected.clock_told_after_s, run.began_s + run.healed_s
+        there = asked.where(
+            lambda call: call.site == expected.struck and begin_s <= call.start_s and (call.end_s or math.inf) <= end_s
+        )
+        told = there.where(lambda call: CLOCK_IS_OFF in call.value["reasons"])
+        yield Check(
+            name=f"{expected.struck} says that its clock is off",
+            verdict="unknown" if not len(there) else "ok" if len(told) == len(there) else "failed",
+            finding=f"{len(told)} of {len(there)} times",
+        )
 
 
 def _struck(run: Run, load: History) -> Iterator[Check]:
     """What goes on at the struck site all the same, and what must not."""
     expected = run.scenario.expected
     there = load.where(lambda call: call.site == expected.struck)
-    for goes_on, table, what in (
-        (expected.plain_goes_on, PLAIN, "calls without locks go on"),
-        (expected.locked_goes_on, LOCKED, "calls under locks go on"),
+    for goes_on, tables, what in (
+        (expected.plain_goes_on, UNLOCKED, "calls without locks go on"),
+        (expected.locked_goes_on, (LOCKED,), "calls under locks go on"),
     ):
         if goes_on:
-            failed = there.where(lambda call, table=table: call.key[0] == table and call.outcome != "done")  # type: ignore[misc]
+            failed = there.where(lambda call, tables=tables: call.key[0] in tables and call.outcome != "done")  # type: ignore[misc]
             yield Check(
                 name=f"{what} at {expected.struck}",
                 verdict="failed" if len(failed) else "ok",
                 finding=_outcomes(failed) if len(failed) else "none failed",
             )
-    if expected.plain_refused_after_s is not None:
-        begin_s = run.began_s + run.struck_s + expected.plain_refused_after_s
+    if expected.clock_told_after_s is not None:
+        begin_s = run.began_s + run.struck_s + expected.clock_told_after_s
         end_s = run.began_s + run.healed_s
         puts = there.where(
             lambda call: (
-                call.key[0] == PLAIN and call.verb == "put" and begin_s <= call.start_s and (call.end_s or 0) <= end_s
+                call.key[0] in UNLOCKED
+                and call.verb == "put"
+                and begin_s <= call.start_s
+                and (call.end_s or 0) <= end_s
             )
         )
         done = puts.where(lambda call: call.outcome != "refused")
@@ -179,12 +239,16 @@ def _struck(run: Run, load: History) -> Iterator[Check]:
 
 
 def _last_words(load: History) -> dict[str, str | None]:
-    """Per key without locks the value that was written last; None if that is not known for certain."""
+    """Per row without locks (table/key) the value that was written last; None if that is not known for certain."""
     last: dict[str, str | None] = {}
     for call in load:
-        if call.key[0] == PLAIN and call.verb == "put" and call.outcome != "refused":
-            last[call.key[1]] = call.argument["value"] if call.outcome == "done" else None
+        if call.key[0] in UNLOCKED and call.verb == "put" and call.outcome != "refused":
+            last[_row(call)] = call.argument["value"] if call.outcome == "done" else None
     return last
+
+
+def _row(call: Call) -> str:
+    return "/".join(call.key)
 
 
 def _pace(run: Run, found: list[Tenure]) -> Iterator[Check]:

@@ -1,6 +1,7 @@
 """Carries out a scenario on a lab: load at every site, steps at their times, a last look, everything written down."""
 
 import itertools
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -13,12 +14,14 @@ from polysite.lab.drills.record import Event, Run
 from polysite.lab.orders import LinkStatus
 from polysite.lab.scenarios import Scenario, Step
 from polysite.lab.state import EMBEDDED
-from polysite.lab.traffic.plan import TrafficPlan
+from polysite.lab.traffic.plan import PLAIN_SLOT_S, TrafficPlan
 from polysite.lab.traffic.running import TrafficProcess
 
 FOLDER = "drills"
 RUN_FILE = "run.json"
 AFTER_S = 10.0
+LONGER_S = 60.0
+"""A drill may go on longer than planned, where healing takes long; what is written later without locks is written to the last key."""
 SETTLE_S = 30.0
 SETTLE_STEP_S = 1.0
 
@@ -66,7 +69,6 @@ class Conductor:
             for traffic in self._traffic:
                 traffic.kill()
         self._tell("the load has ended; a last look at every row")
-        ended_s = self._pace.monotonic_s()
         rows, settled_at_s = self._settle()
         for traffic in self._traffic:
             traffic.ask("look")()
@@ -78,7 +80,7 @@ class Conductor:
             lasted_s=lasted_s,
             events=tuple(events),
             plain_rows=rows,
-            settled_s=None if settled_at_s is None else settled_at_s - ended_s,
+            settled_s=None if settled_at_s is None else settled_at_s - began_s,
         )
         (self.folder / RUN_FILE).write_bytes(msgspec.json.format(msgspec.json.encode(run)))
         return run
@@ -97,6 +99,7 @@ class Conductor:
             history=str(self.folder / f"history-{site}.ndjson"),
             clients=(scenario.clients_struck if site == scenario.expected.struck else None) or scenario.clients,
             plain_clients=scenario.plain_clients,
+            plain_slots=math.ceil((scenario.lasts_s + LONGER_S) / PLAIN_SLOT_S),
             plain_sites=self._sites,
             shared=tuple(f"{self.folder.name}/shared-{number}" for number in range(scenario.shared_keys)),
             own=tuple(f"{self.folder.name}/{site}-{number}" for number in range(scenario.own_keys)),

@@ -22,8 +22,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     """A drill that was carried out.
 
     `began_s`: when the load began, on the machine's monotonic clock, as the histories have it; it went on for `lasted_s`. `plain_rows`: per site what it
-    showed of the rows without locks when it was last asked, key → value; `settled_s`: how long after the load
-    had ended all sites showed the same, None if they did not. It ends after the last healing.
+    showed of the rows without locks when it was last asked, table/key → value; `settled_s`: how long after the load
+    had begun all sites showed the same, None if they did not. It ends after the last healing.
     """
 
     scenario: Scenario

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from polysite.lab.drills.record import Run
 from polysite.testing.history import Call, History
-from polysite.testing.recorded import LOCKED
+from polysite.testing.recorded import HEALTH, LOCKED
 
 STEP_S = 2.0
 GAP_S = 5.0
@@ -60,8 +60,9 @@ def _grouped(moments: list[float]) -> Iterator[tuple[float, float, int]]:
 
 
 def _counts(call: Call) -> bool:
-    """A get under a lock comes with its acquire and would be counted twice; the last look is no load."""
-    return not call.process.endswith("-look") and (call.key[0] != LOCKED or call.verb != "get")
+    """A get under a lock comes with its acquire and would be counted twice; the last look and questions of health are no load."""
+    looks = call.process.endswith("-look") or call.key[0] == HEALTH
+    return not looks and (call.key[0] != LOCKED or call.verb != "get")
 
 
 def _cell(counts: Counter[str]) -> str:

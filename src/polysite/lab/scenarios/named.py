@@ -92,24 +92,37 @@ def kill_engine(struck: str, sites: Sequence[str]) -> Scenario:
     )
 
 
-def freeze_holder(struck: str, sites: Sequence[str]) -> Scenario:
-    times, frozen_s, between_s, lease_ms = 10, 5.0, 4.0, 3_000
+def freeze_site(struck: str, sites: Sequence[str]) -> Scenario:
+    return Scenario(
+        name="freeze-site",
+        about=f"everything at {struck} is frozen, and goes on {STRUCK_S:.0f} s later",
+        steps=_once(Freeze(site=struck)),
+        lasts_s=CALM_S + STRUCK_S + 2 * AFTER_S,
+        expected=Expected(struck=struck, calm=_others(struck, sites), stall_s=STRUCK_S / 2, recovery_s=RECOVERY_S),
+    )
+
+
+def freeze_holder(struck: str, sites: Sequence[str], *, rounds: int = 10, w_s: float = 0.2) -> Scenario:
+    """`rounds` as short as they may be where a majority is `w_s` away: a lease is at least ten times that and 100 ms."""
+    lease_s = max(1.0, 12 * w_s + 0.4)
+    # Until the others have seen the lease pass, in their turn, and have written; then until the woken one holds again.
+    frozen_s, between_s = lease_s + 6 * w_s + 0.4, 8 * w_s + 1.1
     fault = Freeze(site=struck, services=(POLYSITE,))
     steps = [
         Step(at_s=CALM_S + number * (frozen_s + between_s) + (0 if do == "inject" else frozen_s), do=do, fault=fault)
-        for number in range(times)
+        for number in range(rounds)
         for do in ("inject", "heal")
     ]
     return Scenario(
         name="freeze-holder",
-        about=f"the polysite process at {struck} is frozen past the lease of what it holds, {times} times; it wakes a zombie",
+        about=f"the polysite process at {struck} is frozen past the lease of what it holds, {rounds} times; it wakes a zombie",
         steps=tuple(steps),
-        lasts_s=CALM_S + times * (frozen_s + between_s) + AFTER_S,
+        lasts_s=CALM_S + rounds * (frozen_s + between_s) + AFTER_S,
         expected=Expected(struck=struck, calm=_others(struck, sites), recovery_s=RECOVERY_S),
         clients_struck=20,
         shared_keys=20,
         own_share=0.0,
-        lease_ms=lease_ms,
+        lease_ms=round(lease_s * 1000),
     )
 
 
@@ -130,7 +143,7 @@ def skew_clock(struck: str, sites: Sequence[str]) -> Scenario:
             stall_s=10,
             locked_goes_on=True,
             # Alone it has nobody to compare its clock with.
-            plain_refused_after_s=NOTICED_S if len(sites) > 1 else None,
+            clock_told_after_s=NOTICED_S if len(sites) > 1 else None,
         ),
     )
 
@@ -155,6 +168,7 @@ SCENARIOS: Mapping[str, Callable[[str, Sequence[str]], Scenario]] = {
     "flap": flap,
     "kill-site": kill_site,
     "kill-engine": kill_engine,
+    "freeze-site": freeze_site,
     "freeze-holder": freeze_holder,
     "skew-clock": skew_clock,
     "hand-over": hand_over,
@@ -162,16 +176,27 @@ SCENARIOS: Mapping[str, Callable[[str, Sequence[str]], Scenario]] = {
 """Name → from the site that is struck, and all sites in their order, to the scenario."""
 
 
-def scenario(name: str, struck: str, sites: Sequence[str]) -> Scenario:
-    """The scenario of that name. BadRequest: there is none, or not with so few sites."""
+def scenario(
+    name: str, struck: str, sites: Sequence[str], *, rounds: int | None = None, w_s: float | None = None
+) -> Scenario:
+    """The scenario of that name. `rounds`: how often it happens (None: as it is meant), `w_s`: how far away a majority is; both for
+    `IN_ROUNDS` alone. BadRequest: there is none of that name, or not with so few sites, or it has no rounds."""
     if name not in SCENARIOS:
         raise BadRequest(f"there is no drill {name!r}; there are {', '.join(SCENARIOS)}")
     if struck not in sites:
         raise BadRequest(f"there is no site {struck!r} in this lab; there are {', '.join(sites)}")
     if len(sites) == 1 and name not in ALONE:
         raise BadRequest(f"{name} needs at least two sites; this lab has one")
+    if name in IN_ROUNDS:
+        told = {"rounds": rounds, "w_s": w_s}
+        return IN_ROUNDS[name](struck, sites, **{name: value for name, value in told.items() if value is not None})
+    if rounds is not None:
+        raise BadRequest(f"{name} has no rounds; {', '.join(IN_ROUNDS)} has")
     return SCENARIOS[name](struck, sites)
 
 
-ALONE = ("kill-site", "freeze-holder", "hand-over", "skew-clock")
+IN_ROUNDS: Mapping[str, Callable[..., Scenario]] = {"freeze-holder": freeze_holder}
+"""Scenarios in which the same happens again and again, and may do so more often."""
+
+ALONE = ("kill-site", "freeze-site", "freeze-holder", "hand-over", "skew-clock")
 """Scenarios that one site can have."""

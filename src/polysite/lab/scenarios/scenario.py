@@ -27,8 +27,8 @@ class Expected(msgspec.Struct, frozen=True, kw_only=True):
     * `recovery_s`: how long after the last healing the first tenure may end well at `struck`.
     * `plain_goes_on`: calls without locks do not fail at `struck` either.
     * `locked_goes_on`: calls under locks do not fail at `struck`.
-    * `plain_refused_after_s`: how long after the first fault calls without locks are refused at `struck` at the latest, until it is
-      healed.
+    * `clock_told_after_s`: how long after the first fault at the latest calls without locks are refused at `struck`, and it says that
+      its clock is off, until it is healed.
     * `call_s`: the longest that any call may take: nothing hangs.
     * `tenures_per_w`, `hand_over_w`: how many tenures all sites together end well at least per wide-area round trip to a majority, and
       how many of these the hand-over to another site takes at most, at the median.
@@ -40,7 +40,7 @@ class Expected(msgspec.Struct, frozen=True, kw_only=True):
     recovery_s: float | None = None
     plain_goes_on: bool = False
     locked_goes_on: bool = False
-    plain_refused_after_s: float | None = None
+    clock_told_after_s: float | None = None
     call_s: float = 30.0
     tenures_per_w: float | None = None
     hand_over_w: float | None = None

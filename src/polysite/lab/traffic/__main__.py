@@ -3,10 +3,11 @@
 prepare   make the tables
 load      call until SIGTERM, every call into the history; a line `ready` when it begins
 look      take every locked key once more, and read it, into the history
-rows      the rows without locks of every site of the plan, as this one shows them, as JSON to the output
+rows      the rows without locks of every site of the plan, as this one shows them, as JSON to the output: table/key → value
 """
 
 import asyncio
+import itertools
 import signal
 import sys
 import time
@@ -19,9 +20,9 @@ from polysite.api import LockAnswer
 from polysite.clock import Runtime
 from polysite.errors import Unavailable
 from polysite.lab.traffic.clients import Traffic
-from polysite.lab.traffic.plan import TrafficPlan, plain_keys
+from polysite.lab.traffic.plan import TrafficPlan, plain_key
 from polysite.testing.history import Recorder
-from polysite.testing.recorded import PLAIN, RecordedClient, make_tables, row_name, value_of
+from polysite.testing.recorded import UNLOCKED, RecordedClient, make_tables, row_name, value_of
 
 LOOK_WAIT_MS = 60_000
 
@@ -57,10 +58,11 @@ async def rows(plan: TrafficPlan, recorder: Recorder) -> None:  # noqa: ARG001
     found = {}
     async with polysite.connect(plan.url, answer_s=60) as site:
         for writer in plan.plain_sites:
-            for number in range(plan.plain_clients):
-                for name in plain_keys(plan, writer, number):
-                    answer = await site.coordinator.get(row_name(PLAIN, name), level="eventual")
-                    found[name] = value_of(answer.row)
+            for number, slot in itertools.product(range(plan.plain_clients), range(plan.plain_slots)):
+                name = plain_key(plan, writer, number, slot)
+                for table in UNLOCKED:
+                    answer = await site.coordinator.get(row_name(table, name), level="eventual")
+                    found[f"{table}/{name}"] = value_of(answer.row)
     sys.stdout.write(msgspec.json.encode(found).decode() + "\n")
 
 

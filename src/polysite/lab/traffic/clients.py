@@ -9,9 +9,9 @@ import polysite
 from polysite.api import Coordinator, LockAnswer
 from polysite.clock import Runtime
 from polysite.errors import PolysiteError
-from polysite.lab.traffic.plan import TrafficPlan, plain_keys
+from polysite.lab.traffic.plan import PLAIN_SLOT_S, TrafficPlan, plain_key
 from polysite.testing.history import Recorder
-from polysite.testing.recorded import PLAIN, RecordedClient
+from polysite.testing.recorded import UNLOCKED, RecordedClient
 
 
 class Traffic:
@@ -22,6 +22,7 @@ class Traffic:
         self._recorder = recorder
         self._runtime = runtime
         self._stopping = asyncio.Event()
+        self._began_s = runtime.clock.monotonic_s()
 
     def stop(self) -> None:
         """Let every client finish its round."""
@@ -38,16 +39,15 @@ class Traffic:
                     for _ in range(self._plan.clients)
                 ),
                 *(
-                    partial(
-                        self._plain,
-                        self._client(site.coordinator, next(numbers)),
-                        plain_keys(self._plan, self._plan.site, number),
-                    )
+                    partial(self._plain, self._client(site.coordinator, next(numbers)), number)
                     for number in range(self._plan.plain_clients)
                 ),
             ]
             spawn = self._runtime.spawner.spawn
+            watching = spawn(self._watch(site.coordinator), name="traffic: health")
+            self._began_s = self._runtime.clock.monotonic_s()
             await asyncio.gather(*(spawn(self._again_and_again(one), name="traffic: client") for one in rounds))
+            await watching
 
     def _client(self, coordinator: Coordinator, number: int) -> RecordedClient:
         return RecordedClient(self._recorder, coordinator, f"{self._plan.site}-{number}")
@@ -75,7 +75,18 @@ class Traffic:
         keys = keys or self._plan.own or self._plan.shared
         return keys[int(draw(0, len(keys))) % len(keys)]
 
-    async def _plain(self, client: RecordedClient, keys: list[str]) -> PolysiteError | None:
-        """Write and read without locks."""
-        name = keys[int(self._runtime.randomness.uniform(0, len(keys))) % len(keys)]
-        return await client.put(name) or await client.get(name, table=PLAIN)
+    async def _plain(self, client: RecordedClient, number: int) -> PolysiteError | None:
+        """Write and read without locks, in one table after the other."""
+        slot = int((self._runtime.clock.monotonic_s() - self._began_s) / PLAIN_SLOT_S)
+        name = plain_key(self._plan, self._plan.site, number, slot)
+        failed = None
+        for table in UNLOCKED:
+            failed = await client.put(name, table=table) or await client.get(name, table=table) or failed
+        return failed
+
+    async def _watch(self, coordinator: Coordinator) -> None:
+        """Ask the site how it is, again and again."""
+        client = RecordedClient(self._recorder, coordinator, f"{self._plan.site}-health")
+        while not self._stopping.is_set():
+            await client.health()
+            await self._runtime.clock.sleep_s(self._plan.health_s)

@@ -8,8 +8,11 @@ class TrafficPlan(msgspec.Struct, frozen=True, kw_only=True):
 
     * `clients` take a lock on one of `shared` keys (which all sites name alike) or of the site's `own` ones, read the row, write it
       and release; each acquire waits at most `wait_ms`, each lease is `lease_ms`.
-    * `plain_clients` write keys of their own without locks, and read them, all at the nearest replica.
+    * `plain_clients` write keys of their own without locks, and read them, all at the nearest replica, in a table without locks and
+      in one that may have both. Every `PLAIN_SLOT_S` they go on to other keys, `plain_slots` times: what was written while something
+      was wrong is not written again when it is right.
     * `plain_sites`: the sites whose rows without locks are looked at in the end.
+    * `health_s`: how often the site is asked how it is.
     * `pause_s`: between two rounds of a client. `again_s`: after a call that failed.
     * `answer_s`: how long an answer is waited for beyond what a call itself waits.
     """
@@ -22,6 +25,7 @@ class TrafficPlan(msgspec.Struct, frozen=True, kw_only=True):
     """Path of the file that every call is written to."""
     clients: int = 4
     plain_clients: int = 1
+    plain_slots: int = 1
     plain_sites: tuple[str, ...] = ()
     shared: tuple[str, ...] = ()
     own: tuple[str, ...] = ()
@@ -32,11 +36,12 @@ class TrafficPlan(msgspec.Struct, frozen=True, kw_only=True):
     answer_s: float = 10.0
     pause_s: float = 0.05
     again_s: float = 0.2
+    health_s: float = 0.5
 
 
-KEYS_PER_PLAIN_CLIENT = 3
+PLAIN_SLOT_S = 4.0
 
 
-def plain_keys(plan: TrafficPlan, site: str, client: int) -> list[str]:
-    """The keys without locks that one client alone, at `site`, writes."""
-    return [f"{plan.drill}/{site}-plain-{client}-{number}" for number in range(KEYS_PER_PLAIN_CLIENT)]
+def plain_key(plan: TrafficPlan, site: str, client: int, slot: int) -> str:
+    """The key that one client alone, at `site`, writes without locks in that slot of time."""
+    return f"{plan.drill}/{site}-plain-{client}-{min(slot, plan.plain_slots - 1)}"
