@@ -27,6 +27,8 @@ from polysite.values.rows import StoredRow, Write
 from polysite.values.tables import KeyspaceSpec, TableSpec
 from tests.support.sites import table_of
 
+AGREE_S = 3.0
+
 
 class Ocean:
     """What lies between the sites. `cut` sites reach nobody and nobody reaches them, at the engine and on the channel."""
@@ -45,6 +47,12 @@ class Ocean:
         self.late: dict[str, float] = {}
         """Round trips that messages of a kind are late, as where a connection must be made first."""
         self.handlers: dict[str, tuple[str, Callable[[str, bytes], Any]]] = {}
+        self.dawdling_s = 0.0
+        """Every message takes up to so much longer, as between busy machines."""
+        self.superseding_s: float | None = None
+        """Changes and linearizable reads that meet supersede each other, as Paxos has it, and who was superseded tries again after
+        up to so long; None: they disturb each other as `WideCells` says."""
+        self.promised: dict[bytes, float] = {}
 
     def now_s(self) -> float:
         return asyncio.get_running_loop().time()
@@ -52,6 +60,10 @@ class Ocean:
     async def trips(self, count: float) -> None:
         if count:
             await asyncio.sleep(count * self.rtt_s)
+
+    async def dawdle(self) -> None:
+        if self.dawdling_s:
+            await asyncio.sleep(self.runtime.randomness.uniform(0.0, self.dawdling_s))
 
 
 class WideCells(Cells):
@@ -78,12 +90,47 @@ class WideCells(Cells):
         return CellView(0, b"")
 
     async def read(self, key: bytes) -> CellView:
-        await self._ocean.trips(1)
+        if self._ocean.superseding_s is not None:
+            await self._promise(key)
+        else:
+            await self._ocean.trips(1)
         self._reach()
         return await self._cells.read(key)
 
+    async def _promise(self, key: bytes) -> float:
+        """Ask for the promise of a majority: from then on no older proposal is accepted."""
+        ballot = self._ocean.now_s() + self._ocean.runtime.randomness.uniform(0.0, 1e-6)
+        await self._ocean.trips(0.5)
+        self._ocean.promised[key] = max(ballot, self._ocean.promised.get(key, 0.0))
+        await self._ocean.trips(0.5)
+        return ballot
+
+    async def _agree(self, key: bytes, expected_version: int, content: bytes, superseding_s: float) -> CellAnswer:
+        """Promise, then proposal. Of the superseded half are tried again here, and half told their author nothing (`Paxos.cas`)."""
+        ocean, uniform = self._ocean, self._ocean.runtime.randomness.uniform
+        until_s = ocean.now_s() + AGREE_S
+        ocean.changes += 1
+        while True:
+            ballot = await self._promise(key)
+            await ocean.trips(0.5)
+            self._reach()
+            if ocean.promised[key] <= ballot:
+                answer = await self._cells.compare_and_set(key, expected_version, content)
+                if answer.applied:
+                    ocean.history.setdefault(key, []).append((ocean.now_s(), self._site, answer.view))
+                await ocean.trips(0.5)
+                return answer
+            ocean.collisions += 1
+            await ocean.trips(0.5)
+            pause_s = uniform(0.0, superseding_s)
+            if uniform(0.0, 1.0) < 0.5 or ocean.now_s() + pause_s > until_s:
+                raise OutcomeUnknown("superseded")
+            await asyncio.sleep(pause_s)
+
     async def compare_and_set(self, key: bytes, expected_version: int, content: bytes) -> CellAnswer:
         ocean = self._ocean
+        if ocean.superseding_s is not None:
+            return await self._agree(key, expected_version, content, ocean.superseding_s)
         under_way = ocean.under_way.setdefault(key, [])
         disturbed = any(site != self._site for site in under_way)
         under_way.append(self._site)
@@ -151,12 +198,14 @@ class WideChannel:
         try:
             async with asyncio.timeout(answer_s):
                 await ocean.trips(0.5 + ocean.late.get(kind, 0))
+                await ocean.dawdle()
                 if handler is None:
                     raise SiteUnreachable("a process of ours cannot be reached")
                 if {site, self._site} & ocean.cut or site in ocean.silent:
                     await asyncio.sleep(3600.0)
                 answer: bytes = await handler(kind, body)
                 await ocean.trips(0.5)
+                await ocean.dawdle()
                 return answer
         except TimeoutError:
             raise OutcomeUnknown("a process of ours did not answer", reason="peer") from None

@@ -25,6 +25,7 @@ from polysite.core.lock_cell import (
     entry_by_ticket,
     find_change,
     find_wish,
+    head,
     holders,
     is_exclusive,
     pack_change,
@@ -56,6 +57,8 @@ WISHES_MAX = 64
 KEEP_BACK_TRIPS = 4
 STEWARD_IDLE_TRIPS = 10
 DOUBLINGS_MAX = 6
+NOTED_S_MAX = 2.0
+"""So long an answer of a steward is listened for, whoever goes on without it; what comes in this time says how slow answers are."""
 
 
 class AskedWish(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -72,7 +75,7 @@ class Change(msgspec.Struct, frozen=True, gc=False):
     `results`: what every wish that was put in gets if it applies, in order, by wish id; wishes that the cell already
     remembered have their old result here. `expired`: wishes that are not in it, because they are older than what the cell
     remembers, or newer than the view it was built on: read linearizably, look for them there, and ask again. `effective` false: no wish changes anything, so nothing need be sent; refusals judged on
-    a local view prove nothing until a linearizable read shows the same version.
+    a local view prove nothing until a linearizable read shows the same version. `head_before`: who was first in the cell that it stands on.
     """
 
     change_id: bytes
@@ -83,6 +86,7 @@ class Change(msgspec.Struct, frozen=True, gc=False):
     expired: tuple[bytes, ...]
     effective: bool
     wishes: tuple[AskedWish, ...]
+    head_before: Entry | None = None
 
 
 def build_change(
@@ -139,6 +143,7 @@ def build_change(
         expired=tuple(expired),
         effective=after is not cell,
         wishes=tuple(wishes),
+        head_before=head(cell),
     )
 
 
@@ -149,7 +154,9 @@ def _change_of(cell: LockCell, asked: AskedWish, author: Author, now: int) -> Ch
     recent = with_recent(after.recent, pack_change(asked.wish_id, version + 1, ((asked.wish_id, result),)))
     content = LockCell(after.issued, after.floor, after.fence, after.queue, recent, after.departed, author)
     results = {asked.wish_id: result}
-    return Change(asked.wish_id, version, encode(content), content, results, (), after is not cell, (asked,))
+    return Change(
+        asked.wish_id, version, encode(content), content, results, (), after is not cell, (asked,), head(cell)
+    )
 
 
 class Happened(msgspec.Struct, frozen=True):
@@ -180,7 +187,8 @@ Resolution: TypeAlias = Happened | SendAgain | NotMade | Undecided
 
 
 def resolve_unknown(change: Change, version: int, cell: LockCell) -> Resolution:
-    """What became of a change whose compare-and-set was not answered, from a linearizable read made after it was sent."""
+    """What became of a change whose compare-and-set was not answered, from a linearizable read made after it was sent, or from any
+    state of the register that is past the version it stands on: what was made is in it, and what was not never will be."""
     record = find_change(cell, change.change_id, change.expected_version + 1)
     if record is not None:
         return Happened({**change.results, **dict(record.results)})
@@ -274,14 +282,37 @@ def keep_back_s(rtt_s: float) -> float:
     return KEEP_BACK_TRIPS * rtt_s
 
 
+class Patience(msgspec.Struct, gc=False):
+    """How long answers of a site's stewards took lately: their mean and mean deviation, as TCP has it (RFC 6298). Between busy
+    machines a `noted` takes longer than the round trip, and who does not wait for it changes the cell beside the steward."""
+
+    mean_s: float | None = None
+    deviation_s: float = 0.0
+
+    def answered(self, took_s: float) -> None:
+        if self.mean_s is None:
+            self.mean_s, self.deviation_s = took_s, took_s / 4
+            return
+        self.deviation_s += (abs(took_s - self.mean_s) - self.deviation_s) / 4
+        self.mean_s += (took_s - self.mean_s) / 8
+
+    def beyond_s(self, steward_rtt_s: float) -> float:
+        """How much longer than `noted_within_s` of a quiet network answers may be waited for."""
+        if self.mean_s is None:
+            return 0.0
+        longest_s = self.mean_s + 4 * self.deviation_s
+        return max(0.0, min(longest_s, NOTED_S_MAX) - noted_within_s(steward_rtt_s))
+
+
 def noted_within_s(steward_rtt_s: float) -> float:
     """How long to wait for the steward's `noted` before an own compare-and-set: the measured round trip to it + 100 ms."""
     return steward_rtt_s + 0.1
 
 
-def decided_within_s(rtt_s: float) -> float:
-    """How long to wait for the decided cell after `noted`: 8 W + 200 ms."""
-    return 8 * rtt_s + 0.2
+def decided_within_s(rtt_s: float, beyond_s: float = 0.0) -> float:
+    """How long to wait for the decided cell after `noted`: 8 W + 200 ms, and four times what answers take `beyond_s` the usual: the change
+    and the push, and the release that it may be kept back for, take longer as well."""
+    return 8 * rtt_s + 0.2 + 4 * beyond_s
 
 
 def own_attempt_delay_s(rtt_s: float, unknowns: int, fraction: float) -> float:

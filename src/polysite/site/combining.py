@@ -4,6 +4,7 @@ What a change is, and what became of one that was not answered, is decided in `c
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -24,6 +25,9 @@ _log = logging.getLogger(__name__)
 RESOLVE_ATTEMPTS_MAX = 8
 RESOLVE_PAUSE_S = 0.05
 RESOLVE_PAUSE_S_MAX = 2.0
+RESOLVE_S_MAX = 30.0
+AWAY_PAUSE_S = 0.25
+"""While the engine cannot be asked, a change without an answer is sent again so often, for up to `RESOLVE_S_MAX`."""
 REFUSALS_BEFORE_JITTER = 4
 
 
@@ -248,7 +252,7 @@ class Combiner:
             if begun is not None:
                 if await self._send(state, wishes, begun[1], begun[2]):
                     return
-                self.stewards.route(state)
+                self.stewards.outrun(state)
                 wishes = _next_of(state.pending)
                 refusals = 1
             while wishes:
@@ -269,7 +273,7 @@ class Combiner:
                     continue
                 if await self._send(state, wishes, change):
                     return
-                self.stewards.route(state)
+                self.stewards.outrun(state)
                 refusals += 1
                 if state.pending and refusals >= REFUSALS_BEFORE_JITTER:
                     delay_s = combine.own_attempt_delay_s(
@@ -334,11 +338,15 @@ class Combiner:
                 pending.sent_s = sent_s
 
     def _applied(self, state: KeyState, wishes: list[PendingWish], change: Change) -> None:
-        before = lock_cell.head(state.cell)
         state.take_view(change.expected_version + 1, change.cell)
         authors = self._decide(state, wishes, change.results)
         self._noticed(state)
-        head = lock_cell.head(change.cell)
+        self._tell(state, change, authors)
+
+    def _tell(self, state: KeyState, change: Change, authors: list[str]) -> None:
+        """A change of this process was made: tell who else must know. What it changed is judged by the cell that it stands on: a look at
+        the nearest replica may have shown what became of it before its answer came."""
+        before, head = change.head_before, lock_cell.head(change.cell)
         # A beat of the head makes no other head of it.
         if (None if head is None else head.identity) != (None if before is None else before.identity):
             self.changed(state, 0 if before is None else before.ticket, authors)
@@ -358,7 +366,9 @@ class Combiner:
         """
         self._note_sent(wishes)
         costs = self._cells.costs
-        for attempt in range(RESOLVE_ATTEMPTS_MAX):
+        attempt, until_s = 0, self._clock.monotonic_s() + RESOLVE_S_MAX
+        while attempt < RESOLVE_ATTEMPTS_MAX and self._clock.monotonic_s() < until_s:
+            pause_s = self._pause_s(attempt)
             try:
                 if first is None:
                     answer = await self._cells.compare_and_set(state.encoded, change.expected_version, change.content)
@@ -369,30 +379,45 @@ class Combiner:
                     raise error
             except OutcomeUnknown:
                 state.trips += costs.compare_and_set
+                attempt += 1
             except Unavailable:
                 if attempt == 0:
                     raise
+                # Nobody was asked, so nobody is in anybody's way; and as soon as somebody can be, he is.
+                pause_s = min(pause_s, AWAY_PAUSE_S)
             else:
                 if answer.applied:
                     state.trips += costs.compare_and_set
                     self._applied(state, wishes, change)
                     return True
                 state.trips += costs.compare_and_set_refused
+                self.take(state, answer.view.version, answer.view.content)
                 if attempt == 0:
-                    self.take(state, answer.view.version, answer.view.content)
                     return False
-            # From here on an earlier sending may have been carried out: only a linearizable read tells.
-            if await self._resolve(state, wishes, change):
+            # An earlier sending may have been carried out. What moved the version tells; who was told nothing asks by sending the same
+            # again, for a read between would stand in the way of those who change the cell as much as a change does.
+            if self._resolve(state, wishes, change):
                 return not any(pending in state.pending for pending in wishes)
-            pause_s = min(RESOLVE_PAUSE_S_MAX, RESOLVE_PAUSE_S * 2**attempt)
-            await self._clock.sleep_s(self._context.randomness.uniform(pause_s / 2, pause_s))
+            await self._clock.sleep_s(pause_s)
+            with contextlib.suppress(Unavailable):
+                await self.look(state, just_changed=True)
+            if self._resolve(state, wishes, change):
+                return not any(pending in state.pending for pending in wishes)
         raise unknown()
 
-    async def _resolve(self, state: KeyState, wishes: list[PendingWish], change: Change) -> bool:
-        """Find out what became of a change without an answer. False: send the identical change again."""
-        try:
-            state.trips += await self.look(state, linearizable=True, just_changed=True)
-        except Unavailable:
+    def _pause_s(self, attempt: int) -> float:
+        """Before a change is sent again: those who stand in each other's way between sites are told so only after round trips."""
+        least_s = max(RESOLVE_PAUSE_S, self._context.rtt_s)
+        pause_s = min(max(RESOLVE_PAUSE_S_MAX, 8 * least_s), least_s * 2**attempt)
+        return self._context.randomness.uniform(pause_s / 2, pause_s)
+
+    def _resolve(self, state: KeyState, wishes: list[PendingWish], change: Change) -> bool:
+        """What became of a change without an answer, by the newest view. False: not known; send the identical change again.
+
+        Any state of the register past the version the change stands on tells as much as the newest: the change is in it, or was never
+        made.
+        """
+        if state.version <= change.expected_version:
             return False
         resolution = combine.resolve_unknown(change, state.version, state.cell)
         if isinstance(resolution, SendAgain):
@@ -408,7 +433,9 @@ class Combiner:
             self._fail(state, [pending for pending in wishes if pending.asked.wish_id in lost], unknown())
         # A session whose enqueue or take-over was just found is registered only now, so the view is told again.
         self._seen(state)
-        if authors:
+        if isinstance(resolution, Happened):
+            self._tell(state, change, authors)
+        elif authors:
             self.stewards.tell(state, authors)
         return True
 

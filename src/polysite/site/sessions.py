@@ -14,7 +14,7 @@ from polysite.errors import LockLost, OutcomeUnknown, PolysiteError
 from polysite.site.combining import Combiner
 from polysite.site.context import SiteContext
 from polysite.site.keys import KeyState, KeyTable, Parting
-from polysite.site.wishing import WishAnswer
+from polysite.site.wishing import PendingWish, WishAnswer
 from polysite.values.keys import Reference
 from polysite.values.tables import TableSpec
 
@@ -40,6 +40,8 @@ class LiveSession(msgspec.Struct, eq=False):
     op_waiters: "dict[int, list[asyncio.Future[None]]]" = {}
     standing_waiters: "list[asyncio.Future[None]]" = []
     extending: bool = False
+    renewed: "asyncio.Future[float] | None" = None
+    """Done when the last renewal that was sent by itself is decided, with its round trips."""
     promoters: int = 0
     """Calls that wait for the session to be promoted."""
     promotion_stays: bool = False
@@ -382,6 +384,16 @@ class Sessions:
         self._arm_beat(state, now_s, at_least_s=shortest_s * BEAT_RETRY)
 
     def _renew(self, state: KeyState, alive: list[LiveSession]) -> None:
+        identities = tuple(live.identity for live in alive)
+        if any(_is_unsent_renewal(pending, identities) for pending in state.pending):
+            return  # a change that is not answered holds all up; one renewal behind it is enough
+        renewed: asyncio.Future[float] = asyncio.get_running_loop().create_future()
+        for live in alive:
+            live.renewed = renewed
+
+        def failed(_error: PolysiteError) -> None:
+            renewed.set_result(0.0)
+
         def decided(answer: WishAnswer) -> None:
             if isinstance(answer.result, Renewed):
                 tickets = set(answer.result.tickets)
@@ -389,8 +401,9 @@ class Sessions:
                     if live.reference.ticket in tickets:
                         live.core.lease_applied(answer.sent_s)
                         live.life.beat_sent(answer.sent_s)
+            renewed.set_result(answer.round_trips)
 
-        self.combiner.submit(state, Renew(tuple(live.identity for live in alive)), decided=decided)
+        self.combiner.submit(state, Renew(identities), decided=decided, failed=failed)
 
     async def set_lease(self, live: LiveSession, lease_ms: int) -> WishAnswer | None:
         """Give an entry another lease; None: it has it. LockLost if the entry is gone, OutcomeUnknown if it cannot be known: then
@@ -426,3 +439,9 @@ class Sessions:
             live.life.beat_sent(answer.sent_s)
             return answer
         raise live.lost_error()
+
+
+def _is_unsent_renewal(pending: PendingWish, identities: tuple[Identity, ...]) -> bool:
+    """Whether it renews all of these, and its lease counts from when it will be sent."""
+    wish = pending.asked.wish
+    return pending.own and pending.sent_s is None and isinstance(wish, Renew) and set(identities) <= set(wish.entries)

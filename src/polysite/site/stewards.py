@@ -16,7 +16,7 @@ from functools import partial
 import msgspec
 
 from polysite.core import combine, lock_cell
-from polysite.core.combine import WISHES_MAX
+from polysite.core.combine import WISHES_MAX, Patience
 from polysite.core.lock_cell import Author
 from polysite.core.wishes import (
     ID_BYTES,
@@ -54,6 +54,8 @@ class Stewards:
         self._context = context
         self._clock = context.clock
         self._keys = keys
+        self._patience: dict[str, Patience] = {}
+        """By site."""
         self.channel: Callable[[], PeerChannel | None] = lambda: None
         self.address_of: Callable[[Author], Awaitable[str | None]] = _nowhere
         self.own_address: Callable[[], str | None] = lambda: None
@@ -93,7 +95,7 @@ class Stewards:
     def _hand(self, state: KeyState, steward: Author, wishes: list[PendingWish]) -> None:
         """Hand over; whatever becomes of the message, each wish goes its own way unless it is noted in time."""
         now_s = self._clock.monotonic_s()
-        noted_s = combine.noted_within_s(self._context.trip_s(steward.site))
+        noted_s = combine.noted_within_s(self._context.trip_s(steward.site)) + self._beyond_s(steward)
         for item in wishes:
             state.pending.remove(item)
             state.handed[item.asked.wish_id] = item
@@ -106,11 +108,19 @@ class Stewards:
         for some in _in_messages(wishes):
             self._context.background(self._send(state, steward, some), name="site-wish")
 
+    def outrun(self, state: KeyState) -> None:
+        """An own change came too late, for another process had changed the cell: that one is awake, so what went its own way is handed
+        over again. Each change of its own would stand in the other's way, who would stand in its."""
+        for item in state.pending:
+            if item.alone and item.stewards < STEWARDS_MAX:
+                item.alone = False
+        self.route(state)
+
     async def _send(self, state: KeyState, steward: Author, wishes: list[PendingWish]) -> None:
-        noted = await self._ask(steward, state, wishes, answer_to=self.own_address() or "", forwarded=False)
+        noted = await self._ask_until_known(steward, state, wishes, answer_to=self.own_address() or "", forwarded=False)
         if noted is not None and noted.noted:
             for item in self._open(state, wishes):
-                self._alone_in(state, item, combine.decided_within_s(self._context.rtt_s))
+                self._alone_in(state, item, combine.decided_within_s(self._context.rtt_s, self._beyond_s(steward)))
             return
         if noted is not None:
             with contextlib.suppress(PolysiteError):  # a cell that cannot be read here tells nothing
@@ -122,6 +132,10 @@ class Stewards:
             else:
                 self._alone_in(state, item, self._jitter_s(item))
 
+    def _beyond_s(self, steward: Author) -> float:
+        patience = self._patience.get(steward.site)
+        return 0.0 if patience is None else patience.beyond_s(self._context.trip_s(steward.site))
+
     def _alone_in(self, state: KeyState, item: PendingWish, delay_s: float) -> None:
         if item.timer is not None:
             item.timer.cancel()
@@ -131,18 +145,43 @@ class Stewards:
         fraction = self._context.randomness.uniform(0.0, 0.999)
         return combine.own_attempt_delay_s(self._context.rtt_s, item.stewards, fraction)
 
+    async def _ask_until_known(
+        self, steward: Author, state: KeyState, wishes: list[PendingWish], *, answer_to: str, forwarded: bool
+    ) -> Noted | None:
+        """As `_ask`. Who does not know the cell yet that makes him the steward is told it, and asked again."""
+        noted = await self._ask(steward, state, wishes, answer_to=answer_to, forwarded=forwarded)
+        if noted is None or noted.noted or noted.version >= state.version or self.elsewhere(state) != steward:
+            return noted
+        for item in self._open(state, wishes):
+            noted_s = combine.noted_within_s(self._context.trip_s(steward.site)) + self._beyond_s(steward)
+            self._alone_in(state, item, noted_s + self._jitter_s(item))
+        push = state.told or Push(state.encoded, state.version, lock_cell.encode(state.cell))
+        return await self._ask(steward, state, wishes, answer_to=answer_to, forwarded=forwarded, push=push)
+
     async def _ask(
-        self, steward: Author, state: KeyState, wishes: Iterable[PendingWish], *, answer_to: str, forwarded: bool
+        self,
+        steward: Author,
+        state: KeyState,
+        wishes: Iterable[PendingWish],
+        *,
+        answer_to: str,
+        forwarded: bool,
+        push: Push | None = None,
     ) -> Noted | None:
         """The steward's answer, None if there was none in time."""
-        message = WishMessage(state.encoded, tuple(item.asked for item in wishes), answer_to, forwarded, state.told)
-        within_s = combine.noted_within_s(self._context.trip_s(steward.site))
+        asked = tuple(item.asked for item in wishes)
+        message = WishMessage(state.encoded, asked, answer_to, forwarded, push or state.told)
+        within_s = max(combine.NOTED_S_MAX, combine.noted_within_s(self._context.trip_s(steward.site)))
+        sent_s = self._clock.monotonic_s()
         try:
             channel, address = self.channel(), await self.address_of(steward)
             if channel is None or address is None:
                 return None
             body = await channel.send(address, "wish", peers.encode(message), answer_s=within_s)
-            return msgspec.msgpack.decode(body, type=Noted)
+            noted = msgspec.msgpack.decode(body, type=Noted)
+            if not forwarded:
+                self._patience.setdefault(steward.site, Patience()).answered(self._clock.monotonic_s() - sent_s)
+            return noted
         except (PolysiteError, msgspec.DecodeError):
             return None  # whether it was noted is for the cell to tell
 
@@ -244,7 +283,7 @@ class Stewards:
             by_author.setdefault(item.answer_to, []).append(item)
         for answer_to, items in by_author.items():
             for some in _in_messages(items):
-                work = self._ask(steward, state, some, answer_to=answer_to, forwarded=True)
+                work = self._ask_until_known(steward, state, some, answer_to=answer_to, forwarded=True)
                 self._context.background(work, name="site-wish-handed-on")
 
     # keeping back

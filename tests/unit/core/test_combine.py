@@ -4,8 +4,10 @@ import pytest
 from msgspec.structs import replace
 
 from polysite.core.combine import (
+    NOTED_S_MAX,
     Happened,
     NotMade,
+    Patience,
     SendAgain,
     Undecided,
     build_change,
@@ -247,6 +249,27 @@ def test_waiting_times() -> None:
     assert own_attempt_delay_s(0.05, 0, 0.5) == pytest.approx(0.025)
     assert own_attempt_delay_s(0.05, 3, 0.5) == pytest.approx(0.2)
     assert own_attempt_delay_s(0.05, 60, 0.5) == own_attempt_delay_s(0.05, 6, 0.5)
+
+
+def test_patience_with_slow_answers() -> None:
+    """Goal: where answers come late they are waited for, where they come in time as long as ever, and never for longer than they are
+    listened for. Method: round trips of 50 ms; no answer yet, quick ones, slow ones, quick ones again, very slow ones."""
+    patience = Patience()
+    assert patience.beyond_s(0.05) == 0.0
+    for _ in range(20):
+        patience.answered(0.055)
+    assert patience.beyond_s(0.05) == 0.0
+    for turn in range(20):
+        patience.answered(0.3 + 0.2 * (turn % 2))
+    slow_s = patience.beyond_s(0.05)
+    assert 0.5 <= noted_within_s(0.05) + slow_s <= 1.0
+    assert decided_within_s(0.05, slow_s) == pytest.approx(decided_within_s(0.05) + 4 * slow_s)
+    for _ in range(40):
+        patience.answered(0.055)
+    assert patience.beyond_s(0.05) < 0.05
+    for _ in range(20):
+        patience.answered(5.0)
+    assert noted_within_s(0.05) + patience.beyond_s(0.05) == pytest.approx(NOTED_S_MAX)
 
 
 def test_entries_of_an_incarnation() -> None:
