@@ -64,12 +64,18 @@ class Conductor:
             lasted_s = max(self._scenario.lasts_s, *(event.end_s + AFTER_S for event in events), 0.0)
             self._sleep_until(began_s + lasted_s)
             for traffic in self._traffic:
+                traffic.finish()
+            # Clients without locks end at once; those that wait for a lock may take as long as they may wait.
+            rows, settled_at_s = self._settle()
+            for traffic in self._traffic:
                 traffic.stop()
         finally:
             for traffic in self._traffic:
                 traffic.kill()
         self._tell("the load has ended; a last look at every row")
-        rows, settled_at_s = self._settle()
+        last, last_at_s = self._settle()
+        if last != rows:  # a write was still under way
+            rows, settled_at_s = last, last_at_s
         for traffic in self._traffic:
             traffic.ask("look")()
         run = Run(

@@ -32,6 +32,11 @@ class TrafficProcess:
         if not self._loading.stdout.readline():
             raise Unavailable(f"the clients at {self.plan.site} did not begin: {self._last_words()}")
 
+    def finish(self) -> None:
+        """Let every client finish its round; `stop` waits for that."""
+        if self._loading is not None:
+            self._loading.terminate()
+
     def stop(self) -> None:
         """Let every client finish its round, and wait for that. Unavailable: they did not end, or not well."""
         if self._loading is None:
