@@ -41,11 +41,13 @@ async def test_round_trips(seed: int) -> None:
 
 
 @seeded(seeds=3)
-@pytest.mark.parametrize(("count", "settling"), [(3, 2), (1_100, 3)])
-async def test_round_trips_of_a_range_get_that_settles(seed: int, count: int, settling: int) -> None:
-    """Goal: the first range get of a whole partition after a preemption adds one round trip where the partition is one interval, two
-    where it is several side by side; what was read is rewritten, and answered. Method: rows, a preempted holder, and the next one
-    reads: the same rows, and as many again for one round trip."""
+@pytest.mark.parametrize(
+    ("count", "part", "settling"), [(3, False, 2), (1_100, False, 3), (3, True, 3), (1_100, True, 4)]
+)
+async def test_round_trips_of_a_range_get_that_settles(seed: int, count: int, part: bool, settling: int) -> None:
+    """Goal: the first range get of a partition after a preemption adds one round trip where the partition is one interval, two
+    where it is several side by side, and one more to read all of it where a part was asked for; what was read is rewritten, and
+    answered. Method: rows, a preempted holder, and the next one reads: the same rows, and as many again for one round trip."""
     async with world_of(seed, joint=False) as world:
         site = world.processes[0].coordinator
         site._cells.costs = PAXOS_CELLS
@@ -60,12 +62,44 @@ async def test_round_trips_of_a_range_get_that_settles(seed: int, count: int, se
         await site.preempt(lock_key)
         lock = await site.acquire([lock_key])
         where = [Condition(column="k", comparison="eq", value="a")]
+        if part:
+            where += [
+                Condition(column="c", comparison="gt", value=0),
+                Condition(column="c", comparison="le", value=count),
+            ]
         for trips in (settling, 1):
             page = await site.select(
                 "ks", "parts", where=where, level="critical", reference=lock.reference, limit=2_000
             )
             assert page.round_trips == trips
-            assert [row["c"] for row in page.rows] == list(range(count))
+            assert [row["c"] for row in page.rows] == list(range(int(part), count))
+        await site.release(lock.reference)
+
+
+@seeded(seeds=3)
+async def test_pages_of_a_part_that_was_settled(seed: int) -> None:
+    """Goal: a part with more rows than a page goes on where the page ended, whether it had to be settled first or not. Method: pages of
+    two rows of a part whose partition must be settled."""
+    async with world_of(seed) as world:
+        site = world.processes[0].coordinator
+        columns = {"k": "text", "c": "int", "v": "text"}
+        await site.create_table(table_spec("ks", "parts", columns, partition_key="k", clustering_key=["c"]))
+        lock_key = KeyName(keyspace="ks", table="parts", key={"k": "a"})
+        lock = await site.acquire([lock_key])
+        writes = [RowPut(columns={"v": "x"}, key={"k": "a", "c": c}) for c in range(6)]
+        await site.batch("ks", "parts", writes, level="critical", reference=lock.reference)
+        await site.preempt(lock_key)
+        lock = await site.acquire([lock_key])
+        where = [Condition(column="k", comparison="eq", value="a"), Condition(column="c", comparison="ge", value=1)]
+        seen: list[list[Any]] = []
+        cursor = None
+        while cursor is not None or not seen:
+            page = await site.select(
+                "ks", "parts", where=where, level="critical", reference=lock.reference, limit=2, cursor=cursor
+            )
+            seen.append([row["c"] for row in page.rows])
+            cursor = page.cursor
+        assert seen == [[1, 2], [3, 4], [5]]
         await site.release(lock.reference)
 
 

@@ -12,7 +12,8 @@ from typing import NamedTuple
 from polysite.core.plans import Partition
 from polysite.core.restamp import restamp_present, size_bytes
 from polysite.errors import TooLarge
-from polysite.values.rows import Bound, DeleteRange, SetPartStamp, Slice, StoredRow, Write
+from polysite.values.rows import WHOLE_PARTITION, Bound, DeleteRange, SetPartStamp, Slice, StoredRow, Write
+from polysite.values.tables import TableSpec
 
 
 class Batch(NamedTuple):
@@ -70,3 +71,31 @@ def cut_batches(
 def part_stamp_write(partition: Partition, first: int, stamp: int) -> SetPartStamp:
     """Say that everything of the partition counts from `first` on."""
     return SetPartStamp(partition=partition, part_stamp=first, stamp=stamp)
+
+
+def rows_in(table: TableSpec, rows: Sequence[StoredRow], part: Slice) -> list[StoredRow]:
+    """Those of a partition's rows that a slice of it holds."""
+    if part == WHOLE_PARTITION:
+        return list(rows)
+    places = [
+        table.types[column.name].order_key_descending
+        if column.direction == "desc"
+        else table.types[column.name].order_key
+        for column in table.clustering_key
+    ]
+
+    def position(components: tuple[bytes, ...]) -> tuple[bytes, ...]:
+        return tuple(place(data) for place, data in zip(places, components, strict=False))
+
+    found = list(rows)
+    if (lower := part.lower) is not None:
+        first, at = position(lower.prefix), len(lower.prefix)
+        found = [row for row in found if _beyond(first, position(row.key.clustering[:at]), lower.inclusive)]
+    if (upper := part.upper) is not None:
+        last, at = position(upper.prefix), len(upper.prefix)
+        found = [row for row in found if _beyond(position(row.key.clustering[:at]), last, upper.inclusive)]
+    return found
+
+
+def _beyond(low: tuple[bytes, ...], high: tuple[bytes, ...], inclusive: bool) -> bool:
+    return low < high or (inclusive and low == high)

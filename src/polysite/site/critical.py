@@ -28,6 +28,7 @@ from polysite.core.plans import (
     Wait,
 )
 from polysite.core.restamp import expires
+from polysite.core.settle import rows_in
 from polysite.core.wishes import Refusal
 from polysite.errors import LockLost, OutcomeUnknown, PolysiteError, Unavailable
 from polysite.site.context import SiteContext
@@ -37,13 +38,15 @@ from polysite.site.sessions import LiveSession, Sessions
 from polysite.stores.contract import StoredPage, TableWrites
 from polysite.values.keys import RowKey
 from polysite.values.rows import WHOLE_PARTITION, Slice, StoredRow
+from polysite.values.tables import TableSpec
 
 T = TypeVar("T")
 
 WRITE_ATTEMPTS_MAX = 3
 READ_ROUNDS_MAX = 64
 """A get that has planned this often without an answer is told to try again: something else keeps moving the row."""
-SETTLE_PAGE_ROWS = 1_000
+SETTLE_PAGE_ROWS = 4_000
+"""Each page is a round trip; of more rows Cassandra makes two pages of its own."""
 ASK_FIRST_PAUSE_S = 0.02
 """How long a reader that is not first leaves the first to settle a row before it looks again."""
 
@@ -279,7 +282,7 @@ class Critical:
             elif isinstance(plan, SettleFirst):
                 rows, cost = await self._settle(live, plan)
                 trips += cost
-                if page := _page_of(rows, slice_, limit=limit, cursor=cursor):
+                if page := _page_of(core.table, rows, slice_, limit=limit, cursor=cursor):
                     return page, trips + await self._assure_held(live)
             elif isinstance(plan, Settle):
                 trips += await self._send_settle(live, plan)
@@ -323,7 +326,7 @@ class Critical:
         if settle is not None:
             whole = read.slice == WHOLE_PARTITION and cursor is None and page.cursor is None
             rows, cost = await self._settle(live, settle, page.rows if whole else None)
-            return _page_of(rows, read.slice, limit=limit, cursor=cursor), trips + cost
+            return _page_of(core.table, rows, read.slice, limit=limit, cursor=cursor), trips + cost
         if asked_first:
             trips += await self.ask_first(live, read.partition)
         return None, trips
@@ -419,9 +422,14 @@ class Critical:
         return True
 
 
-def _page_of(rows: list[StoredRow], slice_: Slice, *, limit: int, cursor: bytes | None) -> StoredPage | None:
-    """The answer to a range get of a whole partition that was just settled, from the rows that were written; None: read them. A row
-    that expires was written with what was left of its life, and may have lost values by that."""
-    if slice_ != WHOLE_PARTITION or cursor is not None or len(rows) > limit or any(map(expires, rows)):
+def _page_of(
+    table: TableSpec, rows: list[StoredRow], slice_: Slice, *, limit: int, cursor: bytes | None
+) -> StoredPage | None:
+    """The answer to a range get of a partition that was just settled, from the rows that were written; None: read them. A row that
+    expires was written with what was left of its life, and may have lost values by that."""
+    if cursor is not None:
         return None
-    return StoredPage(rows, None)
+    found = rows_in(table, rows, slice_)
+    if len(found) > limit or any(map(expires, found)):
+        return None
+    return StoredPage(found, None)
