@@ -6,10 +6,10 @@ PYTHON ?= $(shell for name in python3.11 python3 python3.13 python3.12; do \
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test quick check bench bench-long bench-wan bench-sites example example-sites docs setup setup-run lock
+.PHONY: help run test quick check bench bench-long bench-wan bench-wan-zookeeper bench-sites example example-sites docs setup setup-run lock
 
 help: ## list the verbs
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-19s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: setup-run ## set everything up and start one site on the embedded engine, data in ./polysite-data
 	@exec $(BIN)/polysite serve --data ./polysite-data
@@ -35,6 +35,9 @@ bench-long: setup ## the same and the long ones (a million lock cycles)
 
 bench-wan: setup ## three sites 50 and 100 ms apart: round trips of every operation; needs root, /dev/net/tun and Java
 	@$(BIN)/python -m benchmarks.wan
+
+bench-wan-zookeeper: setup ## the same with lock cells in ZooKeeper
+	@$(BIN)/python -m benchmarks.wan --cells zookeeper
 
 bench-sites: setup ## three sites: 10,000 lock cycles that stay as fast as they were, 64 clients a site, both drivers; needs the same
 	@$(BIN)/python -m benchmarks.sites

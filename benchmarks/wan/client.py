@@ -10,11 +10,12 @@ import sys
 import msgspec
 
 import polysite
+from polysite.api import KeyName
 from polysite.client import Site
 
-from . import paths
+from . import paths, provoked
 from .contention import contend
-from .keys import Quiet
+from .keys import GRACE_S, QUIET_W, Quiet
 from .operations import Sections, Watch
 from .tables import owned, prepare
 
@@ -34,6 +35,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     clients: int = 0
     begin_s: float = 0
     lasts_s: float = 0
+    other_url: str = ""
+    """A process at another site."""
 
 
 async def tables(_plan: Plan, site: Site) -> None:
@@ -68,7 +71,42 @@ async def second(plan: Plan, site: Site) -> None:
     await paths.measure(site.coordinator, Watch(plan.site, plan.rtt_ms), prefix, plan.repeats)
 
 
-JOBS = {"tables": tables, "sections": sections, "paths": second, "follow": follow, "contended": contended}
+async def unsettled(plan: Plan, site: Site) -> None:
+    """Rows of which a put stayed without an answer."""
+    keys = await _prepared(plan, site, "unsettled")
+    await provoked.unsettled(site.coordinator, Watch(plan.site, plan.rtt_ms), keys)
+
+
+async def late(plan: Plan, site: Site) -> None:
+    """Puts that are answered when the lease has nearly passed."""
+    keys = await _prepared(plan, site, "late")
+    await provoked.late(site.coordinator, Watch(plan.site, plan.rtt_ms), keys)
+
+
+async def refused(plan: Plan, site: Site) -> None:
+    """Compare-and-sets that stand on a view which another site has made stale."""
+    keys = await _prepared(plan, site, "refused")
+    async with polysite.connect(plan.other_url, answer_s=60) as other:
+        await provoked.refused(site.coordinator, other.coordinator, Watch(plan.site, plan.rtt_ms), keys)
+
+
+async def _prepared(plan: Plan, site: Site, path: str) -> list[KeyName]:
+    keys = provoked.keys_of(f"{plan.site}-{plan.turn}-{plan.rtt_ms:g}", path, plan.repeats)
+    await provoked.prepare(site.coordinator, keys)
+    await asyncio.sleep(QUIET_W * plan.rtt_ms / 1000 + GRACE_S)
+    return keys
+
+
+JOBS = {
+    "tables": tables,
+    "sections": sections,
+    "paths": second,
+    "unsettled": unsettled,
+    "late": late,
+    "refused": refused,
+    "follow": follow,
+    "contended": contended,
+}
 
 
 async def run(job: str, plan: Plan) -> None:

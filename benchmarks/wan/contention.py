@@ -1,6 +1,7 @@
 """One key that clients of all sites want at once: each takes it, reads the counter, writes one more, lets go, and asks again."""
 
 import asyncio
+import math
 import time
 from collections.abc import Sequence
 from itertools import pairwise
@@ -63,6 +64,8 @@ async def _tenure(coordinator: Coordinator, site: str, client: str) -> Tenure | 
 def judged(name: str, told: Sequence[Record], *, clients: int, rtt_ms: float) -> list[Figure]:
     """What the clients of all sites told, against the bounds; `clients` in all."""
     tenures = sorted((one for one in told if isinstance(one, Tenure)), key=lambda one: one.ticket)
+    if not tenures:
+        return [Figure(f"{name}: tenures", 0, "per second", at_least=RATE_LEAST)]
     failures = [one for one in told if isinstance(one, Failure)]
     unknown = [one for one in failures if one.outcome == "unknown"]
     codes = ", ".join(sorted({one.code for one in failures}))
@@ -80,13 +83,10 @@ def judged(name: str, told: Sequence[Record], *, clients: int, rtt_ms: float) ->
             f"{name}: clients served", served, f"of {clients}", at_least=clients, detail=f"longest wait {worst_s:.1f} s"
         ),
     ]
-    if hands:
-        middle, latest = hands[len(hands) // 2], hands[-1]
-        detail = f"{middle:.0f} ms in the middle, {latest:.0f} at most, {len(hands)} of them"
-        hand_over = Figure(
-            f"{name}: hand-over to another site", middle / rtt_ms, "W", at_most=HAND_OVER_W, detail=detail
-        )
-        figures.append(hand_over)
+    middle, latest = (hands[len(hands) // 2], hands[-1]) if hands else (math.inf, math.inf)
+    detail = f"{middle:.0f} ms in the middle, {latest:.0f} at most, {len(hands)} of them"
+    hand_over = Figure(f"{name}: hand-over to another site", middle / rtt_ms, "W", at_most=HAND_OVER_W, detail=detail)
+    figures.append(hand_over)
     return figures
 
 

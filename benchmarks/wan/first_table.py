@@ -4,40 +4,36 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from . import operations, published
+from .bounds import Bounds, alike, groups
 from .judging import Measured, measured
 from .published import Published
 from .samples import Sample
 
-ANY = ""
-LEADER, OTHER = "leader's site", "other sites"
-
 
 class Line(NamedTuple):
-    """Bounds in round trips: cells in Cassandra; in ZooKeeper at the leader's site and at others."""
+    """One operation, what is allowed, and what others need."""
 
     operation: str
-    cassandra: float
-    leader: float
-    other: float
+    bounds: Bounds
     before: Published = Published()
 
     def bound(self, group: str) -> float:
-        return {ANY: self.cassandra, LEADER: self.leader, OTHER: self.other}[group]
+        return self.bounds.of(group)
 
 
 LINES = (
-    Line(operations.SECTION, 3, 2, 3, published.CALLS),
-    Line(operations.ONE_REQUEST, 3, 2, 3, published.CALLS),
-    Line(operations.VALIDATED, 5, 3, 5, published.CALLS),
-    Line(operations.ONE_REQUEST_VALIDATED, 5, 3, 5, published.CALLS),
-    Line(operations.LOCK_GET, 2, 1, 2, published.LOCK),
-    Line(operations.PUT, 1, 1, 1, published.ONE_PUT),
-    Line(operations.PIPELINED, 1, 1, 1, published.TEN_PUTS),
-    Line(operations.BATCHED, 1, 1, 1, published.TEN_PUTS),
-    Line(operations.SECOND_GET, 0, 0, 0, published.ONE_GET),
-    Line(operations.EVENTUAL_GET, 0, 0, 0),
-    Line(operations.EVENTUAL_PUT, 0, 0, 0),
-    Line(operations.BACKGROUND, 0, 0, 0, published.RELEASE),
+    Line(operations.SECTION, Bounds(3, 2, 3), published.CALLS),
+    Line(operations.ONE_REQUEST, Bounds(3, 2, 3), published.CALLS),
+    Line(operations.VALIDATED, Bounds(5, 3, 5), published.CALLS),
+    Line(operations.ONE_REQUEST_VALIDATED, Bounds(5, 3, 5), published.CALLS),
+    Line(operations.LOCK_GET, Bounds(2, 1, 2), published.LOCK),
+    Line(operations.PUT, alike(1), published.ONE_PUT),
+    Line(operations.PIPELINED, alike(1), published.TEN_PUTS),
+    Line(operations.BATCHED, alike(1), published.TEN_PUTS),
+    Line(operations.SECOND_GET, alike(0), published.ONE_GET),
+    Line(operations.EVENTUAL_GET, alike(0)),
+    Line(operations.EVENTUAL_PUT, alike(0)),
+    Line(operations.BACKGROUND, alike(0), published.RELEASE),
 )
 
 
@@ -47,16 +43,6 @@ def leader(samples: Sequence[Sample]) -> str | None:
     sites = {sample.site for sample in locks}
     leading = {site for site in sites if all(sample.claimed <= 1 for sample in locks if sample.site == site)}
     return leading.pop() if len(leading) == 1 else None
-
-
-def groups(samples: Sequence[Sample], leads: str | None) -> dict[str, list[Sample]]:
-    """Samples by who stands alike: all sites, or the one that leads and the others."""
-    if leads is None:
-        return {ANY: list(samples)}
-    return {
-        LEADER: [sample for sample in samples if sample.site == leads],
-        OTHER: [sample for sample in samples if sample.site != leads],
-    }
 
 
 def table(samples: Sequence[Sample], leads: str | None) -> list[tuple[Line, Measured]]:

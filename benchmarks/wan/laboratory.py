@@ -13,6 +13,9 @@ from typing import Any, NoReturn, Self, TypeVar
 
 import msgspec
 
+from polysite.lab.control import Control
+from polysite.lab.orders import Freeze, Start
+
 from .client import Plan
 from .samples import RECORDS, Record
 
@@ -21,6 +24,8 @@ ROOT = Path(__file__).parents[2]
 POLYSITE = [sys.executable, "-m", "polysite.cli"]
 MOVED_S = 60.0
 """How long the echoes may take to show a new distance."""
+ENGINE_OF_ROWS, POLYSITE_PROCESS = "cassandra", "polysite"
+"""Services of the lab."""
 NEAR = 0.35
 """Echoes on a busy machine are late, by so much of W at most."""
 
@@ -42,6 +47,21 @@ class Running:
 
     def __init__(self, site: str, process: "subprocess.Popen[bytes]") -> None:
         self.site, self.process = site, process
+
+    def cue(self, moment_s: float) -> None:
+        """Tell it that something was done, and a moment of the machine's monotonic clock."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"{moment_s}\n".encode())
+        self.process.stdin.flush()
+
+    def hear(self) -> Record:
+        """The next it tells. ClientFailed: it has ended."""
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line:
+            raise ClientFailed(f"the client at {self.site} ended with {self.process.wait()}")
+        found: Record = msgspec.json.decode(line, type=RECORDS)
+        return found
 
     def records(self) -> list[Record]:
         """What it told, when it has ended. ClientFailed: it did not end well."""
@@ -71,6 +91,8 @@ class Laboratory:
         except BaseException:
             self._down()
             raise
+        self._control = Control(Path(self._folder))
+        self._urls = {site.name: site.url for site in self._control.status().sites}
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -101,12 +123,25 @@ class Laboratory:
                 raise ClientFailed(f"echoes between the sites do not show {rtt_ms:g} ms")
         self.everywhere("follow")
 
+    def stop(self, sites: Sequence[str], service: str) -> None:
+        """Stop a service of these sites in its tracks."""
+        for site in sites:
+            self._control.order(Freeze(site=site, services=(service,)))
+
+    def go_on(self, sites: Sequence[str], service: str) -> None:
+        """Let it go on, where it stands still."""
+        for site in sites:
+            self._control.order(Start(site=site, services=(service,)), answer_s=MOVED_S)
+
     def start(self, site: str, job: str, **more: Any) -> Running:
         """Begin a job of `client` at a site."""
-        plan = Plan(site=site, index=self.sites.index(site), rtt_ms=self.rtt_ms, **more)
+        at = self.sites.index(site)
+        other_url = self._urls[self.sites[(at + 1) % len(self.sites)]]
+        plan = Plan(site=site, index=at, rtt_ms=self.rtt_ms, other_url=other_url, **more)
         command = [*POLYSITE, "lab", "exec", "--dir", self._folder, site, "--"]
         command += [sys.executable, "-m", "benchmarks.wan.client", job, msgspec.json.encode(plan).decode()]
-        return Running(site, subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, env=dict(os.environ)))
+        piped = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=dict(os.environ))
+        return Running(site, piped)
 
     def everywhere(self, job: str, **more: Any) -> list[Record]:
         """Do a job at every site at once; what the clients told."""

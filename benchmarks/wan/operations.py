@@ -32,7 +32,9 @@ class Watch:
         self.muted = False
 
     def told(self, operation: str, began_s: float, claimed: float) -> None:
-        took_ms = (time.monotonic() - began_s) * 1000
+        self.took(operation, (time.monotonic() - began_s) * 1000, claimed)
+
+    def took(self, operation: str, took_ms: float, claimed: float) -> None:
         if not self.muted:
             tell(Sample(operation=operation, site=self.site, rtt_ms=self.rtt_ms, took_ms=took_ms, claimed=claimed))
 

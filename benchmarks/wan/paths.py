@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from polysite.api import Condition, Coordinator, KeyName, RowPut
 
-from .first_table import groups
+from .bounds import groups
 from .judging import Measured, measured
 from .keys import GRACE_S, QUIET_W, RELEASE_W
 from .operations import Watch
@@ -57,12 +57,7 @@ PATHS = (
     Path("first range get, mixed: settles one interval", MIXED_PARTS, 2, is_range=True, rows=FEW_ROWS, written="plain"),
 )
 
-NOT_MEASURED = {
-    "unsettled row": "a put of the same tenure must stay without an answer, which takes a cut in the middle of it",
-    "put answered after lease minus margin": "a process renews every third of the lease by itself, unless it is stopped",
-    "first compare-and-set refused": "the view must be staler than the half W that a commit takes to arrive",
-    "one-step section on Accord": "there are no Accord cells",
-}
+NOT_MEASURED = {"one-step section on Accord": "there are no Accord cells"}
 
 
 def table(samples: Sequence[Sample], base: Sequence[Measured], leads: str | None) -> list[tuple[float, Measured]]:

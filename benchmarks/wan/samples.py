@@ -42,8 +42,14 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True, tag="failure"):
     message: str
 
 
-Record: TypeAlias = Sample | Tenure | Failure
-RECORDS = Sample | Tenure | Failure
+class Reached(msgspec.Struct, frozen=True, kw_only=True, tag="reached"):
+    """The client stands where the command waits for it; `since_s`: what the command counts from, of the machine's monotonic clock."""
+
+    since_s: float
+
+
+Record: TypeAlias = Sample | Tenure | Failure | Reached
+RECORDS = Sample | Tenure | Failure | Reached
 
 
 def tell(record: Record) -> None:

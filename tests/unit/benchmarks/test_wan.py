@@ -6,7 +6,7 @@ from itertools import product
 import pytest
 
 from benchmarks.wan import __main__ as command
-from benchmarks.wan import contention, first_table, operations
+from benchmarks.wan import contention, first_table, operations, paths, provoked
 from benchmarks.wan.judging import judged, measured
 from benchmarks.wan.samples import Failure, Record, Sample, Tenure
 from polysite.cli import exits
@@ -112,6 +112,42 @@ def test_slow_tenures_and_hand_overs() -> None:
     assert [name for name, kept in judge(told).items() if not kept] == ["tenures", "hand-over to another site"]
     late = [tenure(1, read=0, held_s=0.0), tenure(2, read=1, site="bei", asked_s=0.2, held_s=0.6)]
     assert contention.hand_overs(late, 50) == []
+
+
+def test_bounds_that_nothing_is_held_against() -> None:
+    """Goal: what was not measured is missed, not passed over. Method: no tenure at all, tenures of one site, and samples of which one
+    site has none at one distance."""
+    assert judge([]) == {"tenures": False}
+    alone: list[Record] = [tenure(at, read=at, held_s=at * 0.2) for at in range(40)]
+    assert not judge(alone)["hand-over to another site"]
+    names = [line.operation for line in first_table.LINES]
+    names += [path.operation for path in paths.PATHS] + list(provoked.BOUNDS)
+    found = [one for name in names for site in command.SITES for one in samples(name, claimed=1, trips=1, site=site)]
+    assert command.without_samples(found).kept
+    few = [one for one in found if (one.operation, one.site, one.rtt_ms) != (operations.PUT, "irv", 50.0)]
+    missed = command.without_samples(few)
+    assert (missed.kept, missed.detail) == (False, operations.PUT)
+
+
+def test_paths_that_were_provoked() -> None:
+    """Goal: what goes wrong may cost a compare-and-set or two more, and at ZooKeeper's leader less than elsewhere. Method: claims at
+    and above the bounds."""
+    told = [
+        *samples(provoked.LATE, claimed=1, trips=1, site="bei"),
+        *samples(provoked.LATE, claimed=3, trips=3, site="ams"),
+        *samples(provoked.REFUSED, claimed=4, trips=4, site="bei"),
+        *samples(provoked.REFUSED, claimed=5, trips=5, site="ams"),
+    ]
+    by_site = {
+        (found.operation, *found.slopes): [figure.kept for figure in judged(found, bound)]
+        for bound, found in provoked.table(told, "bei")
+    }
+    assert by_site == {
+        (provoked.LATE, "bei"): [True, True],
+        (provoked.LATE, "ams"): [False, True],
+        (provoked.REFUSED, "bei"): [False, True],
+        (provoked.REFUSED, "ams"): [True, True],
+    }
 
 
 def test_a_machine_without_the_means(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
