@@ -45,7 +45,8 @@ def measure(lab: Laboratory, *, turns: int, repeats: int) -> list[Sample]:
             told = lab.everywhere("sections", turn=turn, repeats=repeats)
             few = max(1, repeats // 2)
             told += lab.everywhere("paths", turn=turn, repeats=few)
-            told += provoked.provoke(lab, turn=turn, repeats=few)
+            if turn == turns - 1:
+                told += provoked.provoke(lab, turn=turn, repeats=few)
             found += [record for record in told if isinstance(record, Sample)]
             print(f"# measured at W = {rtt_ms:g} ms, load average {os.getloadavg()[0]:.1f}", flush=True)
     return found
@@ -92,6 +93,7 @@ def run(arguments: argparse.Namespace) -> int:
             missed += shown(judged(found, bound))
         for path, why in paths.NOT_MEASURED.items():
             print(f"not measured: {path}: {why}")
+        lab.move(NEAR_MS)
         for clients in (1, 8):
             missed += shown(contend(lab, clients))
         print("", *first_table.printed(lines), sep="\n", flush=True)
