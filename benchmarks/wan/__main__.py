@@ -18,7 +18,7 @@ from benchmarks.figures import Figure
 from polysite.cli import exits
 from polysite.lab.network import capability
 
-from . import contention, first_table, operations, paths, provoked
+from . import contention, first_table, operations, paths, provoked, provoking
 from .judging import judged
 from .laboratory import ClientFailed, Laboratory, NotUp
 from .samples import Sample
@@ -46,7 +46,7 @@ def measure(lab: Laboratory, *, turns: int, repeats: int) -> list[Sample]:
             few = max(1, repeats // 2)
             told += lab.everywhere("paths", turn=turn, repeats=few)
             if turn == turns - 1:
-                told += provoked.provoke(lab, turn=turn, repeats=few)
+                told += provoking.provoke(lab, turn=turn, repeats=few)
             found += [record for record in told if isinstance(record, Sample)]
             print(f"# measured at W = {rtt_ms:g} ms, load average {os.getloadavg()[0]:.1f}", flush=True)
     return found

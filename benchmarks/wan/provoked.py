@@ -1,5 +1,4 @@
-"""Paths of the second table that nobody walks unless something goes wrong, and how it is made to go wrong: the client's side, and
-the hand that stops processes and lets them go on."""
+"""Paths of the second table that nobody walks unless something goes wrong: what a client does there. `provoking` makes it go wrong."""
 
 import asyncio
 import time
@@ -12,9 +11,8 @@ from .bounds import Bounds, alike, groups
 from .cues import cue, reached
 from .judging import Measured, measured
 from .keys import GRACE_S, QUIET_W, RELEASE_W
-from .laboratory import ENGINE_OF_ROWS, POLYSITE_PROCESS, Laboratory
 from .operations import Watch
-from .samples import Reached, Record, Sample
+from .samples import Sample
 from .tables import KEYSPACE, LOCKED, TEXT, write_whole
 
 UNSETTLED = "get: unsettled row"
@@ -25,8 +23,6 @@ REFUSED = "lock beside a shared holder: first compare-and-set refused"
 WRITE = 1
 FIRST_GET = 1
 LONG_LEASE_MS, SHORT_LEASE_MS = 60_000, 6_000
-LATE_AT = 0.96
-"""The part of a lease after which the stopped process goes on: behind lease minus margin (10 % and 50 ms), and within the lease."""
 SENT_S = 0.4
 """Until a request that was made is under way to the other sites."""
 
@@ -48,9 +44,6 @@ def table(samples: Sequence[Sample], leads: str | None) -> list[tuple[float, Mea
             if of_path:
                 found.append((bounds.of(group), measured(operation, group, of_path)))
     return found
-
-
-# the client's side
 
 
 def keys_of(prefix: str, path: str, number: int) -> list[KeyName]:
@@ -131,53 +124,3 @@ async def refused(coordinator: Coordinator, other: Coordinator, watch: Watch, ke
 async def prepare(coordinator: Coordinator, keys: Sequence[KeyName]) -> None:
     """Rows that are covered whole, and rest."""
     await write_whole(coordinator, LOCKED, [str(key.key["k"]) for key in keys])
-
-
-# the hand
-
-
-def provoke(lab: Laboratory, *, turn: int, repeats: int) -> list[Record]:
-    """Every such path from every site, one site after the other."""
-    told: list[Record] = []
-    for site in lab.sites:
-        others = [name for name in lab.sites if name != site]
-        told += _unsettled(lab, site, others, turn=turn, repeats=repeats)
-        told += _late(lab, site, others, turn=turn, repeats=repeats)
-    told += lab.everywhere("refused", turn=turn, repeats=repeats)
-    return told
-
-
-def _unsettled(lab: Laboratory, site: str, others: Sequence[str], *, turn: int, repeats: int) -> list[Record]:
-    client = lab.start(site, "unsettled", turn=turn, repeats=repeats)
-    try:
-        _of(client.hear())
-        lab.stop(others, ENGINE_OF_ROWS)
-        client.cue(time.monotonic())
-        _of(client.hear())
-    finally:
-        lab.go_on(others, ENGINE_OF_ROWS)
-    client.cue(time.monotonic())
-    return client.records()
-
-
-def _late(lab: Laboratory, site: str, others: Sequence[str], *, turn: int, repeats: int) -> list[Record]:
-    client = lab.start(site, "late", turn=turn, repeats=repeats)
-    try:
-        asked_s = _of(client.hear()).since_s
-        lab.stop(others, ENGINE_OF_ROWS)
-        client.cue(time.monotonic())
-        _of(client.hear())
-        lab.stop([site], POLYSITE_PROCESS)
-        lab.go_on(others, ENGINE_OF_ROWS)
-        time.sleep(max(0.0, asked_s + LATE_AT * SHORT_LEASE_MS / 1000 - time.monotonic()))
-    finally:
-        went_on_s = time.monotonic()
-        lab.go_on([site], POLYSITE_PROCESS)
-        lab.go_on(others, ENGINE_OF_ROWS)
-    client.cue(went_on_s)
-    return client.records()
-
-
-def _of(record: Record) -> Reached:
-    assert isinstance(record, Reached), record
-    return record
