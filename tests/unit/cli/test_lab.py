@@ -86,4 +86,4 @@ def test_what_it_ends_with(
 def test_an_unknown_engine(capsys: pytest.CaptureFixture[str]) -> None:
     """Goal: a wrong name is a usage error that shows the right ones."""
     assert ended("mysql") == exits.USAGE
-    assert "'cassandra', 'zookeeper'" in capsys.readouterr().err
+    assert "'cassandra', 'accord', 'zookeeper'" in capsys.readouterr().err

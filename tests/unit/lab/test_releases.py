@@ -17,7 +17,11 @@ HASH = "0" * 64
 
 @pytest.mark.parametrize(
     ("engine", "count", "size_bytes", "main"),
-    [("cassandra", 100, 69_227_498, "cassandra-all-5.0.9.jar"), ("zookeeper", 18, 8_029_610, "zookeeper-3.9.3.jar")],
+    [
+        ("cassandra", 100, 69_227_498, "cassandra-all-5.0.9.jar"),
+        ("accord", 107, 72_086_531, "cassandra-all-6.0-alpha2.jar"),
+        ("zookeeper", 18, 8_029_610, "zookeeper-3.9.3.jar"),
+    ],
 )
 def test_what_is_pinned(engine: str, count: int, size_bytes: int, main: str) -> None:
     """Goal: changing what is installed is a decision. Method: numbers and sizes, as measured when the list was made, and the jar that gives the
@@ -40,7 +44,7 @@ def test_the_pom_brings_the_version_of_the_list(engine: str) -> None:
 
 def test_an_engine_that_there_is_not() -> None:
     """Goal: a wrong name is answered by the right ones."""
-    with pytest.raises(BadRequest, match="no engine 'mysql'; there are cassandra, zookeeper"):
+    with pytest.raises(BadRequest, match="no engine 'mysql'; there are cassandra, accord, zookeeper"):
         release_of("mysql")
 
 

@@ -90,6 +90,26 @@ def test_engines_come_before_what_needs_them() -> None:
     assert services(a_plan(run="nothing")) == []
 
 
+def test_accord_is_started_site_by_site() -> None:
+    """Goal: Cassandra nodes with Accord join one after the other, each when it lists those before it, and hold rows as well as cells. Method: the
+    stages, and the peers that each is asked for."""
+    plan = a_plan(store="cassandra", cells="accord")
+    found = services(plan)
+    nodes = [service for service in found if service.name == "accord"]
+    assert [(service.site, service.stage) for service in nodes] == [("ams", 0), ("bei", 1), ("irv", 2)]
+    assert [service.stage for service in found if service.name == "polysite"] == [3, 4, 4]
+    assert {service.name for service in found} == {"accord", "polysite"}
+    addresses = [place.address for place in plan.topology.sites]
+    probes = [service.probe for service in nodes]
+    assert [
+        probe.argv[-place:] if place else () for place, probe in enumerate(probes) if isinstance(probe, CommandProbe)
+    ] == [
+        (),
+        addresses[:1],
+        addresses[:2],
+    ]
+
+
 def test_one_cassandra_node_per_site() -> None:
     """Goal: each site is a data center, all are seeds, tokens differ, and one is ready when it lists the others."""
     found = [

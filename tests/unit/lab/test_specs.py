@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from polysite.lab.engines.accord import COMES_BACK, AccordSpec
 from polysite.lab.engines.cassandra import MAIN_CLASS, CassandraSpec
 from polysite.lab.engines.specs import Installation
 from polysite.lab.engines.tools import Java
@@ -52,6 +53,18 @@ def test_a_site_of_several() -> None:
     assert written["cas_contention_timeout"] == "1500ms"
     assert (written["hinted_handoff_enabled"], written["hints_flush_period"]) == (False, "200ms")
     assert spec.files()["conf/cassandra-rackdc.properties"] == "dc=ams\nrack=r7\n"
+
+
+def test_a_node_with_accord() -> None:
+    """Goal: Accord is on, its journal is in the node's own folder, and what Cassandra 6 does not know any more is left out."""
+    spec = AccordSpec(folder="/data", address="127.0.0.9", accord={"journal": COMES_BACK}, settings={"num_tokens": 4})
+    written = yaml_of(spec)
+    assert written["accord"] == {"enabled": True, "journal_directory": "/data/accord_journal", "journal": COMES_BACK}
+    assert written["num_tokens"] == 4
+    command = " ".join(spec.command(INSTALLATION))
+    assert "-Dcassandra.ring_delay_ms=0" in command
+    assert "skip_schema_check" not in command and "rangemovement" not in command
+    assert "skip_schema_check" in " ".join(CASSANDRA.command(INSTALLATION))
 
 
 def test_how_the_disk_is_waited_for() -> None:

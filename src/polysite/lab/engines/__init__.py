@@ -6,6 +6,7 @@ engine.wait_ready()
 engine.stop()
 """
 
+from polysite.lab.engines.accord import AccordSpec
 from polysite.lab.engines.cassandra import CassandraSpec
 from polysite.lab.engines.failures import CapabilityMissing, EngineEnded, FetchFailed, WrongJars
 from polysite.lab.engines.fetching import Progress, fetch, installed
@@ -18,6 +19,7 @@ from polysite.lab.engines.zookeeper import Member, ZooKeeperSpec
 
 __all__ = [
     "RELEASES",
+    "AccordSpec",
     "CapabilityMissing",
     "CassandraSpec",
     "Engine",

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from polysite.errors import PolysiteError
+from polysite.lab.engines.accord import AccordSpec
 from polysite.lab.engines.cassandra import CassandraSpec
 from polysite.lab.engines.loopback import free_address
 from polysite.lab.engines.releases import Release
@@ -85,6 +86,8 @@ def _train(release: Release, installation: Installation, folder: Path) -> None:
 def _training_spec(release: Release, folder: str) -> EngineSpec:
     if release.engine == "cassandra":
         return CassandraSpec(folder=folder, address=free_address((7000, 9042)))
+    if release.engine == "accord":
+        return AccordSpec(folder=folder, address=free_address((7000, 9042)))
     return ZooKeeperSpec(folder=folder, address=free_address((2181,)))
 
 

@@ -1,7 +1,7 @@
 """One Cassandra node: small, fast to start, and safe against a kill at any moment."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -103,7 +103,7 @@ class CassandraSpec(msgspec.Struct, frozen=True, kw_only=True):
         """The command line. No agent, no JMX, no sigar: they are not needed and slow the start."""
         folder = Path(self.folder)
         properties = {
-            **PROPERTIES,
+            **self.properties(),
             "jna.tmpdir": f"{folder}/scratch",
             "cassandra.config": (folder / "conf" / "cassandra.yaml").as_uri(),
             "cassandra-rackdc.properties": (folder / "conf" / "cassandra-rackdc.properties").as_uri(),
@@ -120,6 +120,10 @@ class CassandraSpec(msgspec.Struct, frozen=True, kw_only=True):
             installation.classpath,
             MAIN_CLASS,
         ]
+
+    def properties(self) -> Mapping[str, str]:
+        """Of the Java machine, the same for every node."""
+        return PROPERTIES
 
     def ask(self) -> Standing:
         return ask_cassandra(self.address, self.native_port)

@@ -2,7 +2,7 @@
 
 Only the standard library, and nothing of ours, is imported: where an engine lives in another network namespace, this file is run there by its path,
 
-    python probes.py cassandra|zookeeper ADDRESS PORT WAIT_S [PEER …]
+    python probes.py cassandra|accord|zookeeper ADDRESS PORT WAIT_S [PEER …]
 
 prints the last standing as JSON and ends with 0 once it is ready, with 1 if it is not within WAIT_S.
 """
@@ -82,7 +82,11 @@ def standing_of_srvr(answer: str) -> Standing:
     return Standing(flaw=" ".join(answer.split()) or "it answered nothing")
 
 
-ASKING: dict[str, Callable[[str, int], Standing]] = {"cassandra": ask_cassandra, "zookeeper": ask_zookeeper}
+ASKING: dict[str, Callable[[str, int], Standing]] = {
+    "cassandra": ask_cassandra,
+    "accord": ask_cassandra,
+    "zookeeper": ask_zookeeper,
+}
 
 
 def _string(text: str) -> bytes:

@@ -55,6 +55,8 @@ RELEASES: Mapping[str, Release] = MappingProxyType(
     {
         # Cassandra 5.0's documentation names Java 11 and 17; 18 took the security manager away, which it installs at start.
         "cassandra": Release("cassandra", "5.0.9", "Cassandra", java_min=11, java_max=17),
+        # An alpha release, fetched by those who ask for it; it was tried on Java 17 alone.
+        "accord": Release("accord", "6.0-alpha2", "Cassandra", java_min=17, java_max=17),
         "zookeeper": Release("zookeeper", "3.9.3", "ZooKeeper", java_min=11, java_max=None),
     }
 )

@@ -42,7 +42,7 @@ class EngineSpec(Protocol):
 
     @property
     def engine(self) -> str:
-        """`cassandra` or `zookeeper`."""
+        """`cassandra`, `accord` or `zookeeper`."""
         ...
 
     @property

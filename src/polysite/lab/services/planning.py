@@ -10,7 +10,7 @@ from polysite.lab.services.service import Service
 from polysite.lab.state import EMBEDDED, LabFolder, Plan
 
 STORES = (EMBEDDED, "cassandra")
-CELLS = (EMBEDDED, "cassandra", "zookeeper")
+CELLS = (EMBEDDED, "cassandra", "accord", "zookeeper")
 
 
 def engines_of(plan: Plan) -> list[str]:
@@ -22,7 +22,9 @@ def engines_of(plan: Plan) -> list[str]:
         raise BadRequest("rows and lock cells are both embedded, or neither is")
     if plan.run == "nothing":
         return []
-    return [engine for engine in dict.fromkeys((plan.store, plan.cells)) if engine in SPECS]
+    # Accord is a part of Cassandra 6: rows and lock cells are kept by the same Cassandra nodes.
+    store = "accord" if plan.cells == "accord" else plan.store
+    return [engine for engine in dict.fromkeys((store, plan.cells)) if engine in SPECS]
 
 
 def services_of(plan: Plan, folder: LabFolder, installations: Mapping[str, Installation]) -> list[Service]:

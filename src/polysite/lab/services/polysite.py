@@ -32,9 +32,14 @@ def polysite_service(plan: Plan, site: str, folder: LabFolder) -> Service:
         files={settings: settings_text(plan, site, folder)},
         probe=HttpProbe(address, plan.port, READY_PATH),
         # Where sites share an engine, the first one makes what all need there, and the others find it.
-        stage=1 if plan.store == EMBEDDED or plan.topology.index(site) == 0 else 2,
+        stage=_engines_end(plan) + (0 if plan.store == EMBEDDED or plan.topology.index(site) == 0 else 1),
         passing_code=TRY_AGAIN,
     )
+
+
+def _engines_end(plan: Plan) -> int:
+    """The first stage in which all engines are ready: Cassandra nodes with Accord are started one after the other."""
+    return len(plan.topology.sites) if plan.cells == "accord" else 1
 
 
 def settings_text(plan: Plan, site: str, folder: LabFolder) -> str:
