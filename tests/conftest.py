@@ -6,9 +6,9 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.support import engines
-from tests.support.engines import cassandra_node, zookeeper_server
+from tests.support.engines import accord_node, cassandra_node, zookeeper_server
 
-__all__ = ["cassandra_node", "zookeeper_server"]
+__all__ = ["accord_node", "cassandra_node", "zookeeper_server"]
 
 # No wall-clock assertions anywhere, so hypothesis has no deadline either. A failure prints the blob that reproduces it.
 settings.register_profile("here", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])

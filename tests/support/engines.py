@@ -15,6 +15,7 @@ import pytest
 
 from polysite.errors import PolysiteError
 from polysite.lab.engines import (
+    AccordSpec,
     CapabilityMissing,
     CassandraSpec,
     Engine,
@@ -26,8 +27,9 @@ from polysite.lab.engines import (
     release_of,
     start,
 )
+from polysite.lab.engines.accord import COMES_BACK
 
-FIXTURES = {"cassandra_node": "cassandra", "zookeeper_server": "zookeeper"}
+FIXTURES = {"cassandra_node": "cassandra", "accord_node": "accord", "zookeeper_server": "zookeeper"}
 """Fixture → the engine that a test needs which asks for it."""
 
 _found: dict[str, Installation | PolysiteError] = {}
@@ -91,6 +93,16 @@ def cassandra_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]
     installation = require("cassandra")
     folder = tmp_path_factory.mktemp("cassandra")
     spec = CassandraSpec(folder=str(folder), address=free_address((9042, 7000)))
+    with running(start(spec, installation)) as engine:
+        yield engine
+
+
+@pytest.fixture(scope="session")
+def accord_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    """One Cassandra 6 node with Accord, data centre `dc1`, alone; tests keep out of each other's way by keys of their own."""
+    installation = require("accord")
+    folder = str(tmp_path_factory.mktemp("accord"))
+    spec = AccordSpec(folder=folder, address=free_address((9042, 7000)), accord={"journal": COMES_BACK})
     with running(start(spec, installation)) as engine:
         yield engine
 

@@ -30,7 +30,7 @@ def is_embedded(settings: "Settings") -> bool:
     if (store == EMBEDDED) != (cells == EMBEDDED):
         raise BadRequest(
             "store.engine and cells.engine: the embedded engine holds one site's rows and cells together, in one file; "
-            "rows at several sites (cassandra) go with cells at several sites (cassandra, zookeeper)"
+            "rows at several sites (cassandra) go with cells at several sites (cassandra, accord, zookeeper)"
         )
     if store == EMBEDDED and settings.site.peers:
         raise BadRequest(f"site.{ONE_SITE}")
@@ -95,6 +95,13 @@ def _cassandra_cells(backends: Backends) -> Cells:
     return CassandraCells(backends.cassandra_port(), backends.cassandra_settings(), clock=clock)
 
 
+def _accord_cells(backends: Backends) -> Cells:
+    from polysite.cells.accord import AccordCells
+
+    clock = backends.runtime.clock
+    return AccordCells(backends.cassandra_port(), backends.cassandra_settings(), clock=clock)
+
+
 def _zookeeper_cells(backends: Backends) -> Cells:
     try:
         from polysite.engines.zookeeper.session import ZookeeperSession
@@ -106,5 +113,9 @@ def _zookeeper_cells(backends: Backends) -> Cells:
 
 
 STORES: dict[str, Callable[[Backends], Store]] = {"cassandra": _cassandra_store}
-CELLS: dict[str, Callable[[Backends], Cells]] = {"cassandra": _cassandra_cells, "zookeeper": _zookeeper_cells}
+CELLS: dict[str, Callable[[Backends], Cells]] = {
+    "cassandra": _cassandra_cells,
+    "accord": _accord_cells,
+    "zookeeper": _zookeeper_cells,
+}
 """By name; the embedded engine is put together elsewhere, since its two halves are one file."""

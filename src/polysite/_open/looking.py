@@ -30,7 +30,7 @@ def look_at_engines(settings: "Settings", runtime: Runtime | None = None) -> lis
     except BadRequest as error:
         return [Looked("engines", False, error.message)]
     backends = Backends(settings, runtime or Runtime())
-    looks = {"cassandra": _cassandra, "zookeeper": _zookeeper}
+    looks = {"cassandra": _cassandra, "accord": _accord, "zookeeper": _zookeeper}
     named = dict.fromkeys((settings.store.engine, cells_engine(settings)))
     return [asyncio.run(_look(name, looks[name], backends)) for name in named]
 
@@ -56,6 +56,19 @@ async def _cassandra(backends: Backends) -> str:
         await port.close()
     sites = ", ".join(sorted(facts.data_centers))
     return f"Cassandra {facts.release}, data center {facts.data_center} of {sites}; Paxos v2"
+
+
+async def _accord(backends: Backends) -> str:
+    from polysite.engines.cassandra.checks import check_accord
+
+    port = backends.cassandra_port()
+    await port.connect()
+    try:
+        facts = (await check_accord(port, backends.cassandra_settings())).facts
+    finally:
+        await port.close()
+    sites = ", ".join(sorted(facts.data_centers))
+    return f"Cassandra {facts.release}, data center {facts.data_center} of {sites}; Accord, experimental"
 
 
 async def _zookeeper(backends: Backends) -> str:

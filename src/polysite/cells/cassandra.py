@@ -6,10 +6,12 @@ The agreement is over all sites (SERIAL), or within one where the keyspace is pi
 committed at LOCAL_QUORUM or LOCAL_ONE: the other sites get it on the way, and half a round trip later their local reads see it.
 """
 
+from typing import ClassVar
+
 from polysite.cells.contract import NEVER_WRITTEN, CellAnswer, CellCapability, CellCosts, Cells, CellView
 from polysite.clock import Clock
 from polysite.engines.cassandra import NOTHING, CassandraPort, Conditional, Consistency, Page, Statement
-from polysite.engines.cassandra.checks import check_server, ensure_keyspace, ensure_table
+from polysite.engines.cassandra.checks import ServerChecked, check_server, ensure_keyspace, ensure_table
 from polysite.engines.cassandra.settings import CassandraSettings
 from polysite.values.types import parse_type
 
@@ -29,6 +31,9 @@ class CassandraCells(Cells):
     """The cells of one Cassandra cluster, through its Cassandra nodes at this site."""
 
     name = "cassandra"
+    table: ClassVar[str] = TABLE
+    transactional_mode: ClassVar[str] = ""
+    several_sites: ClassVar[CellCosts] = SEVERAL_SITES
 
     def __init__(self, port: CassandraPort, settings: CassandraSettings, *, clock: Clock) -> None:
         self._port = port
@@ -36,10 +41,10 @@ class CassandraCells(Cells):
         self._clock = clock
         self._serial = settings.serial
         self._commit = settings.commit_level
-        self.costs = CellCosts() if len(settings.replication) == 1 else SEVERAL_SITES
+        self.costs = CellCosts() if len(settings.replication) == 1 else self.several_sites
         self.capabilities: frozenset[CellCapability] = frozenset({"local_view"})
         keyspace = settings.keyspace(KEYSPACE)
-        where = f'"{keyspace}"."{TABLE}"'
+        where = f'"{keyspace}"."{self.table}"'
         self._keyspace = keyspace
         self._find = Statement(f"SELECT version, content FROM {where} WHERE key = ?", (_BLOB,), _GIVES)  # noqa: S608
         self._make = Statement(
@@ -63,11 +68,18 @@ class CassandraCells(Cells):
     async def start(self) -> None:
         """Connect, check the server, and see that keyspace and table are there. BadRequest says what to set otherwise."""
         await self._port.connect()
-        checked = await check_server(self._port, self._settings)
+        checked = await self._check()
         await ensure_keyspace(self._port, self._settings, self._clock, self._keyspace, self._settings.replication)
-        await ensure_table(self._port, self._settings, self._clock, self._keyspace, TABLE, COLUMNS)
+        mode = self.transactional_mode
+        await ensure_table(
+            self._port, self._settings, self._clock, self._keyspace, self.table, COLUMNS, transactional_mode=mode
+        )
         if checked.is_durable or sum(self._settings.replication.values()) > 1:
             self.capabilities |= {"durable"}
+
+    async def _check(self) -> ServerChecked:
+        """Whether the server can hold these cells; BadRequest says what to set otherwise."""
+        return await check_server(self._port, self._settings)
 
     async def close(self) -> None:
         await self._port.close()

@@ -69,7 +69,7 @@ class StoreSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
 
 class CellSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where lock cells are kept: `embedded`, `cassandra` or `zookeeper`; "" is where the rows are."""
+    """Where lock cells are kept: `embedded`, `cassandra`, `accord` (experimental) or `zookeeper`; "" is where the rows are."""
 
     engine: str = ""
 
@@ -191,7 +191,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     v2: V2Settings = V2Settings()
     telemetry: TelemetrySettings = TelemetrySettings()
     cassandra: CassandraSettings | None = None
-    """Needed where `store.engine` or `cells.engine` is `cassandra`."""
+    """Needed where `store.engine` or `cells.engine` is `cassandra` or `accord`."""
     zookeeper: ZookeeperSettings = ZookeeperSettings()
     """In force where `cells.engine` is `zookeeper`."""
 

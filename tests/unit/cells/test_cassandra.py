@@ -8,8 +8,9 @@ from typing import Any, cast
 
 import pytest
 
+from polysite.cells.accord import AccordCells
 from polysite.cells.cassandra import CassandraCells
-from polysite.cells.contract import NEVER_WRITTEN, CellAnswer, CellView
+from polysite.cells.contract import NEVER_WRITTEN, CellAnswer, CellCosts, CellView
 from polysite.clock import SystemClock
 from polysite.engines.cassandra import Bound, CassandraPort, Conditional, Consistency, Page, Statement, Value
 from polysite.engines.cassandra.settings import cassandra_settings_from
@@ -112,3 +113,22 @@ def test_costs() -> None:
     assert cells_on(None)[0].costs == (0, 1, 2, 1)
     assert cells_on(None, replicas={"ams": 3})[0].costs == (0, 0, 0, 0)
     assert cells_on(None, one_site=True, replicas={"ams": 3})[0].costs == (0, 0, 0, 0)
+
+
+async def test_accord_asks_for_what_it_takes() -> None:
+    """Accord agrees over all copies, and nobody's commit is waited for: SERIAL and ANY. The local view is the nearest replica's."""
+    notes = Notes(PAGE)
+    raw = {"contact_points": ["10.0.0.1"], "data_center": "ams", "replicas": {"ams": 1, "bei": 1, "irv": 1}}
+    cells = AccordCells(cast(CassandraPort, notes), cassandra_settings_from(raw), clock=SystemClock())
+    await cells.read_local(KEY)
+    await cells.read(KEY)
+    notes.answer = Conditional(True)
+    await cells.compare_and_set(KEY, 1, b"two")
+    assert [asked[2:] for asked in notes.asked] == [
+        (Consistency.LOCAL_ONE,),
+        (Consistency.SERIAL,),
+        (Consistency.ANY, Consistency.SERIAL),
+    ]
+    assert (cells.costs.compare_and_set, cells.costs.read_local) == (1, 0)
+    one_site = cassandra_settings_from({**raw, "replicas": {"ams": 1}})
+    assert AccordCells(cast(CassandraPort, notes), one_site, clock=SystemClock()).costs == CellCosts()

@@ -9,6 +9,7 @@ from polysite.engines.cassandra import CassandraPort, Consistency, Page, ServerF
 from polysite.engines.cassandra.checks import (
     SCHEMA_POLL_S,
     SCHEMA_WAIT_S,
+    check_accord,
     check_server,
     create_keyspace_text,
     define,
@@ -39,6 +40,7 @@ class Script:
     """What the checks ask of a port: the schema as dictionaries, changed by what is defined."""
 
     def __init__(self, **others: Any) -> None:
+        self.described = ""
         self.release = "5.0.9"
         self.in_force: dict[str, str | None] = dict(GOOD)
         self.keyspaces: dict[str, dict[str, str]] = {}
@@ -67,6 +69,8 @@ class Script:
             getattr(self, part).update(self.made_as.get(part, {}))
 
     async def read(self, statement: Statement, values: Sequence[Value] = (), *, consistency: Consistency) -> Page:
+        if statement.text.startswith("DESCRIBE"):
+            return Page(["name", "create_statement"], [[b"t", self.described.encode()]])
         if statement.text.endswith("LIMIT 1"):
             if self.unreadable:
                 raise self.unreadable.pop(0)
@@ -177,6 +181,24 @@ async def test_a_missing_table_is_made_with_the_same_id_everywhere() -> None:
         await ensure_table(as_port(Script()), settings(create=False), SteppedClock(), "cells", "t", COLUMNS)
 
 
+async def test_a_table_of_accord() -> None:
+    """It is made in its mode and without read repair; one in another mode is refused, since the two kinds of agreement do not see each other."""
+    right = {"key": ("partition_key", "blob"), "version": ("regular", "bigint")}
+    script = Script(
+        made_as={"tables": {"cells.t": right}}, described="WITH cdc = false AND transactional_mode = 'mixed_reads'"
+    )
+    await ensure_table(
+        as_port(script), settings(), SteppedClock(), "cells", "t", COLUMNS, transactional_mode="mixed_reads"
+    )
+    assert script.defined[0].endswith("AND transactional_mode = 'mixed_reads' AND read_repair = 'NONE'")
+    for described in ("WITH transactional_mode = 'off'", "WITH transactional_mode = 'full'", ""):
+        with pytest.raises(BadRequest, match="does not see each other"):
+            await ensure_table(
+                as_port(Script(tables={"cells.t": right}, described=described)), settings(), SteppedClock(), "cells", "t", COLUMNS,
+                transactional_mode="mixed_reads",
+            )  # fmt: skip
+
+
 async def test_a_table_that_another_process_makes_is_waited_for() -> None:
     """Cassandra shows it in the schema before it can be asked. Rows that nobody has just now are no reason to wait."""
     right = {"key": ("partition_key", "blob"), "version": ("regular", "bigint")}
@@ -228,3 +250,51 @@ async def test_what_is_there_already_needs_no_agreement() -> None:
             raise AlreadyExists
 
     await define(as_port(Faster(agreements=[False] * 10)), SteppedClock(), "CREATE")
+
+
+ACCORD_GOOD = {
+    "accord.enabled": "true",
+    "accord.journal.flushMode": "GROUP",
+    "accord.journal.stopMarkerFailurePolicy": "ALLOW_UNSAFE_STARTUP",
+    "accord.journal.crcFailureOnRebuildPolicy": "IGNORE_CRC_ZERO_RECORDS",
+    "read_request_timeout": "5s",
+}
+
+
+@pytest.mark.parametrize(("flush", "durable"), [("GROUP", True), ("BATCH", True), ("PERIODIC", False)])
+async def test_a_server_with_accord_that_will_do(flush: str, durable: bool) -> None:
+    """Paxos is not asked for; it is durable where the journal waits for the disk."""
+    script = Script(release="6.0-alpha2", in_force=ACCORD_GOOD | {"accord.journal.flushMode": flush})
+    checked = await check_accord(as_port(script), settings())
+    assert checked.is_durable == durable
+
+
+@pytest.mark.parametrize(
+    ("others", "complaint"),
+    [
+        ({"release": "5.0.9"}, "needs 6.0 for Accord"),
+        ({"in_force": {}}, "accord.enabled is not true"),
+        ({"in_force": ACCORD_GOOD | {"accord.enabled": "false"}}, "accord: {enabled: true}"),
+        (
+            {"in_force": ACCORD_GOOD | {"accord.journal.stopMarkerFailurePolicy": "EXIT"}},
+            "never starts again once it was killed.*stop_marker_failure_policy: ALLOW_UNSAFE_STARTUP",
+        ),
+        (
+            {"in_force": ACCORD_GOOD | {"accord.journal.crcFailureOnRebuildPolicy": "FAIL"}},
+            "crc_failure_on_rebuild_policy: IGNORE_CRC_ZERO_RECORDS",
+        ),
+        ({"in_force": ACCORD_GOOD | {"read_request_timeout": "60s"}}, "request_ms"),
+    ],
+)
+async def test_a_server_with_accord_that_will_not_do(others: dict[str, Any], complaint: str) -> None:
+    """The message says what to set, and where."""
+    script = Script(**({"release": "6.0-alpha2", "in_force": ACCORD_GOOD} | others))
+    with pytest.raises(BadRequest, match=complaint):
+        await check_accord(as_port(script), settings())
+
+
+async def test_accord_does_not_agree_within_one_site() -> None:
+    """one_site would promise that other sites are not waited for, which Accord cannot."""
+    script = Script(release="6.0-alpha2", in_force=ACCORD_GOOD)
+    with pytest.raises(BadRequest, match="one_site"):
+        await check_accord(as_port(script), settings(one_site=True))

@@ -17,6 +17,7 @@ from polysite.values.types import parse_type
 
 RELEASE_MIN = (5, 0)
 """4.1 has Paxos v2 too, but its first releases could bring deleted rows back with purging `repaired` (CASSANDRA-19617)."""
+ACCORD_RELEASE_MIN = (6, 0)
 SCHEMA_WAIT_S = 10.0
 """How long an agreement on the schema is waited for; then it goes on, for a Cassandra node may be down."""
 SCHEMA_POLL_S = 0.05
@@ -33,7 +34,6 @@ _COLUMNS = Statement(
     takes=(_TEXT, _TEXT),
     gives={"column_name": _TEXT, "kind": _TEXT, "type": _TEXT},
 )
-
 PAXOS = ("paxos_variant", "paxos_state_purging", "paxos_repair_enabled")
 LIMITS = (
     "read_request_timeout",
@@ -43,6 +43,18 @@ LIMITS = (
     "request_timeout",
 )
 """The server's own limits: after the greatest of them it has answered, if only with an error."""
+ACCORD_JOURNAL = {
+    "accord.journal.stopMarkerFailurePolicy": (
+        "stop_marker_failure_policy",
+        ("ALLOW_UNSAFE_STARTUP", "UNSAFE_STARTUP"),
+    ),
+    "accord.journal.crcFailureOnRebuildPolicy": (
+        "crc_failure_on_rebuild_policy",
+        ("IGNORE_CRC_ZERO_RECORDS",),
+    ),
+}
+"""As it runs → as cassandra.yaml has it, and with what a killed Cassandra node starts again; by default it never does (decision 10)."""
+ACCORD = ("accord.enabled", "accord.journal.flushMode", *ACCORD_JOURNAL)
 _UNITS_MS = {"ms": 1, "s": 1_000, "m": 60_000, "": 1}
 
 
@@ -59,19 +71,52 @@ async def check_server(port: CassandraPort, settings: CassandraSettings) -> Serv
 
     Source: Cassandra 5.0, `Config` (`paxos_variant`, `paxos_state_purging`, `paxos_repair_enabled`).
     """
+    facts = await _facts(port, settings, RELEASE_MIN, "5.0, whose Paxos v2 it relies on")
+    in_force = await port.server_settings((*PAXOS, "commitlog_sync", *LIMITS))
+    _check_paxos(in_force)
+    _check_limits(in_force, settings)
+    return ServerChecked(facts, (in_force.get("commitlog_sync") or "") in ("batch", "group"))
+
+
+async def check_accord(port: CassandraPort, settings: CassandraSettings) -> ServerChecked:
+    """Look at release, data centers and settings where Accord keeps the cells, and Paxos nothing. BadRequest as `check_server`.
+
+    Source: Cassandra 6.0-alpha2, `AccordConfig` and its `JournalConfig`.
+    """
+    facts = await _facts(port, settings, ACCORD_RELEASE_MIN, "6.0 for Accord")
+    in_force = await port.server_settings((*ACCORD, *LIMITS))
+    if in_force.get("accord.enabled") != "true":
+        raise BadRequest(
+            "accord.enabled is not true at this Cassandra node: set `accord: {enabled: true}` in the cassandra.yaml of every "
+            "Cassandra node of every site"
+        )
+    if settings.one_site:
+        raise BadRequest(
+            "one_site: Accord agrees over all copies of a keyspace, never within one site alone; name its copies only"
+        )
+    for name, (setting, good) in ACCORD_JOURNAL.items():
+        if in_force.get(name) not in good:
+            raise BadRequest(
+                f"{name} is {in_force.get(name)!r} at this Cassandra node, with which it never starts again once it was killed: set "
+                f"`{setting}: {good[0]}` under `accord: journal:` in the cassandra.yaml of every Cassandra node"
+            )
+    _check_limits(in_force, settings)
+    return ServerChecked(facts, (in_force.get("accord.journal.flushMode") or "") in ("BATCH", "GROUP"))
+
+
+async def _facts(
+    port: CassandraPort, settings: CassandraSettings, release_min: tuple[int, int], needed: str
+) -> ServerFacts:
     facts = await port.server()
     found = re.match(r"(\d+)\.(\d+)", facts.release)
-    if not found or (int(found[1]), int(found[2])) < RELEASE_MIN:
-        raise BadRequest(f"Cassandra {facts.release} is too old: polysite needs 5.0, whose Paxos v2 it relies on")
+    if not found or (int(found[1]), int(found[2])) < release_min:
+        raise BadRequest(f"Cassandra {facts.release} is too old: polysite needs {needed}")
     if facts.data_center != settings.data_center:
         raise BadRequest(
             f"the contact points are in the data center {facts.data_center!r}, but data_center says "
             f"{settings.data_center!r}: name this site's own Cassandra nodes, or mend data_center"
         )
-    in_force = await port.server_settings((*PAXOS, "commitlog_sync", *LIMITS))
-    _check_paxos(in_force)
-    _check_limits(in_force, settings)
-    return ServerChecked(facts, (in_force.get("commitlog_sync") or "") in ("batch", "group"))
+    return facts
 
 
 def _check_paxos(in_force: Mapping[str, str | None]) -> None:
@@ -167,8 +212,12 @@ async def ensure_table(
     keyspace: str,
     table: str,
     columns: Mapping[str, str],
+    *,
+    transactional_mode: str = "",
 ) -> None:
     """See that a table of polysite's own is there with these columns: name to CQL type, the first one the key.
+
+    `transactional_mode`: whose work its conditional writes are from Cassandra 6 on; "" is Paxos.
 
     Every site may make it at the same time: it gets the same table id everywhere (`WITH id`), where Cassandra would give it
     several and lose writes until a restart. Only for tables that are never dropped: an id must not be used twice.
@@ -185,15 +234,36 @@ async def ensure_table(
             port,
             clock,
             f'CREATE TABLE IF NOT EXISTS "{keyspace}"."{table}" ({spelled}, PRIMARY KEY ({key})) '
-            f"WITH id = {table_id(keyspace, table)}",
+            f"WITH id = {table_id(keyspace, table)}"
+            + (
+                f" AND transactional_mode = '{transactional_mode}' AND read_repair = 'NONE'"
+                if transactional_mode
+                else ""
+            ),
         )
         found = await columns_of(port, keyspace, table)
     if found != wanted:
         raise BadRequest(
             f"the table {keyspace}.{table} has other columns than polysite's: it belongs to something else"
         )
+    if transactional_mode and (mode := await _mode_of(port, keyspace, table)) != transactional_mode:
+        raise BadRequest(
+            f"the table {keyspace}.{table} has transactional_mode {mode!r}, not {transactional_mode!r}: what Paxos and Accord agree on "
+            "does not see each other"
+        )
     text = f'SELECT {key} FROM "{keyspace}"."{table}" LIMIT 1'  # noqa: S608
     await until_usable(port, clock, Statement(text, gives={key: parse_type(columns[key])}))
+
+
+async def _mode_of(port: CassandraPort, keyspace: str, table: str) -> str:
+    """The table's transactional mode; "" where there is none. Only DESCRIBE tells it (6.0-alpha2): no schema table has it."""
+    gives = dict.fromkeys(("keyspace_name", "type", "name", "create_statement"), _TEXT)
+    page = await port.read(
+        Statement(f'DESCRIBE TABLE "{keyspace}"."{table}"', gives=gives), consistency=Consistency.ONE
+    )
+    said = b"".join(row[-1] or b"" for row in page.rows).decode()
+    found = re.search(r"transactional_mode = '(\w+)'", said)
+    return found[1] if found else ""
 
 
 async def until_usable(port: CassandraPort, clock: Clock, read: Statement) -> None:

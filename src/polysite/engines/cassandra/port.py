@@ -29,6 +29,7 @@ from polysite.values.types import CqlType
 class Consistency(IntEnum):
     """How many replicas must have answered; the numbers are those of the native protocol."""
 
+    ANY = 0
     ONE = 1
     QUORUM = 4
     ALL = 5
