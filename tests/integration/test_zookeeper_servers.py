@@ -20,7 +20,7 @@ from tests.support.engines import require, running
 pytestmark = pytest.mark.engine("zookeeper")
 
 LIMIT_S = 60.0
-KEY = b"servers/key"
+KEY, OTHER = b"servers/key", b"servers/other"
 PORTS = (2181, 2182, 2183)
 
 
@@ -127,6 +127,33 @@ class TestEnsemble:
             for engine in engines:
                 engine.wait_ready(wait_s=LIMIT_S)
             yield engines
+
+    async def test_a_read_does_not_wait_for_the_change_of_another_cell(self, servers: list[Engine]) -> None:
+        """Goal: whoever comes for one key does not wait while the process has the change of another one under way: its local read, its
+        watch and the janitor's listing are answered by this site's server alone. Method: the leader is frozen, so that the change
+        certainly has no answer while they are asked."""
+        modes = [server.standing().mode for server in servers]
+        leader, follower = servers[modes.index("leader")], servers[modes.index("follower")]
+        cells = make_cells(follower.spec.port, address=follower.spec.address)
+        await cells.start()
+        for key in (KEY, OTHER):
+            assert (await cells.compare_and_set(key, 0, b"one")).applied
+        leader.freeze()
+        change = asyncio.ensure_future(cells.compare_and_set(KEY, 1, b"two"))
+        await asyncio.sleep(0)
+        assert await cells.read_local(OTHER) == CellView(1, b"one")
+        assert sorted(await cells.keys(b"", 10)) == sorted([KEY, OTHER])
+        moved = asyncio.Event()
+        cells.watch(KEY, moved.set)
+        assert await cells.read_local(KEY) == CellView(1, b"one")
+        assert not change.done()
+        assert not moved.is_set()
+        leader.thaw()
+        assert await change == CellAnswer(True, CellView(2, b"two"))
+        async with asyncio.timeout(LIMIT_S):
+            await moved.wait()
+        assert await cells.read_local(KEY) == CellView(2, b"two")
+        await cells.close()
 
     async def test_costs_follow_the_leader(self, servers: list[Engine]) -> None:
         """At the leader a change costs 1 and a read nothing, at a follower 2 and 1. The leader is killed: whoever was there

@@ -8,6 +8,8 @@ async with Proxy("127.0.0.9", 2181) as proxy:
 
 import asyncio
 import contextlib
+from collections.abc import Awaitable, Callable
+from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -16,7 +18,8 @@ CHUNK_BYTES = 65_536
 
 class Proxy:
     """`requests` and `answers` say whether each way is open; what arrives on a closed one waits. `refuses`: newcomers are let in
-    and at once closed."""
+    and at once closed. `slow`: a request with these bytes in it has its answer only once `done` is set, and all later answers of its
+    connection wait for that, as with a server that answers in order."""
 
     def __init__(self, host: str, port: int) -> None:
         self._host = host
@@ -28,6 +31,9 @@ class Proxy:
         self.requests = asyncio.Event()
         self.answers = asyncio.Event()
         self.refuses = False
+        self.slow = b""
+        self.slow_arrived = asyncio.Event()
+        self.done = asyncio.Event()
         self.connections = 0
         """Those carried on to the server so far."""
 
@@ -66,15 +72,40 @@ class Proxy:
             return
         self.connections += 1
         self._writers |= {writer, back}
-        for source, gate, sink in ((reader, self.requests, back), (there, self.answers, writer)):
-            task = asyncio.create_task(self._carry(source, gate, sink))
+        in_time = asyncio.Event()
+        in_time.set()
+        for carried in (
+            self._carry(reader, self.requests, back, partial(self._notice, in_time)),
+            self._carry(there, self.answers, writer, lambda _chunk: in_time.wait()),
+        ):
+            task = asyncio.create_task(carried)
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    async def _carry(self, source: asyncio.StreamReader, gate: asyncio.Event, sink: asyncio.StreamWriter) -> None:
+    async def _notice(self, in_time: asyncio.Event, chunk: bytes) -> None:
+        """Close the way back if a slow request passes."""
+        if self.slow and self.slow in chunk:
+            in_time.clear()
+            self.slow_arrived.set()
+            task = asyncio.create_task(self._open_when_done(in_time))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _open_when_done(self, in_time: asyncio.Event) -> None:
+        await self.done.wait()
+        in_time.set()
+
+    async def _carry(
+        self,
+        source: asyncio.StreamReader,
+        gate: asyncio.Event,
+        sink: asyncio.StreamWriter,
+        before: Callable[[bytes], Awaitable[object]],
+    ) -> None:
         with contextlib.suppress(OSError):
             while chunk := await source.read(CHUNK_BYTES):
                 await gate.wait()
+                await before(chunk)
                 sink.write(chunk)
                 await sink.drain()
         sink.close()

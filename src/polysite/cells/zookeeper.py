@@ -49,6 +49,11 @@ against it when it answers, and the read that follows is a local one. `sync` ask
 class ZookeeperCells(Cells):
     """The cells under one folder of ZooKeeper. `costs` follows what the connected server is, again after each connection.
 
+    There are two sessions: ZooKeeper answers the requests of one in their order, so a local read would wait for the change of another cell
+    that is under way. What reads here and now goes through the second one (local reads, watches, listings), what changes or must follow a
+    change through the first. Both are with this site's server as a rule; if one has met another server, a local read may be older
+    than a change that was answered before, as it may be with any replica.
+
     `read` is `sync` and a read of the connected server. It is as good as the leader's knowledge that it leads: one that was
     cut off or frozen, and has not noticed that another was elected, answers its own clients from the past, until at most
     `syncLimit` ticks after the cut. What it answers is a past true state, and no change can be made from it.
@@ -62,29 +67,37 @@ class ZookeeperCells(Cells):
         self.costs = ELSEWHERE
         self._session = session
         self._znodes = Znodes(session)
+        self._reading = session.beside()
+        self._reads = Znodes(self._reading)
         self._root = f"{session.settings.folder}/cells"
         self._made: set[int] = set()
         self._watchers: dict[bytes, list[Callable[[], None]]] = {}
         self._armed: dict[bytes, object] = {}
+        self._first: dict[bytes, int | None] = {}
+        """By key, as long as its first watch has not fired: the cell's version when it was set; None: it is not known to be set yet."""
+        self._own: dict[bytes, int] = {}
+        """By key, while it is not known whether its first watch is set: the version that was made here meanwhile."""
         self._connection = 0
 
     async def start(self) -> None:
         """Connect and make the folder. BadRequest: it holds something else, or cells of another format; Unavailable: no server
         answers, or the user may not."""
         self._session.changed = self._session_changed
+        self._reading.changed = self._reading_changed
         await self._session.start()
         try:
+            await self._reading.start()
             await self._prepare()
             await self._session.standing_known()
         except BaseException:
-            await self._session.close()
+            await self.close()
             raise
 
     async def close(self) -> None:
-        await self._session.close()
+        await asyncio.gather(self._reading.close(), self._session.close())
 
     async def read_local(self, key: bytes) -> CellView:
-        return _view(await _asked(partial(self._znodes.get, self._path(key))))
+        return _view(await _asked(partial(self._reads.get, self._path(key))))
 
     async def read(self, key: bytes) -> CellView:
         return _view(await _asked(partial(self._znodes.get_now, self._path(key))))
@@ -123,7 +136,7 @@ class ZookeeperCells(Cells):
 
     async def keys(self, after: bytes, limit: int) -> list[bytes]:
         """In the order of the folders' numbers, and in byte order within one: `after` is the start of a walk or one of them."""
-        listed = await _asked(partial(self._znodes.children, self._root))
+        listed = await _asked(partial(self._reads.children, self._root))
         folders = [] if listed is Against.ABSENT else sorted(int(name, 16) for name in listed)
         if after:
             folders = [folder for folder in folders if folder >= _folder(after)]
@@ -132,17 +145,20 @@ class ZookeeperCells(Cells):
             if len(found) >= limit:
                 break
             part = folders[start : start + LISTED_AT_ONCE]
-            asked = [_asked(partial(self._znodes.children, self._folder_path(folder))) for folder in part]
+            asked = [_asked(partial(self._reads.children, self._folder_path(folder))) for folder in part]
             for folder, names in zip(part, await asyncio.gather(*asked), strict=True):
                 keys = [] if names is Against.ABSENT else sorted(map(_key, names))
                 found += [key for key in keys if not after or folder != _folder(after) or key > after]
         return found[:limit]
 
     def watch(self, key: bytes, changed: Callable[[], None]) -> Callable[[], None]:
-        """Tells of changes by any process, as soon as the connected server has them. After a lost connection `changed` is called
+        """Tells of changes by any process, as soon as the connected server has them: of those that a local read which is sent after this call
+        does not show. After a lost connection `changed` is called
         once, when there is another one: some changes may have been missed."""
         self._watchers.setdefault(key, []).append(changed)
-        self._arm(key)
+        if key not in self._armed:
+            self._first[key] = None
+            self._arm(key)
 
         def stop() -> None:
             watchers = self._watchers.get(key, [])
@@ -160,7 +176,15 @@ class ZookeeperCells(Cells):
             self._znodes.create(self._folder_path(folder), b"", partial(self._folder_made, folder))
         self._znodes.create(path, content, told)
 
+    def glance(self, path: str, found: Callable[[Any, PolysiteError | None], None]) -> None:
+        """What is there, without a wait for other changes. It may be from before a change that was answered."""
+        try:
+            self._reads.get(path, found)
+        except Unavailable:
+            self.look(path, found)
+
     def look(self, path: str, found: Callable[[Any, PolysiteError | None], None]) -> None:
+        """What is there, after every change that was sent before."""
         self._znodes.get(path, found)
 
     def forget_folder(self, key: bytes) -> None:
@@ -188,34 +212,60 @@ class ZookeeperCells(Cells):
                 f"zookeeper.folder: {self._root} holds something else, or cells of a format that this version does not know"
             )
 
+    def changed_here(self, key: bytes, version: int) -> None:
+        """A change was made here. A watch that was asked for before it, in the other session, may have been set after it: then it
+        does not tell, and this does. (Watches that are set again need no such care: whoever was told looks after that.)"""
+        if key not in self._first:
+            return
+        since = self._first[key]
+        if since is None:
+            self._own[key] = version
+        elif version <= since:
+            self._tell(key)
+
     def _session_changed(self) -> None:
         self.costs = COSTS[self._session.standing]
-        if not self._session.is_connected or self._session.connections == self._connection:
+
+    def _reading_changed(self) -> None:
+        if not self._reading.is_connected or self._reading.connections == self._connection:
             return
-        self._connection = self._session.connections
+        self._connection = self._reading.connections
         self._armed.clear()
+        self._first.clear()
+        self._own.clear()
         for key in list(self._watchers):
             self._arm(key)
             self._tell(key)
 
     def _arm(self, key: bytes) -> None:
         """Set a watch, unless one is set. Without a connection that is for the next one."""
-        if key in self._armed or not self._session.is_connected:
+        if key in self._armed or not self._reading.is_connected:
             return
         mark = self._armed[key] = object()
         try:
-            self._znodes.watch(self._path(key), partial(self._fired, key, mark), partial(self._set, key, mark))
+            self._reads.watch(self._path(key), partial(self._fired, key, mark), partial(self._set, key, mark))
         except Unavailable:
-            del self._armed[key]
+            self._disarm(key)
 
-    def _set(self, key: bytes, mark: object, _value: Any, error: PolysiteError | None) -> None:
-        if error is not None and self._armed.get(key) is mark:
-            del self._armed[key]
+    def _set(self, key: bytes, mark: object, znode_version: int | None, error: PolysiteError | None) -> None:
+        if self._armed.get(key) is not mark:
+            return
+        if error is not None:
+            self._disarm(key)
+        elif key in self._first:
+            version = self._first[key] = 0 if znode_version is None else znode_version + 1
+            if 0 < self._own.pop(key, 0) <= version:
+                self._tell(key)
+
+    def _disarm(self, key: bytes) -> None:
+        del self._armed[key]
+        self._first.pop(key, None)
+        self._own.pop(key, None)
 
     def _fired(self, key: bytes, mark: object, moved: bool) -> None:
         if self._armed.get(key) is not mark:
             return
-        del self._armed[key]
+        self._disarm(key)
         if moved and key in self._watchers:
             # Set again before anybody looks, and by the same session: what comes before the look is seen by it, and what comes
             # after it is told.
@@ -267,6 +317,7 @@ class _Change:
         if error is not None:
             self._answered(error)
         elif value is None:
+            self._cells.changed_here(self._key, self._expected + 1)
             self._answered(CellAnswer(True, CellView(self._expected + 1, self._content)))
         elif value is Against.ABSENT and self._expected > 0:
             self._answered(CellAnswer(False, NEVER_WRITTEN))
@@ -278,7 +329,7 @@ class _Change:
 
     def _go_on(self, value: Against) -> None:
         if value is not Against.ABSENT:
-            self._cells.look(self._path, self._looked)
+            self._cells.glance(self._path, self._glanced)
         elif self._again:
             raise Unavailable("the folder of this cell was removed from ZooKeeper")
         else:
@@ -286,6 +337,16 @@ class _Change:
             self._again = True
             self._cells.forget_folder(self._key)
             self.make()
+
+    def _glanced(self, value: Any, error: PolysiteError | None) -> None:
+        """What is newer than what was expected is what stood against it, or what came of that."""
+        if error is None and _view(value).version > self._expected:
+            self._answered(CellAnswer(False, _view(value)))
+            return
+        try:
+            self._cells.look(self._path, self._looked)
+        except PolysiteError as refused:
+            self._answered(refused)
 
     def _looked(self, value: Any, error: PolysiteError | None) -> None:
         if error is not None:

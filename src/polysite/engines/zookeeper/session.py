@@ -52,10 +52,12 @@ class _Waiting:
 
 
 class ZookeeperSession:
-    """One process's connection to ZooKeeper. All of it is used on the loop that started it."""
+    """A connection of one process to ZooKeeper. All of it is used on the loop that started it."""
 
-    def __init__(self, settings: ZookeeperSettings, runtime: Runtime) -> None:
+    def __init__(self, settings: ZookeeperSettings, runtime: Runtime, *, asks_standing: bool = True) -> None:
+        """`asks_standing`: ask each server that it is connected to whether it leads."""
         self.settings = settings.checked()
+        self._asks_standing = asks_standing
         self.standing: Standing | None = None
         """What the connected server is; None while it has not said so."""
         self.connections = 0
@@ -76,6 +78,11 @@ class ZookeeperSession:
     @property
     def is_connected(self) -> bool:
         return self._connected
+
+    def beside(self) -> "ZookeeperSession":
+        """Another session with the same servers, for reads that must not wait for what this one changes: ZooKeeper answers the requests of one
+        session in their order. It asks no server whether it leads."""
+        return ZookeeperSession(self.settings, self._runtime, asks_standing=False)
 
     async def start(self) -> None:
         """Connect. BadRequest: the password cannot be read; Unavailable: no server answered within `connect_ms`."""
@@ -229,7 +236,8 @@ class ZookeeperSession:
         self._connected = state == KazooState.CONNECTED
         if self._connected:
             self.connections += 1
-            self._background(self._ask_standing(self.connections), name="zookeeper-standing")
+            if self._asks_standing:
+                self._background(self._ask_standing(self.connections), name="zookeeper-standing")
         elif keeper_state in (KeeperState.CLOSED, KeeperState.AUTH_FAILED) and not self._closing:
             # Its thread has ended: kazoo does so when it is not let in, and when it is answered what it does not know.
             _log.warning("the client of ZooKeeper ended (%s); another one is made", keeper_state)

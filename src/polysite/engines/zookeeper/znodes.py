@@ -59,12 +59,12 @@ class Znodes:
 
     def watch(self, path: str, fired: Callable[[bool], None], answered: Answered) -> None:
         """Have `fired` called once, on the loop: True when the path is made, changed or removed, False when the connection is
-        lost and the watch with it. The answer tells that the watch is set."""
+        lost and the watch with it. The answer tells that the watch is set, and the version of what is there; None: nothing is."""
 
         def seen(event: Any) -> None:
             fired(event.type != EventType.NONE)
 
-        self._session.send(lambda client: client.exists_async(path, seen), partial(_done, answered), changes=False)
+        self._session.send(lambda client: client.exists_async(path, seen), partial(_version, answered), changes=False)
 
     def children(self, path: str, answered: Answered) -> None:
         """The names under a path in no order, or `Against.ABSENT`."""
@@ -76,6 +76,10 @@ def _found(answered: Answered, value: Any, error: PolysiteError | None) -> None:
         data, stat = value
         value = Found(stat.version, data or b"")
     answered(value, error)
+
+
+def _version(answered: Answered, value: Any, error: PolysiteError | None) -> None:
+    answered(None if value is None or error is not None else value.version, error)
 
 
 def _done(answered: Answered, value: Any, error: PolysiteError | None) -> None:
