@@ -1,6 +1,7 @@
 """Three sites on this machine, near and far: every operation from every site, in round trips and milliseconds.
 
 python -m benchmarks.wan [--cells cassandra|zookeeper] [--turns N] [--repeats N]
+python -m benchmarks.wan --profile beijing-amsterdam-irvine [--repeats N]
 
 Needs what `polysite lab up` needs (Linux, root, /dev/net/tun) and the engines' Java. Ends with 0 if every bound is kept, with 1 if one is
 missed, with 10 if this machine lacks something, as the lab says it.
@@ -17,8 +18,9 @@ from itertools import product
 from benchmarks.figures import Figure
 from polysite.cli import exits
 from polysite.lab.network import capability
+from polysite.lab.topology import PROFILES
 
-from . import contention, first_table, operations, paths, provoked, provoking
+from . import contention, first_table, operations, paths, profile, provoked, provoking
 from .judging import judged
 from .laboratory import ClientFailed, Laboratory, NotUp
 from .samples import Sample
@@ -101,17 +103,33 @@ def run(arguments: argparse.Namespace) -> int:
     return 1 if missed else 0
 
 
+def run_profile(arguments: argparse.Namespace) -> int:
+    """As far apart as cities, instead of near and far."""
+    with Laboratory(sites=SITES, profile=arguments.profile, store="cassandra", cells=arguments.cells) as lab:
+        lab.start(SITES[0], "tables").records()
+        lab.everywhere("sections", turn=len(SITES) - 1, repeats=WARM_UP)
+        lab.follow_profile()
+        told = lab.everywhere("ways") + lab.everywhere("sections", repeats=arguments.repeats)
+        print(f"# load average {os.getloadavg()[0]:.1f}", flush=True)
+        missed = shown(profile.judged(arguments.profile, told))
+    print(f"\n{missed} bounds missed" if missed else "\nevery bound kept")
+    return 1 if missed else 0
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cells", choices=("cassandra", "zookeeper"), default="cassandra")
     parser.add_argument("--turns", type=int, default=2, help="how often both distances are measured, in turn")
     parser.add_argument("--repeats", type=int, default=12, help="samples of each operation per site, distance and turn")
+    parser.add_argument(
+        "--profile", choices=list(PROFILES), help="only whether each site waits for its nearest other one"
+    )
     arguments = parser.parse_args()
     if missing := capability.missing():
         print(f"capability missing: {missing}; the bench needs sites that are apart", file=sys.stderr)
         return exits.REFUSED
     try:
-        return run(arguments)
+        return run_profile(arguments) if arguments.profile else run(arguments)
     except NotUp as error:
         return error.code
     except ClientFailed as error:

@@ -17,12 +17,12 @@ from . import paths, provoked
 from .contention import contend
 from .keys import GRACE_S, QUIET_W, Quiet
 from .operations import Sections, Watch
+from .profile import W_SPARE_MS
+from .samples import Ways, tell
 from .tables import owned, prepare
 
 FOLLOWS_S, ASKS_S = 400, 0.5
 SITES_AT_ONCE = 3
-W_SPARE_MS = 40
-"""W is the shortest of five echoes, rounded up to 10 ms; on a busy machine all five may be late."""
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,6 +59,13 @@ async def follow(plan: Plan, site: Site) -> None:
             if plan.rtt_ms <= known_ms <= plan.rtt_ms + W_SPARE_MS:
                 return
             await asyncio.sleep(ASKS_S)
+
+
+async def ways(plan: Plan, site: Site) -> None:
+    """How far everything is from here."""
+    health = await site.coordinator.health()
+    rtt_ms = {other.site: other.rtt_ms for other in health.sites if other.rtt_ms is not None}
+    tell(Ways(site=plan.site, majority_rtt_ms=health.majority_rtt_ms, rtt_ms=rtt_ms))
 
 
 async def contended(plan: Plan, site: Site) -> None:
@@ -107,6 +114,7 @@ JOBS = {
     "late": late,
     "refused": refused,
     "follow": follow,
+    "ways": ways,
     "contended": contended,
 }
 

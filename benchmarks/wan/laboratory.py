@@ -17,6 +17,7 @@ from polysite.lab.control import Control
 from polysite.lab.orders import Freeze, Start
 
 from .client import Plan
+from .profile import longest_ms, nearest_ms
 from .samples import RECORDS, Record
 
 T = TypeVar("T")
@@ -76,9 +77,15 @@ class Running:
 class Laboratory:
     """The lab: up inside `with`, down and gone after it, also after Ctrl-C or SIGTERM."""
 
-    def __init__(self, *, sites: Sequence[str], rtt_ms: float, store: str, cells: str) -> None:
-        self.sites, self.rtt_ms = tuple(sites), rtt_ms
-        self._up = ["--sites", ",".join(sites), "--rtt-ms", f"{rtt_ms:g}", "--store", store, "--cells", cells]
+    def __init__(
+        self, *, sites: Sequence[str], store: str, cells: str, rtt_ms: float = 0.0, profile: str | None = None
+    ) -> None:
+        """`profile` None: all sites are `rtt_ms` apart; else `rtt_ms` is the longest way of the profile, so that what rests between two
+        measurements rests for everybody."""
+        self.sites, self.profile = tuple(sites), profile
+        self.rtt_ms = rtt_ms if profile is None else longest_ms(profile)
+        apart = ["--rtt-ms", f"{rtt_ms:g}"] if profile is None else ["--profile", profile]
+        self._up = ["--sites", ",".join(sites), *apart, "--store", store, "--cells", cells]
         self._place = tempfile.TemporaryDirectory(prefix="polysite-bench-wan-")
         self._folder = str(Path(self._place.name) / "lab")
 
@@ -133,11 +140,19 @@ class Laboratory:
         for site in sites:
             self._control.order(Start(site=site, services=(service,)), answer_s=MOVED_S)
 
-    def start(self, site: str, job: str, **more: Any) -> Running:
-        """Begin a job of `client` at a site."""
+    def follow_profile(self) -> None:
+        """Wait until every process reckons with the way to its nearest majority."""
+        assert self.profile is not None
+        running = [self.start(site, "follow", rtt_ms=nearest_ms(self.profile, site)) for site in self.sites]
+        for one in running:
+            one.records()
+
+    def start(self, site: str, job: str, *, rtt_ms: float | None = None, **more: Any) -> Running:
+        """Begin a job of `client` at a site; `rtt_ms` None: all sites are equally far apart."""
         at = self.sites.index(site)
         other_url = self._urls[self.sites[(at + 1) % len(self.sites)]]
-        plan = Plan(site=site, index=at, rtt_ms=self.rtt_ms, other_url=other_url, **more)
+        rtt_ms = self.rtt_ms if rtt_ms is None else rtt_ms
+        plan = Plan(site=site, index=at, rtt_ms=rtt_ms, other_url=other_url, **more)
         command = [*POLYSITE, "lab", "exec", "--dir", self._folder, site, "--"]
         command += [sys.executable, "-m", "benchmarks.wan.client", job, msgspec.json.encode(plan).decode()]
         piped = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=dict(os.environ))

@@ -48,8 +48,16 @@ class Reached(msgspec.Struct, frozen=True, kw_only=True, tag="reached"):
     since_s: float
 
 
-Record: TypeAlias = Sample | Tenure | Failure | Reached
-RECORDS = Sample | Tenure | Failure | Reached
+class Ways(msgspec.Struct, frozen=True, kw_only=True, tag="ways"):
+    """How far a site's process takes a majority and each other site to be."""
+
+    site: str
+    majority_rtt_ms: int
+    rtt_ms: dict[str, float]
+
+
+Record: TypeAlias = Sample | Tenure | Failure | Reached | Ways
+RECORDS = Sample | Tenure | Failure | Reached | Ways
 
 
 def tell(record: Record) -> None:

@@ -6,9 +6,9 @@ from itertools import product
 import pytest
 
 from benchmarks.wan import __main__ as command
-from benchmarks.wan import contention, first_table, operations, paths, provoked
+from benchmarks.wan import contention, first_table, operations, paths, profile, provoked
 from benchmarks.wan.judging import judged, measured
-from benchmarks.wan.samples import Failure, Record, Sample, Tenure
+from benchmarks.wan.samples import Failure, Record, Sample, Tenure, Ways
 from polysite.cli import exits
 from polysite.lab.network import capability
 
@@ -60,6 +60,40 @@ def test_who_stands_alike() -> None:
     found = first_table.table(locks, "bei")
     assert [(line.bound(one.group), sorted(one.slopes)) for line, one in found] == [(1, ["bei"]), (2, ["ams", "irv"])]
     assert first_table.leader([*locks, *samples(operations.LOCK_GET, claimed=1, trips=1, site="cph")]) is None
+
+
+PROFILE = "beijing-amsterdam-irvine"
+CITIES = {"ams": 150.0, "irv": 150.0, "bei": 180.0}
+
+
+def of_cities(*, late_ms: float = 30.0, w_ms: int = 160, claimed: float = 1) -> list[Record]:
+    """What each site tells when a round trip is the one to its nearest other site, and the machine adds a little."""
+    told: list[Record] = []
+    for site, near in CITIES.items():
+        told.append(Ways(site=site, majority_rtt_ms=round(near) - 150 + w_ms, rtt_ms={}))
+        for operation in profile.COVERED:
+            took_ms = near * claimed + late_ms
+            told += [
+                Sample(operation=operation, site=site, rtt_ms=200, took_ms=took_ms + late, claimed=claimed)
+                for late in (0.0, 1.0, 900.0)
+            ]
+    return told
+
+
+def test_sites_as_far_apart_as_cities() -> None:
+    """Goal: at each site a round trip is the one to its nearest other site, as measured and as waited for; more and less is missed. Method: what
+    three sites tell, once right, once with a W of another site, once with operations that are slower or quicker than they claim."""
+    assert {site: profile.nearest_ms(PROFILE, site) for site in CITIES} == CITIES
+    assert profile.longest_ms(PROFILE) == 200
+
+    def missed(told: list[Record]) -> set[str]:
+        return {figure.name.partition(": ")[2] for figure in profile.judged(PROFILE, told) if not figure.kept}
+
+    assert len(profile.judged(PROFILE, of_cities())) == len(CITIES) * (1 + len(profile.COVERED))
+    assert missed(of_cities()) == set()
+    assert missed(of_cities(w_ms=200)) == {"W"}
+    assert missed(of_cities(w_ms=140)) == {"W"}
+    assert missed(of_cities(late_ms=70)) == missed(of_cities(late_ms=-20)) == set(profile.COVERED)
 
 
 def judge(told: list[Record]) -> dict[str, bool]:
