@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from functools import partial
 
 import msgspec
@@ -38,38 +38,37 @@ from polysite.cells.contract import Cells
 from polysite.clock import Runtime
 from polysite.core import lock_cell
 from polysite.core.lock_cell import Author
-from polysite.errors import BadRequest, OutcomeUnknown, PolysiteError, Unavailable
+from polysite.errors import BadRequest, PolysiteError, Unavailable
 from polysite.site import peers
 from polysite.site.clock_watch import ClockWatch
 from polysite.site.context import SiteContext
 from polysite.site.critical import Critical
-from polysite.site.idempotency import RECORDS, Requests
+from polysite.site.idempotency import Requests
 from polysite.site.janitor import Janitor
 from polysite.site.keys import KeyState, KeyTable
 from polysite.site.lock_verbs import LockVerbs
 from polysite.site.locks import Locks
 from polysite.site.naming import NAME_IS_DOUBLED, Naming
-from polysite.site.owners import OWNERS, Owners
+from polysite.site.owners import Owners
 from polysite.site.peers import Hello, PeerChannel, Push, SettleMessage, WishMessage
 from polysite.site.plain import PlainWrites
-from polysite.site.processes import PROCESSES, LoneSlots, ProcessSlot, ProcessSlots, Registry
+from polysite.site.processes import LoneSlots, ProcessSlot, ProcessSlots, Registry
 from polysite.site.row_verbs import RowVerbs
 from polysite.site.schema import Schema
 from polysite.site.sections import Sections
 from polysite.site.sessions import Sessions
 from polysite.site.settings import SiteSettings
+from polysite.site.starting import patiently, settle_in
 from polysite.site.tenures import Tenures
 from polysite.site.tickets import Tickets
 from polysite.stores.contract import Store
-from polysite.values.tables import RESERVED_KEYSPACE, IndexSpec, KeyspaceSpec, TableSpec
+from polysite.values.tables import IndexSpec, KeyspaceSpec, TableSpec
 
 CLOCK_IS_OFF = "this process's clock is too far off those of its peers"
 CLOCK_AGREES = "this process's clock agrees with those of its peers again"
 _log = logging.getLogger(__name__)
 
 CLOSE_LOOK_S = 0.005
-START_PAUSE_S = 0.2
-START_PAUSE_S_MAX = 3.0
 
 
 class SiteCoordinator:
@@ -135,10 +134,10 @@ class SiteCoordinator:
     async def start(self) -> None:
         """Start the engines, take a slot among the site's processes and say that this one is here."""
         for engine in (self._store, self._cells):
-            await self._patiently(engine.start)
+            await patiently(self._context, engine.start)
             self._started.append(engine)
         naming = Naming(self._context, self._slots, lambda: self._tenures.channel)
-        registry = await naming.take(self._use_slot, partial(self._settle_in, naming))
+        registry = await naming.take(self._use_slot, partial(settle_in, self._context, naming))
         registry.on_doubled = self._name_is_doubled
         Janitor(self._context, self._keys, self._sessions, registry).start()
         self._clocks = ClockWatch(
@@ -164,18 +163,6 @@ class SiteCoordinator:
         )
         return self._registry
 
-    async def _settle_in(self, naming: Naming, registry: Registry) -> None:
-        """Make the reserved tables and say that this process is here, unless somebody else is."""
-
-        async def settle() -> None:
-            await self._store.create_keyspace(KeyspaceSpec(name=RESERVED_KEYSPACE))
-            for spec in (PROCESSES, RECORDS, OWNERS):
-                await self._store.create_table(spec)
-            await naming.look(registry)
-            await registry.beat()
-
-        await self._patiently(settle)
-
     def _name_is_doubled(self) -> None:
         """Somebody else goes by the name of this process, with a newer incarnation or an equal one, so that others may take this one to be
         dead: it lets go of everything and takes no more calls. The next start takes another name."""
@@ -185,21 +172,6 @@ class SiteCoordinator:
             return
         self._release_all(waiting_only=False, detail=NAME_IS_DOUBLED)
         self._context.events.tell_health(NAME_IS_DOUBLED)
-
-    async def _patiently(self, step: Callable[[], Awaitable[None]]) -> None:
-        """Carry out a step of the start. Sites that start together change the same schema, and an engine may refuse or not answer
-        those that meet: that passes, so where there are several sites it is tried again for `start_s`."""
-        clock, randomness = self._context.clock, self._context.randomness
-        until_s, pause_s = clock.monotonic_s() + self.settings.start_s, START_PAUSE_S
-        while True:
-            try:
-                return await step()
-            except (Unavailable, OutcomeUnknown) as error:
-                if not self._context.is_wide or clock.monotonic_s() + pause_s > until_s:
-                    raise
-                _log.warning("the start waits for the engine: %s", error.code)
-                await clock.sleep_s(randomness.uniform(pause_s / 2, pause_s))
-                pause_s = min(START_PAUSE_S_MAX, 2 * pause_s)
 
     async def close(self) -> None:
         """Release what is held, wait a while for what is under way, say farewell and let go of the engines."""
