@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 
 from polysite.api import Condition, Event, RowGet, RowPut
+from polysite.cells.contract import CellCosts
 from polysite.core.lease import answer_limit_s
 from polysite.errors import LockLost, OutcomeUnknown, PolysiteError, SiteUnreachable, Unavailable
 from polysite.testing.loop import seeded
 from polysite.values.keys import LockKey
-from tests.support.sites import world_of
+from tests.support.sites import until, world_of
 
 LEASE_MS = 1_000
 
@@ -52,6 +53,30 @@ async def test_zombie_process(seed: int) -> None:
         answer = await new.coordinator.get(row, level="critical", reference=successor.reference)
         assert answer.row == {"id": "a", "count": 2, "note": None}
         assert (await new.coordinator.release(successor.reference)).validated
+
+
+@seeded(seeds=5)
+async def test_a_late_put_waits_for_the_beat_that_is_under_way(seed: int) -> None:
+    """Goal: a put that is answered when the lease has nearly passed waits for one change of the cell, not for two (I15): the beat that
+    was sent meanwhile counts. So it is for a process that was stopped, whose beat is due the moment it goes on. Method: hold back the
+    put and the beat, let the put be answered first, and ask what was waited for where
+    a change costs two round trips."""
+    async with world_of(seed) as world:
+        one = world.processes[0]
+        one.coordinator._cells.costs = CellCosts(compare_and_set=2)
+        row = world.row("a")
+        lock = await one.coordinator.acquire([row], lease_ms=LEASE_MS)
+        before = one.faults.calls.get("compare_and_set", 0)
+        write, change = one.faults.hold("write"), one.faults.hold("compare_and_set")
+        put = asyncio.ensure_future(one.coordinator.put(row, {"count": 1}, level="critical", reference=lock.reference))
+        await until(lambda: one.faults.calls.get("compare_and_set", 0) > before)
+        await asyncio.sleep(0.6)
+        write.set_result(None)
+        await asyncio.sleep(0.05)
+        assert not put.done()
+        change.set_result(None)
+        assert (await put).round_trips == 2
+        assert (await one.coordinator.release(lock.reference)).validated
 
 
 @seeded(seeds=10)

@@ -84,7 +84,7 @@ class Critical:
                 await live.wait_ops(plan.ops)
             else:
                 assert isinstance(plan, RenewFirst)
-                trips += (await self._sessions.renew_now(live)).round_trips
+                trips += await self._sessions.reassure(live)
         raise Unavailable("the row could not be read: it kept changing under the session")
 
     async def _read(self, live: LiveSession, read: ReadRow) -> tuple[StoredRow | None, float]:
@@ -131,13 +131,7 @@ class Critical:
         holder that slept is told what its successor wrote, and not that it lost the lock. LockLost if it did."""
         if live.core.may_answer_done(self._clock.monotonic_s()):
             return 0.0
-        trips = 0.0
-        if live.renewed is not None and not live.renewed.done():
-            # An entry that took longer than its lease to be made is renewed at once; that one counts from its sending like any other.
-            trips = await asyncio.shield(live.renewed)
-            if live.core.may_answer_done(self._clock.monotonic_s()):
-                return trips
-        return trips + (await self._sessions.renew_now(live)).round_trips
+        return await self._sessions.reassure(live)
 
     def take_speculative(self, live: LiveSession, key: RowKey, row: StoredRow, version: int) -> Answer | Restamp | None:
         """Offer a row that was read beside the enqueue, after the view of `version` had shown an empty queue."""
@@ -198,7 +192,7 @@ class Critical:
     async def _assure_done(self, live: LiveSession, stamp: int) -> float:
         """A stored write is done inside the lease; later the entry is renewed first, which proves it was still there (I15)."""
         try:
-            return (await self._sessions.renew_now(live)).round_trips
+            return await self._sessions.reassure(live)
         except PolysiteError as error:
             raise OutcomeUnknown(
                 "the write was stored, but the lock may have been lost before", reason="lock_lost", stamp=stamp

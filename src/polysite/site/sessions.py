@@ -41,7 +41,7 @@ class LiveSession(msgspec.Struct, eq=False):
     standing_waiters: "list[asyncio.Future[None]]" = []
     extending: bool = False
     renewed: "asyncio.Future[float] | None" = None
-    """Done when the last renewal that was sent by itself is decided, with its round trips."""
+    """Done when the first renewal that was sent by itself and is not decided yet is, with its round trips."""
     promoters: int = 0
     """Calls that wait for the session to be promoted."""
     promotion_stays: bool = False
@@ -389,7 +389,8 @@ class Sessions:
             return  # a change that is not answered holds all up; one renewal behind it is enough
         renewed: asyncio.Future[float] = asyncio.get_running_loop().create_future()
         for live in alive:
-            live.renewed = renewed
+            if live.renewed is None or live.renewed.done():
+                live.renewed = renewed
 
         def failed(_error: PolysiteError) -> None:
             renewed.set_result(0.0)
@@ -430,6 +431,17 @@ class Sessions:
             if live.lease_ms != lease_ms:
                 raise live.lost_error()
             return answer
+
+    async def reassure(self, live: LiveSession) -> float:
+        """Have the lease counted anew, for an answer that may be given inside it alone; the round trips. A renewal that is under way does
+        that, since it counts from its sending: that of an entry that took longer than its lease to be made, or of a process that was stopped.
+        Where it does not help, or there is none, as `renew_now`."""
+        trips = 0.0
+        if live.renewed is not None and not live.renewed.done():
+            trips = await asyncio.shield(live.renewed)
+            if not live.ended and live.core.may_answer_done(self._clock.monotonic_s()):
+                return trips
+        return trips + (await self.renew_now(live)).round_trips
 
     async def renew_now(self, live: LiveSession) -> WishAnswer:
         """Renew one entry and wait for it; LockLost if it is gone, OutcomeUnknown if that cannot be known."""
