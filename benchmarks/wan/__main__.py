@@ -48,7 +48,7 @@ def measure(lab: Laboratory, *, turns: int, repeats: int) -> list[Sample]:
             few = max(1, repeats // 2)
             told += lab.everywhere("paths", turn=turn, repeats=few)
             if turn == turns - 1:
-                told += provoking.provoke(lab, turn=turn, repeats=few)
+                told += provoking.provoke(lab, turn=turn, repeats=repeats)
             found += [record for record in told if isinstance(record, Sample)]
             print(f"# measured at W = {rtt_ms:g} ms, load average {os.getloadavg()[0]:.1f}", flush=True)
     return found
@@ -119,8 +119,8 @@ def run_profile(arguments: argparse.Namespace) -> int:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cells", choices=("cassandra", "zookeeper"), default="cassandra")
-    parser.add_argument("--turns", type=int, default=2, help="how often both distances are measured, in turn")
-    parser.add_argument("--repeats", type=int, default=12, help="samples of each operation per site, distance and turn")
+    parser.add_argument("--turns", type=int, default=4, help="how often both distances are measured, in turn")
+    parser.add_argument("--repeats", type=int, default=6, help="samples of each operation per site, distance and turn")
     parser.add_argument(
         "--profile", choices=list(PROFILES), help="only whether each site waits for its nearest other one"
     )

@@ -106,8 +106,9 @@ async def late(coordinator: Coordinator, watch: Watch, keys: Sequence[KeyName]) 
 
 async def refused(coordinator: Coordinator, other: Coordinator, watch: Watch, keys: Sequence[KeyName]) -> None:
     """Shared locks beside one that this process holds: it believes to know the cell, and does not look. Another site changes the cell
-    without telling, by dropping an entry of its own."""
-    rest_s = RELEASE_W * watch.rtt_ms / 1000
+    without telling, by dropping an entry of its own. Paxos refuses in one round trip where everything agreed on has settled, else in two;
+    so it rests in between."""
+    rest_s = QUIET_W * watch.rtt_ms / 1000 + GRACE_S
     for key in keys:
         first = await coordinator.acquire([key], kind="shared", lease_ms=LONG_LEASE_MS)
         began_s = time.monotonic()
