@@ -283,6 +283,18 @@ def test_a_drill_without_load_says_nothing() -> None:
     assert verdicts["there was load"] == "unknown"
 
 
+def test_a_drill_of_zombies_needs_some() -> None:
+    """Goal: a drill in which no former holder wrote says nothing of what becomes of such writes. Method: one such write, of two asked for;
+    then another."""
+    story, run = calm_story(), expecting(late_writes=2)
+    late: dict[str, Any] = {"argument": {"value": "late"}, "ticket": 1, "outcome": "refused", "code": "lock_lost"}
+    story.call("bei", "put", 5.0, **late)
+    (check,) = failed(story, run)
+    assert (check.verdict, check.finding) == ("unknown", "1 did")
+    story.call("bei", "put", 5.1, **{**late, "argument": {"value": "later"}})
+    assert failed(story, run) == []
+
+
 def test_hand_overs_are_between_sites_that_waited() -> None:
     """Goal: the figure counts from the call of the release to the holding of one who waited already, at another site."""
     story = Story()

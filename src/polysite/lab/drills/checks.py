@@ -25,6 +25,7 @@ def checks(run: Run, history: History) -> list[Check]:
         _assumptions(load, found),
         _judged(history),
         *_calm(run, load, found),
+        *_late(run, load),
         *_recovery(run, found),
         _hanging(run, load),
         *_plain(run, load),
@@ -90,6 +91,17 @@ def _calm(run: Run, load: History, found: list[Tenure]) -> Iterator[Check]:
                 verdict="ok" if gap_s <= expected.stall_s else "failed",
                 finding=f"the longest time without a tenure that ended well was {gap_s:.1f} s (at most {expected.stall_s:g} s)",
             )
+
+
+def _late(run: Run, load: History) -> Iterator[Check]:
+    """Whether there were zombies at all."""
+    if least := run.scenario.expected.late_writes:
+        late = len(load.where(_is_late))
+        yield Check(
+            name=f"at least {least} writes come from holders that had lost their lock",
+            verdict="ok" if late >= least else "unknown",
+            finding=f"{late} did",
+        )
 
 
 def recovery(run: Run, found: list[Tenure]) -> float | None:

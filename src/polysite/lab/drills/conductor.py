@@ -104,6 +104,7 @@ class Conductor:
             url=next(one.url for one in status.sites if one.name == site),
             history=str(self.folder / f"history-{site}.ndjson"),
             clients=(scenario.clients_struck if site == scenario.expected.struck else None) or scenario.clients,
+            hold_s=scenario.hold_struck_s if site == scenario.expected.struck else 0.0,
             plain_clients=scenario.plain_clients,
             plain_slots=math.ceil((scenario.lasts_s + LONGER_S) / PLAIN_SLOT_S),
             plain_sites=self._sites,

@@ -18,6 +18,8 @@ RECOVERY_S = 3.0
 NOTICED_S = 5.0
 """Until a process has noticed that its clock is off."""
 HOUR_S = 3_600.0
+LATE_WRITES = 5
+"""Of twenty holders that are frozen so many at least are overtaken before they write."""
 
 
 def _once(fault: AnyFault, struck_s: float = STRUCK_S) -> tuple[Step, ...]:
@@ -104,7 +106,7 @@ def freeze_site(struck: str, sites: Sequence[str]) -> Scenario:
 
 def freeze_holder(struck: str, sites: Sequence[str], *, rounds: int = 10, w_s: float = 0.2) -> Scenario:
     """`rounds` as short as they may be where a majority is `w_s` away: a lease is at least ten times that and 100 ms."""
-    lease_s = max(1.0, 12 * w_s + 0.4)
+    lease_s = max(1.2, 12 * w_s + 0.4)
     # Until the others have seen the lease pass, in their turn, and have written; then until the woken one holds again.
     frozen_s, between_s = lease_s + 6 * w_s + 0.4, 8 * w_s + 1.1
     fault = Freeze(site=struck, services=(POLYSITE,))
@@ -118,7 +120,11 @@ def freeze_holder(struck: str, sites: Sequence[str], *, rounds: int = 10, w_s: f
         about=f"the polysite process at {struck} is frozen past the lease of what it holds, {rounds} times; it wakes a zombie",
         steps=tuple(steps),
         lasts_s=CALM_S + rounds * (frozen_s + between_s) + AFTER_S,
-        expected=Expected(struck=struck, calm=_others(struck, sites), recovery_s=RECOVERY_S),
+        # Most of the twenty hold when they are frozen, and write when they wake.
+        expected=Expected(
+            struck=struck, calm=_others(struck, sites), recovery_s=RECOVERY_S, late_writes=LATE_WRITES * rounds
+        ),
+        hold_struck_s=lease_s / 2,
         clients_struck=20,
         shared_keys=20,
         own_share=0.0,

@@ -29,6 +29,7 @@ class Expected(msgspec.Struct, frozen=True, kw_only=True):
     * `locked_goes_on`: calls under locks do not fail at `struck`.
     * `clock_told_after_s`: how long after the first fault at the latest calls without locks are refused at `struck`, and it says that
       its clock is off, until it is healed.
+    * `late_writes`: how many writes at least come from holders that had lost their lock: of fewer nothing can be learnt.
     * `call_s`: the longest that any call may take: nothing hangs.
     * `tenures_per_w`, `hand_over_w`: how many tenures all sites together end well at least per wide-area round trip to a majority, and
       how many of these the hand-over to another site takes at most, at the median.
@@ -41,6 +42,7 @@ class Expected(msgspec.Struct, frozen=True, kw_only=True):
     plain_goes_on: bool = False
     locked_goes_on: bool = False
     clock_told_after_s: float | None = None
+    late_writes: int = 0
     call_s: float = 30.0
     tenures_per_w: float | None = None
     hand_over_w: float | None = None
@@ -57,6 +59,8 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     clients: int = 4
     clients_struck: int | None = None
     """At the struck site; None: as many as elsewhere."""
+    hold_struck_s: float = 0.0
+    """How long a client at the struck site holds a lock before it writes."""
     plain_clients: int = 1
     shared_keys: int = 3
     own_keys: int = 4

@@ -64,6 +64,8 @@ class Traffic:
         lock = await client.acquire_and_get(name, lease_ms=plan.lease_ms, wait_ms=plan.wait_ms)
         if not isinstance(lock, LockAnswer):
             return lock
+        if plan.hold_s:
+            await self._runtime.clock.sleep_s(plan.hold_s)
         failed = await client.put(name, lock.reference)
         # After a write whose outcome is not known the reference is still released, as a program's `finally` does.
         return await client.release(name, lock.reference) or failed

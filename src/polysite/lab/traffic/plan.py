@@ -8,6 +8,7 @@ class TrafficPlan(msgspec.Struct, frozen=True, kw_only=True):
 
     * `clients` take a lock on one of `shared` keys (which all sites name alike) or of the site's `own` ones, read the row, write it
       and release; each acquire waits at most `wait_ms`, each lease is `lease_ms`.
+    * `hold_s`: how long each holds its lock before it writes.
     * `plain_clients` write keys of their own without locks, and read them, all at the nearest replica, in a table without locks and
       in one that may have both. Every `PLAIN_SLOT_S` they go on to other keys, `plain_slots` times: what was written while something
       was wrong is not written again when it is right.
@@ -24,6 +25,7 @@ class TrafficPlan(msgspec.Struct, frozen=True, kw_only=True):
     history: str
     """Path of the file that every call is written to."""
     clients: int = 4
+    hold_s: float = 0.0
     plain_clients: int = 1
     plain_slots: int = 1
     plain_sites: tuple[str, ...] = ()
