@@ -101,6 +101,9 @@ class WideCells(Cells):
         """Ask for the promise of a majority: from then on no older proposal is accepted."""
         ballot = self._ocean.now_s() + self._ocean.runtime.randomness.uniform(0.0, 1e-6)
         await self._ocean.trips(0.5)
+        if self._site in self._ocean.cut:
+            await asyncio.sleep(AGREE_S)
+            raise OutcomeUnknown("no answer came")
         self._ocean.promised[key] = max(ballot, self._ocean.promised.get(key, 0.0))
         await self._ocean.trips(0.5)
         return ballot
