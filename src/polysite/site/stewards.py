@@ -171,7 +171,10 @@ class Stewards:
         """The steward's answer, None if there was none in time."""
         asked = tuple(item.asked for item in wishes)
         message = WishMessage(state.encoded, asked, answer_to, forwarded, push or state.told)
-        within_s = max(combine.NOTED_S_MAX, combine.noted_within_s(self._context.trip_s(steward.site)))
+        within_s = combine.noted_within_s(self._context.trip_s(steward.site)) + self._beyond_s(steward)
+        if not forwarded:
+            # Whoever goes on without the answer still hears how long it took. Of what is handed on somebody else waits for the answer.
+            within_s = max(combine.NOTED_S_MAX, within_s)
         sent_s = self._clock.monotonic_s()
         try:
             channel, address = self.channel(), await self.address_of(steward)
