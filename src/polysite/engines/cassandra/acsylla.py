@@ -60,6 +60,9 @@ VERIFY_PEER, VERIFY_ADDRESS = 1, 2
 SHARDING = "Could not retrieve sharding info"
 """What it says at every connection to a Cassandra, as an error: that it is no Scylla."""
 
+APPLIED = ["[applied]"]
+"""The only column of an answer that says so and shows nothing."""
+
 INVALID = ("CassErrorServerInvalidQuery", "CassErrorServerSyntaxError", "CassErrorServerConfigError")
 
 
@@ -182,7 +185,10 @@ class AcsyllaPort(AskingPort):
             gives = {name: kind for statement, _ in writes for name, kind in statement.gives.items()}
         request.set_consistency(commit)
         request.set_serial_consistency(serial)
-        return applied_of(_page(await self._answer(request, "conditional", batch=len(requests) > 1), gives))
+        result = await self._answer(request, "conditional", batch=len(requests) > 1)
+        if result.columns_names() == APPLIED and result.first().as_list() == [True]:
+            return Conditional(True)
+        return applied_of(_page(result, gives))
 
     async def define(self, text: str) -> None:
         await (await self._exact()).define(text)
