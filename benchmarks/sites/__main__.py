@@ -27,7 +27,7 @@ from .records import CellBytes, Record
 
 SITES = ("ams", "bei", "irv")
 DRIVERS = ("cassandra-driver", "acsylla")
-CYCLES, WARM_UP = 10_000, 1_500
+CYCLES, WARM_UP = 10_000, 1_000
 RTT_MS = 50.0
 CLIENTS = 64
 BEGINS_S, WARM_S, LASTS_S = 3.0, 12.0, 20.0

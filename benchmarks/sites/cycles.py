@@ -12,6 +12,8 @@ from .records import AllCells, CellBytes, Tenth, tell
 ONE, EACH, WARM = "the-one-key", "each-key", "warm"
 RESTING = "resting"
 WARM_KEYS = 50
+BESIDE = 4
+"""The yardstick is laid beside each fourth cycle."""
 TENTHS = 10
 MS = 1_000
 
@@ -41,7 +43,8 @@ async def again_and_again(coordinator: Coordinator, port: CassandraPort, *, cycl
     for number in range(warm_up):
         await cycle(coordinator, named(f"{WARM}-{number % WARM_KEYS}"))
         await cycle(coordinator, named(f"{WARM}-new-{number}"))
-        await yardstick(coordinator)
+        if number % BESIDE == 0:
+            await yardstick(coordinator)
     await cycle(coordinator, named(ONE))
     ((cell, length),) = (await cell_lengths(port, ONE.encode())).items()
     tell([CellBytes(cycles=1, length=length)])
@@ -50,7 +53,8 @@ async def again_and_again(coordinator: Coordinator, port: CassandraPort, *, cycl
         for number in range(tenth * cycles // TENTHS, (tenth + 1) * cycles // TENTHS):
             one.append(await cycle(coordinator, named(ONE)))
             each.append(await cycle(coordinator, named(f"{EACH}-{number}")))
-            resting.append(await yardstick(coordinator))
+            if number % BESIDE == 0:
+                resting.append(await yardstick(coordinator))
         tell([Tenth(one_ms=one, each_ms=each, resting_ms=resting)])
         tell([CellBytes(cycles=1 + (tenth + 1) * cycles // TENTHS, length=await cell_length(port, cell))])
     lengths = (await cell_lengths(port, EACH.encode())).values()

@@ -58,7 +58,7 @@ def _flat(name: str, medians: Sequence[float], resting: Sequence[float]) -> Figu
 
 def _work(each_ms: Sequence[float]) -> Figure:
     ratio = each_ms[-1] / each_ms[0]
-    name = "processor time of a cycle of either kind and a read, all sites: last tenth against first"
+    name = "processor time of two cycles, all sites: last tenth against first"
     return Figure(name, ratio, "times", at_least=1 - APART, at_most=1 + APART, detail=_ms(each_ms))
 
 
