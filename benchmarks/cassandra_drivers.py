@@ -40,9 +40,10 @@ QUERIES = 2_048
 TASKS = (1, 32)
 KEYS = 1_000
 CLIENTS = 64
-SECTIONS = 1_024
+SECTIONS = 256
+"""In a round: short ones now and then find the machine at rest."""
 KEYS_PER_CLIENT = 16
-ROUNDS, QUERY_ROUNDS = 10, 2
+ROUNDS, QUERY_ROUNDS = 40, 2
 FEWER = 3
 """How many times less processor time the fast driver takes, at least."""
 REQUESTS = 4

@@ -1,4 +1,4 @@
-"""The port on acsylla: a third of the CPU under load, with errors that say less.
+"""The port on acsylla: a third of the CPU, about, under load, with errors that say less.
 
 Its errors carry class and text only, so a time-out of a commit cannot be told from one of the agreement and is unknown. What it
 cannot carry exactly (`acsylla_values`), and schema statements, go through cassandra-driver, connected when first needed.
