@@ -6,6 +6,7 @@ import contextlib
 import pytest
 
 from polysite.api import RowGet, RowPut
+from polysite.core.wishes import Observed, Preempt
 from polysite.errors import PolysiteError
 from polysite.site import SiteCoordinator
 from polysite.testing.loop import seeded
@@ -148,6 +149,29 @@ async def test_a_head_that_does_not_know_it_yet(seed: int) -> None:
         assert "bei" not in made, made
         await bei.release(third.reference)
         await irv.release((await waiting).reference)
+
+
+@seeded
+async def test_nobody_drops_his_own_entry(seed: int) -> None:
+    """Goal: a process whose renewals take longer than the lease drops who is dead in front, and not the entry of its own client that waits.
+    Method: it has seen the whole queue unchanged for too long; what it wishes then."""
+    async with wide_world(seed, "ams", "bei") as world:
+        ams, bei = world.sites["ams"], world.sites["bei"]
+        lock = await ams.acquire([world.row("a")], lease_ms=60_000)
+        mine = await bei.acquire([world.row("a")], lease_ms=60_000, wait_ms=0)
+        waiting, (state,) = bei._locks.waiting, bei._keys.in_use()
+        wished: list[Preempt] = []
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(waiting._combiner, "submit", lambda _state, wish, **_more: wished.append(wish))
+            patch.setattr(
+                type(state.observation), "dead",
+                lambda *_, **__: tuple(Observed(one.ticket, one.nonce, one.beat) for one in state.cell.queue),
+            )  # fmt: skip
+            waiting._judge(state)
+        state.preempting = False
+        assert [[one.ticket for one in wish.observed] for wish in wished] == [[1]]
+        await bei.release(mine.reference)
+        await ams.release(lock.reference)
 
 
 @seeded(seeds=4)

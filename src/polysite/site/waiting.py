@@ -123,7 +123,9 @@ class Waiting:
             return
         now_s = self._clock.monotonic_s()
         observation.feed(state.cell.queue, now_s)
-        dead = observation.dead(now_s, place=self._place(state), rtt_s=self._context.rtt_s)
+        seen_dead = observation.dead(now_s, place=self._place(state), rtt_s=self._context.rtt_s)
+        # What lives here is not dead, however long its renewals take.
+        dead = tuple(one for one in seen_dead if not self._lives_here(state, one.ticket))
         if not dead or state.preempting:
             return
         live = next(iter(state.sessions.values()), None)
@@ -140,6 +142,10 @@ class Waiting:
 
         state.preempting = True
         self._combiner.submit(state, Preempt(observed=dead), decided=decided, failed=failed)
+
+    def _lives_here(self, state: KeyState, ticket: int) -> bool:
+        live = state.sessions.get(ticket)
+        return live is not None and not live.ended
 
     def silent(self, state: KeyState, ticket: int) -> Observed | None:
         """The entry as this process has seen it unchanged for its lease; None if it has not, or the entry is gone.
