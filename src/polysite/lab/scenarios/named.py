@@ -18,7 +18,7 @@ RECOVERY_S = 3.0
 NOTICED_S = 5.0
 """Until a process has noticed that its clock is off."""
 HOUR_S = 3_600.0
-LATE_WRITES = 5
+LATE_WRITES = 2
 """Of twenty holders that are frozen so many at least are overtaken before they write."""
 
 
