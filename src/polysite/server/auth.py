@@ -96,10 +96,8 @@ class Access:
     def _refuse_browsers(self, headers: Mapping[bytes, bytes]) -> None:
         """A page of another origin can make a browser on this machine send requests, and a name it owns can be made to
         mean 127.0.0.1. The first carries `Origin`, the second a foreign name in `Host`."""
+        check_origin(headers)
         host = headers.get(b"host", b"")
-        origin = headers.get(b"origin")
-        if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
-            raise Forbidden("requests of pages of another origin are refused: set [auth] tokens")
         if host in self._hosts_seen or self._any_host:
             return
         if not self._is_ours(host):
@@ -116,6 +114,19 @@ class Access:
             return False
         text = (name or b"").decode("latin-1")
         return text in self._names or is_loopback(text)
+
+
+def check_origin(headers: Mapping[bytes, bytes]) -> None:
+    """Forbidden to a page of another origin."""
+    origin = headers.get(b"origin")
+    if origin is None:
+        return
+    try:
+        place = urlsplit(origin).netloc.lower()
+    except ValueError:
+        place = b"-"
+    if place != headers.get(b"host", b"").lower():
+        raise Forbidden("requests of pages of another origin are refused: set [auth] tokens")
 
 
 def _principal(bearer: TokenSettings) -> Principal:

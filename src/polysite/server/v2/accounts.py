@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from polysite.errors import BadRequest, Forbidden, Unauthenticated
-from polysite.server.auth import Principal
+from polysite.server.auth import Principal, check_origin
 from polysite.server.exchange import Exchange
 from polysite.server.passwords import PasswordHash, parse_password_hash
 from polysite.server.problems import HttpRefusal
@@ -71,6 +71,8 @@ class Accounts:
             return self._access.identify(exchange.headers)
         if scheme.lower() != b"basic":
             raise _unknown("this server asks for Basic credentials")
+        # A browser sends the credentials it was once given along with what pages of other origins ask for.
+        check_origin(exchange.headers)
         digest = hashlib.blake2b(credentials, key=self._key).digest()
         known = self._known.get(digest)
         if known is None:
@@ -102,6 +104,13 @@ def require(endpoint: Endpoint, principal: Principal, keyspace: str) -> None:
         principal.require_method(keyspace, endpoint.method)
     else:
         principal.require(endpoint.right, keyspace)
+
+
+def require_read(principal: Principal, keyspace: str) -> None:
+    """Forbidden if a token may write and not learn what was there, which the outcome of a condition tells. An account may do
+    with its method whatever the method does."""
+    if not isinstance(principal, Account):
+        principal.require("read", keyspace)
 
 
 def _account(settings: AccountSettings, namespace: str) -> tuple[Account, PasswordHash]:

@@ -1,6 +1,7 @@
 """Bodies as this interface takes them: any unknown member is ignored, scalars of another kind are converted."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -9,6 +10,10 @@ from polysite.errors import BadRequest
 from polysite.server.v2.envelope import INCOMPLETE, Failure
 from polysite.server.v2.java_text import java_text
 
+NESTED_MAX = 64
+"""Objects and arrays within each other. Values of tables are nested less; texts that hold JSON are not looked into."""
+
+_WHOLE = re.compile(r"\s*[+-]?[0-9]{1,19}\s*", re.ASCII)
 _decode = msgspec.json.Decoder().decode
 
 
@@ -57,7 +62,7 @@ class Body:
             return None
         if isinstance(value, float) and abs(value) < 2**63:
             return int(value)
-        if isinstance(value, str) and value.strip().lstrip("+-").isdecimal() and value.isascii() and len(value) <= 20:
+        if isinstance(value, str) and _WHOLE.fullmatch(value):
             return int(value)
         if isinstance(value, int) and not isinstance(value, bool):
             return value
@@ -78,7 +83,23 @@ def parse_body(raw: bytes) -> Body | None:
         return None
     if not isinstance(value, dict):
         raise BadRequest("the body is a JSON object")
+    if raw.count(b"{") + raw.count(b"[") > NESTED_MAX:
+        _check_nesting(value)
     return Body(value)
+
+
+def _check_nesting(value: Any) -> None:
+    """BadRequest if the value is nested too deeply to be written as a text."""
+    level: list[Any] = [value]
+    for _ in range(NESTED_MAX):
+        level = [inner for outer in level for inner in _within(outer) if isinstance(inner, dict | list)]
+        if not level:
+            return
+    raise BadRequest(f"the body is nested too deeply: more than {NESTED_MAX} objects and arrays within each other")
+
+
+def _within(outer: Any) -> Iterable[Any]:
+    return outer.values() if isinstance(outer, dict) else outer
 
 
 def needed(body: Body | None, *, more: str = "") -> Body:

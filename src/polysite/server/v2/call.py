@@ -6,12 +6,14 @@ from typing import Protocol
 from urllib.parse import parse_qsl
 
 from polysite.api import KeyName, LockAnswer, RowDelete, RowPut, Ticket, WriteAnswer
-from polysite.errors import UnknownKey
+from polysite.errors import BadRequest, UnknownKey
 from polysite.server.exchange import Exchange
 from polysite.server.service import Service
 from polysite.server.v2.bodies import Body, parse_body
 from polysite.server.v2.names import fold
 from polysite.values.tables import TableSpec
+
+PARAMETERS_MAX = 256
 
 
 class Keeper(Protocol):
@@ -48,6 +50,8 @@ class Call:
         self.settings = service.settings.v2
         self.exchange = exchange
         self.names = names
+        self.enveloped = True
+        """Whether rows are answered in the envelope; the plain paths have none."""
         self._body: Body | None = None
         self._body_read = False
 
@@ -90,6 +94,10 @@ class Call:
 @lru_cache(maxsize=1024)
 def _parse_query(raw: bytes) -> Mapping[str, str]:
     query: dict[str, str] = {}
-    for name, value in parse_qsl(raw.decode("latin-1"), keep_blank_values=True, max_num_fields=256):
+    try:
+        pairs = parse_qsl(raw.decode(), keep_blank_values=True, errors="strict", max_num_fields=PARAMETERS_MAX)
+    except ValueError:  # UnicodeDecodeError is one
+        raise BadRequest(f"the query is up to {PARAMETERS_MAX} name=value pairs in percent-encoded UTF-8") from None
+    for name, value in pairs:
         query.setdefault(name, value)
     return query

@@ -6,13 +6,13 @@ A failure is status 400, as clients expect. What became of the request stands in
 `Polysite-Outcome` (done, refused, unknown), since the envelope has no place for it; the text of an unknown outcome says so too.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from polysite.errors import OutcomeUnknown, PolysiteError
-from polysite.server.exchange import Headers, Reply
+from polysite.server.exchange import JSON, Headers, Reply, Stream
 
 SUCCESS, FAILURE = "SUCCESS", "FAILURE"
 INCOMPLETE = "Incomplete Request body. Please correct your input request and retry."
@@ -72,6 +72,32 @@ def rows_found(rows: Sequence[Mapping[str, Any]], *, round_trips: float, says_no
     result = {f"row {number}": row for number, row in enumerate(rows)}
     error = NO_DATA if not rows and says_none else None
     return success(result=result, error=error, round_trips=round_trips)
+
+
+def rows_streamed(
+    rows: list[dict[str, Any]],
+    cursor: str | None,
+    page: Callable[[str | None], Awaitable[tuple[list[dict[str, Any]], str | None]]],
+    *,
+    enveloped: bool,
+) -> Stream:
+    """As `rows_found`, page by page: the first page and where the next begins, and how that is had. A page that cannot be had cuts
+    the connection, so that nobody takes what was sent for the whole. Not `enveloped`: the rows alone."""
+
+    async def chunks() -> AsyncIterator[bytes]:
+        yield b'{"status":"SUCCESS","result":{' if enveloped else b"{"
+        found, following, number = rows, cursor, 0
+        while True:
+            if found:
+                comma = b"," if number else b""
+                yield comma + _encode({f"row {number + place}": row for place, row in enumerate(found)})[1:-1]
+                number += len(found)
+            if following is None:
+                break
+            found, following = await page(following)
+        yield b"}}" if enveloped else b"}"
+
+    return Stream(JSON, chunks())
 
 
 def told(error: PolysiteError) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import cache
 
 from polysite.errors import BadRequest, Forbidden, PolysiteError, Unauthenticated
-from polysite.server.exchange import Exchange, Headers, Reply
+from polysite.server.exchange import Exchange, Headers, Reply, Stream
 from polysite.server.problems import HttpRefusal
 from polysite.server.routing import Route
 from polysite.server.service import Service
@@ -15,7 +15,7 @@ from polysite.server.v2.envelope import FAILURE, Failure, bare, failure_of, outc
 from polysite.server.v2.paths import PREFIX_BYTES, Endpoint, Handler, Paths
 from polysite.server.v2.plain_paths import plain_endpoints
 from polysite.server.v2.swagger import describe
-from polysite.server.v2.tracing import Traced, check_tracing, tracing_headers
+from polysite.server.v2.tracing import Traced, check_tracing, echoed, tracing_headers
 
 _KEYSPACE = "v2/keyspaces/{keyspace}"
 _TABLE = "v2/keyspaces/{keyspace...}/tables/{table...}"
@@ -80,7 +80,8 @@ ENDPOINTS: list[Endpoint] = [
     _read("v2_holders", "GET", "v2/locks/holders/{name}", locks.holders),
     _read("v2_lock_state", "GET", "v2/locks/{name}", locks.enquire),
     _lock("v2_release", "DELETE", "v2/locks/release/{id}", locks.release),
-    _lock("v2_delete_lock", "DELETE", "v2/locks/delete/{id}", locks.delete),
+    # Whoever may lock may not drop the locks of others: it is the right that preempting takes elsewhere.
+    _lock("v2_delete_lock", "DELETE", "v2/locks/delete/{id}", locks.delete)._replace(right="admin"),
     _lock("v2_promote", "POST", "v2/locks/promote/{id}", locks.promote),
     *_of_queues(_QUEUES[0], "v2_"),
     *_of_queues(_QUEUES[1], "v2_old_"),
@@ -185,10 +186,12 @@ def _refused(text: str) -> PolysiteError:
     return BadRequest(text)
 
 
-def _carry_out(endpoint: Endpoint, tracing: Sequence[Traced]) -> Callable[[Service, Exchange], Awaitable[Reply]]:
+def _carry_out(
+    endpoint: Endpoint, tracing: Sequence[Traced]
+) -> Callable[[Service, Exchange], Awaitable[Reply | Stream]]:
     """The endpoint's handler as the application calls it."""
 
-    async def handler(service: Service, exchange: Exchange) -> Reply:
+    async def handler(service: Service, exchange: Exchange) -> Reply | Stream:
         call = Call(service, exchange, exchange.names)
         headers = _headers(call)
         try:
@@ -196,7 +199,7 @@ def _carry_out(endpoint: Endpoint, tracing: Sequence[Traced]) -> Callable[[Servi
                 headers += check_tracing(exchange, tracing)
             if endpoint.right is not None:
                 require(endpoint, exchange.principal, _keyspace_of(endpoint, exchange.names))
-            reply = await endpoint.handler(call)
+            reply: Reply | Stream = await endpoint.handler(call)
         except Failure as failure:
             reply = failure.reply()
         except (HttpRefusal, Forbidden, Unauthenticated):
@@ -222,8 +225,8 @@ def _headers(call: Call) -> Headers:
     said = call.exchange.headers
     return (
         (b"x-latestversion", call.settings.version.encode()),
-        (b"x-minorversion", said.get(b"x-minorversion", minor.encode())),
-        (b"x-patchversion", said.get(b"x-patchversion", patch.encode())),
+        (b"x-minorversion", echoed(said.get(b"x-minorversion", minor.encode()))),
+        (b"x-patchversion", echoed(said.get(b"x-patchversion", patch.encode()))),
     )
 
 

@@ -12,6 +12,7 @@ from polysite.server.v2.names import fold
 from polysite.values.tables import KeyspaceSpec
 
 OFF = "Keyspace {} has been turned off. Contact DBA to {} the keyspace or set keyspace.active to true."
+COPIES_MAX = 100
 _SIMPLE, _BY_SITE = "simplestrategy", "networktopologystrategy"
 _TRUE, _FALSE = "true", "false"
 
@@ -75,8 +76,8 @@ def _replicas(replication: dict[str, Any]) -> dict[str, int] | None:
         if name == "class":
             continue
         count = described.whole_number(name)
-        if count is None or count < 1:
-            raise Failure("replicationInfo: the number of copies is 1 or more")
+        if count is None or not 1 <= count <= COPIES_MAX:
+            raise Failure(f"replicationInfo: the number of copies is from 1 to {COPIES_MAX}")
         copies[name] = count
     if short == _SIMPLE:
         if set(copies) != {"replication_factor"}:

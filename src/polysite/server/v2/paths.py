@@ -6,11 +6,11 @@ from typing import NamedTuple, TypeAlias
 from urllib.parse import unquote_to_bytes
 
 from polysite.server.auth import Right
-from polysite.server.exchange import Reply
+from polysite.server.exchange import Reply, Stream
 from polysite.server.v2.call import Call
 from polysite.server.v2.envelope import Failure
 
-Handler = Callable[[Call], Awaitable[Reply]]
+Handler = Callable[[Call], Awaitable[Reply | Stream]]
 PREFIX = "/MUSIC/rest/"
 PREFIX_BYTES = PREFIX.encode()
 _BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")

@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import msgspec
 
-from polysite.errors import PolysiteError
-from polysite.server.exchange import Reply
+from polysite.errors import Forbidden, PolysiteError, Unauthenticated
+from polysite.server.exchange import Reply, Stream
 from polysite.server.v2.call import Call
 from polysite.server.v2.envelope import Failure, failure_of
 from polysite.server.v2.paths import Endpoint, Handler
@@ -31,9 +31,13 @@ def plain_endpoints(endpoints: list[Endpoint]) -> list[Endpoint]:
 
 
 def _in_form(endpoint: Endpoint, form: Form) -> Handler:
-    async def handler(call: Call) -> Reply:
+    async def handler(call: Call) -> Reply | Stream:
+        call.enveloped = False
         try:
-            return form(await endpoint.handler(call))
+            reply = await endpoint.handler(call)
+            return form(reply) if isinstance(reply, Reply) else reply
+        except (Forbidden, Unauthenticated):
+            raise
         except Failure as failure:
             return _refused(endpoint, failure)
         except PolysiteError as error:

@@ -1,6 +1,6 @@
 """Priority queues: tables whose clustering order is the priority. Everything but `peek` is what the data interface does."""
 
-from polysite.server.exchange import Reply
+from polysite.server.exchange import Reply, Stream
 from polysite.server.v2 import rows, tables
 from polysite.server.v2.bodies import Body, needed
 from polysite.server.v2.call import Call
@@ -48,7 +48,7 @@ async def remove(call: Call) -> Reply:
     return await rows.delete(call)
 
 
-async def peek(call: Call) -> Reply:
+async def peek(call: Call) -> Reply | Stream:
     """The first row of the partition that the query names, in the queue's order."""
     keyspace, table = call.names
     if not call.query:
@@ -57,7 +57,7 @@ async def peek(call: Call) -> Reply:
     return await rows.select_rows(call, spec, first_only=True)
 
 
-async def find(call: Call) -> Reply:
+async def find(call: Call) -> Reply | Stream:
     """All rows that have the values in the query."""
     return await rows.select(call)
 

@@ -16,13 +16,22 @@ from polysite.errors import (
     Unavailable,
     UnknownKey,
 )
-from polysite.server.exchange import Reply
+from polysite.server.exchange import Reply, Stream
+from polysite.server.v2.accounts import require_read
 from polysite.server.v2.bodies import Body, needed
 from polysite.server.v2.call import Call
 from polysite.server.v2.columns import to_blob, to_column, to_json
-from polysite.server.v2.envelope import INCOMPLETE, MISSING_INPUT, Failure, failure_of, rows_found, success
+from polysite.server.v2.envelope import (
+    INCOMPLETE,
+    MISSING_INPUT,
+    Failure,
+    failure_of,
+    rows_found,
+    rows_streamed,
+    success,
+)
 from polysite.server.v2.levels import Wanted, wanted_read, wanted_write
-from polysite.server.v2.names import VECTOR, parse_lock_id
+from polysite.server.v2.names import VECTOR, fold, parse_lock_id
 from polysite.server.v2.tickets import FoundLock, find_lock, owner_text
 from polysite.values.tables import TableSpec
 
@@ -105,7 +114,7 @@ async def delete(call: Call) -> Reply:
     return success(message=EVENTUALLY if wanted.kind == "eventual" else PERFORMED, round_trips=trips)
 
 
-async def select(call: Call) -> Reply:
+async def select(call: Call) -> Reply | Stream:
     """Every row that has the values in the query; with the headers 1 and 0 and a body it is a read under a lock."""
     keyspace, table = _path(call)
     body = await call.body()
@@ -133,26 +142,28 @@ async def select(call: Call) -> Reply:
     return await select_rows(call, spec)
 
 
-async def select_rows(call: Call, spec: TableSpec, *, first_only: bool = False) -> Reply:
-    """The rows of an eventual select; `first_only`: at most one."""
+async def select_rows(call: Call, spec: TableSpec, *, first_only: bool = False) -> Reply | Stream:
+    """The rows of an eventual select, streamed if they are more than a page; `first_only`: at most one."""
     where, also = _conditions(call, spec)
-    rows: list[dict[str, Any]] = []
-    cursor: str | None = None
     trips = 0.0
+
+    async def page(cursor: str | None) -> tuple[list[dict[str, Any]], str | None]:
+        nonlocal trips
+        limit = 1 if first_only and not also else PAGE_ROWS
+        answer = await call.coordinator.select(spec.keyspace, spec.name, where=where, limit=limit, cursor=cursor)
+        trips += answer.round_trips
+        found = [row for row in answer.rows if all(row.get(name) == value for name, value in also.items())]
+        return [to_json(spec, row) for row in found], answer.cursor
+
     try:
-        while True:
-            page = await call.coordinator.select(
-                spec.keyspace, spec.name, where=where, limit=1 if first_only and not also else PAGE_ROWS, cursor=cursor
-            )
-            trips += page.round_trips
-            found = [row for row in page.rows if all(row.get(name) == value for name, value in also.items())]
-            rows.extend(to_json(spec, row) for row in found)
-            cursor = page.cursor
-            if cursor is None or (first_only and rows):
-                break
+        rows, cursor = await page(None)
+        while cursor is not None and first_only and not rows:
+            rows, cursor = await page(cursor)
     except PolysiteError as error:
         raise failure_of(error, before=GET_ERROR) from None
-    return rows_found(rows[:1] if first_only else rows, round_trips=trips, says_none=not first_only)
+    if cursor is None or first_only:
+        return rows_found(rows[:1] if first_only else rows, round_trips=trips, says_none=not first_only)
+    return rows_streamed(rows, cursor, page, enveloped=call.enveloped)
 
 
 async def critical_get(call: Call) -> Reply:
@@ -247,6 +258,8 @@ async def _write(
         except PolysiteError as error:
             raise failure_of(error, before=QUERY_EXCEPTION) from None
         return answer.round_trips
+    if conditions:
+        require_read(call.exchange.principal, spec.keyspace)
     expected = _expected(spec, conditions)
     if wanted.kind == "critical":
         return await _critical_write(call, spec, row, write, wanted.lock_id or "", expected)
@@ -296,11 +309,12 @@ async def _lock_for(call: Call, spec: TableSpec, row: KeyName, text: str, *, rea
         f"{before}Lock value '{lock_id.name.key}' and key value '{key_text}' {'do ' if reads else ''}not match. "
     )
     found: FoundLock | None = None
-    with contextlib.suppress(UnknownKey):
-        found = await find_lock(call, text)
-    if found is not None and (found.spec.keyspace, found.spec.name) != (spec.keyspace, spec.name):
-        found = None
-    elif found is not None:
+    named = fold(lock_id.name.keyspace, "keyspace"), fold(lock_id.name.table, "table")
+    if named == (spec.keyspace, spec.name):
+        # A lock of any other table is not looked for: the caller may have no right to know of it.
+        with contextlib.suppress(UnknownKey):
+            found = await find_lock(call, text)
+    if found is not None:
         (column,) = spec.locked_names
         if found.key.key[column] != row.key[column]:
             raise Failure(f"{not_the_same}Please check your values: {text} .")

@@ -1,5 +1,6 @@
 """Headers by which requests are traced: some installations refuse requests without them, and answer them again."""
 
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -35,6 +36,14 @@ def tracing_headers(settings: V2Settings) -> list[Traced]:
     return found
 
 
+_UNPRINTABLE = re.compile(rb"[^\x20-\x7e\x80-\xff]")
+
+
+def echoed(value: bytes) -> bytes:
+    """A header of the request as it is answered again: nothing that could end a line, or be taken for more than it is."""
+    return _UNPRINTABLE.sub(b"", value)
+
+
 def check_tracing(exchange: Exchange, required: Sequence[Traced]) -> Headers:
     """The headers to answer again. Failure names the first that is missing; those before it are answered all the same."""
     found: list[tuple[bytes, bytes]] = []
@@ -43,5 +52,5 @@ def check_tracing(exchange: Exchange, required: Sequence[Traced]) -> Headers:
         if value is None:
             text = f"{traced.what} '{traced.name}' required on http header"
             raise Failure(None, headers=tuple(found), bare={"responseCode": 400, "responseMessage": text})
-        found.append((traced.key, value))
+        found.append((traced.key, echoed(value)))
     return tuple(found)
