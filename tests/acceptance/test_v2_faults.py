@@ -82,6 +82,7 @@ async def test_b22_values_outlast_a_preemption(seed: int) -> None:
             "id": "full", "n": "null", "i": 0, "u": "00000001-0001-0001-0001-000000000001", "b": "bnVsbA==", "ip": "10.0.0.1",
             "ts": "2024-02-29T12:00:00.000Z", "s": [1, 2], "bo": True,
         }  # fmt: skip
+        before: Any = None
         for values in (full, {"id": "empty"}):
             key = values["id"]
             blob = {name: value for name, value in values.items() if name == "b"}

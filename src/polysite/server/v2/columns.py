@@ -9,7 +9,7 @@ import base64
 import binascii
 import re
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from polysite.errors import BadRequest
@@ -160,9 +160,10 @@ def _compound(cql_type: CqlType, value: Any) -> Any:
     if name == "tuple":
         if len(value) > len(parameters):
             raise cql_type.refuse_json(value)
-        return tuple(
+        parts = (
             None if item is None else _converted(part, item) for part, item in zip(parameters, value, strict=False)
         )
+        return _kept(cql_type, tuple(parts))
     return _kept(cql_type, [_element(cql_type, parameters[0], item) for item in value])
 
 
@@ -172,6 +173,6 @@ def _element(of: CqlType, cql_type: CqlType, value: Any) -> Any:
     return _converted(cql_type, value)
 
 
-def _kept(cql_type: CqlType, value: list[Any]) -> Any:
+def _kept(cql_type: CqlType, value: Sequence[Any]) -> Any:
     """The canonical Python value of a collection; a map is given as pairs."""
     return cql_type.deserialise(cql_type.serialise(value))
