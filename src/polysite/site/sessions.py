@@ -411,7 +411,7 @@ class Sessions:
         the shorter of the two counts."""
         lease_s = lease_ms / 1000
         async with live.lease_turn:
-            if live.lease_ms == lease_ms:
+            if live.lease_ms == lease_ms and live.core.lease_s == lease_s:
                 return None
             live.core.lease_asked(lease_s)
             live.life.lease_s = live.core.lease_s

@@ -292,3 +292,22 @@ def test_pass_through_is_enqueue_and_release() -> None:
         pass_through(queue_of("exclusive"), number(1), 1, NOW)
     with pytest.raises(CellExhausted):
         pass_through(replace(cell, floor=FLOOR_MAX), number(1), 1, NOW)
+
+
+def test_a_renew_may_set_the_lease() -> None:
+    """Goal: the lease of the named entries, and of no other, is another one, and the beat moves, so that observers count anew. Method: one
+    of two entries; a renew without a lease leaves it."""
+    cell = queue_of("exclusive", "exclusive")
+    after, result = apply(cell, Renew((Identity(2, nonce(2)),), 700), NOW)
+    assert result == Renewed((2,))
+    assert [(entry.lease_ms, entry.beat) for entry in after.queue] == [(10_000, 0), (700, 1)]
+    again, _ = apply(after, Renew((Identity(1, nonce(1)), Identity(2, nonce(2)))), NOW)
+    assert [(entry.lease_ms, entry.beat) for entry in again.queue] == [(10_000, 1), (700, 2)]
+    assert (after.issued, after.floor, after.fence) == (cell.issued, cell.floor, cell.fence)
+
+
+def test_a_renew_of_another_session_sets_no_lease() -> None:
+    """Goal: a lease is its session's. Method: the entry was taken over; the old session renews with a lease."""
+    cell = make(queue_of("exclusive"), take_over(queue_of("exclusive"), 1, 9))
+    after, _ = apply(cell, Renew((Identity(1, nonce(1)),), 700), NOW)
+    assert after.queue[0].lease_ms == 10_000
