@@ -136,8 +136,8 @@ def test_password_hashes() -> None:
     assert QUICK_HASH not in repr(AccountSettings(name="x", password=QUICK_HASH))
     name, log_n, r, p, salt, key = one.split("$")
     for bad in (
-        "", "secret", "$".join(("md5", log_n, r, p, salt, key)), "$".join((name, "30", r, p, salt, key)),
-        "$".join((name, log_n, r, p, "", key)), "$".join((name, log_n, r, p, salt, salt)), "$".join((name, "x", r, p, salt, key)),
+        "", "secret", f"md5${log_n}${r}${p}${salt}${key}", f"{name}$30${r}${p}${salt}${key}",
+        f"{name}${log_n}${r}${p}$${key}", f"{name}${log_n}${r}${p}${salt}${salt}", f"{name}$x${r}${p}${salt}${key}",
     ):  # fmt: skip
         with pytest.raises(BadRequest) as told:
             parse_password_hash(bad)

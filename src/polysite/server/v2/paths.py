@@ -72,11 +72,14 @@ class Paths:
     def find(self, raw_path: bytes) -> Matched | None:
         """What stands at a path below the prefix; None: nothing."""
         segments = decode_path(raw_path[len(PREFIX_BYTES) :])
-        for group in (self._by_start.get(tuple(segments[:_START]), ()), self._others):
-            for parts, methods in group:
-                names = _match(parts, segments)
-                if names is not None:
-                    return Matched(methods, names)
+        groups = (self._by_start.get(tuple(segments[:_START]), ()), self._others)
+        # First as if no name had a slash in it: there are keyspaces called tables, and tables called rows.
+        for slashes in (False, True):
+            for group in groups:
+                for parts, methods in group:
+                    names = _match(parts, segments, slashes=slashes)
+                    if names is not None:
+                        return Matched(methods, names)
         return None
 
 
@@ -85,11 +88,13 @@ _START = 2
 """Patterns are found by so many of their first parts."""
 
 
-def _match(parts: list[str], segments: list[str]) -> tuple[str, ...] | None:
+def _match(parts: list[str], segments: list[str], *, slashes: bool) -> tuple[str, ...] | None:
+    if not slashes and len(parts) != len(segments):
+        return None
     names: list[str] = []
     at = 0
     for place, part in enumerate(parts):
-        if part.endswith("...}"):
+        if slashes and part.endswith("...}"):
             following = parts[place + 1] if place + 1 < len(parts) else None
             if following is None:
                 names.append("/".join(segments[at:]))

@@ -104,7 +104,7 @@ NO_EFFECT: Mapping[str, str] = {
     "all.public.ips": "see site.peers",
     "music.ip": "see server.host",
     "music.rest.ip": "see server.host",
-    "zookeeper.host": "see zookeeper.hosts",
+    "zookeeper.host": "see zookeeper.servers",
     "aaf.endpoint.url": "accounts are in [[auth.accounts]]; no other service is asked",
     "server.servlet.context-path": "it is /MUSIC/rest",
     "security.require-ssl": "see server.tls_certificate",
