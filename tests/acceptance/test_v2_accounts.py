@@ -90,7 +90,10 @@ def refused(answer: Answer) -> str:
 async def test_wrong_passwords_and_unknown_names_are_told_alike(seed: int) -> None:
     """Right credentials work, whatever signs are in them; wrong ones, none, broken ones and those of another scheme are 401."""
     async with guarded(seed) as music:
-        ask = lambda headers: music.ask("GET", Music.rows_path(), headers=headers)  # noqa: E731
+
+        async def ask(headers: dict[str, str]) -> Answer:
+            return await music.ask("GET", Music.rows_path(), headers=headers)
+
         assert (await ask(basic("admin"))).status == 200
         wrong, unknown = refused(await ask(basic("admin", "guess"))), refused(await ask(basic("nobody")))
         assert wrong == unknown
@@ -191,7 +194,7 @@ async def test_every_path_to_data_is_guarded(seed: int, endpoint: Any) -> None:
         )
         path = path.replace("{id}", "$ks.music.a$1").replace("{table...}", "music").replace("{table}", "music")
         path = path.replace("{field...}", "note").replace("{queue}", "music")
-        body = None if endpoint.method in {"GET", "DELETE"} else {}
+        body: Any = None if endpoint.method in {"GET", "DELETE"} else {}
         for name in ("", "method", "keyspace"):
             refused(await music.ask(endpoint.method, path, body, headers=basic(name) if name else {}))
         assert (await music.ask(endpoint.method, path, body, headers=basic("right"))).status != 401
@@ -225,7 +228,8 @@ async def test_tokens_have_the_rights_they_have_elsewhere(seed: int) -> None:
     tokens = {right: {right: ["ks"]} for right in ("read", "write", "lock", "admin")}
     async with guarded(seed, tokens=tokens) as music:
         use = {right: {"authorization": f"Bearer {right}"} for right in tokens}
-        path, body = Music.rows_path(id="a"), {"values": {"count": 1}, **how({"kind": "atomic"})}
+        path = Music.rows_path(id="a")
+        body: dict[str, Any] = {"values": {"count": 1}, **how({"kind": "atomic"})}
         assert (await music.ask("PUT", path, body, headers=use["write"])).message == "Update performed"
         for right in ("read", "lock", "admin"):
             refused(await music.ask("PUT", path, body, headers=use[right]))

@@ -95,7 +95,8 @@ def test_never_later_than_the_shortest_lease_allows(steps: list[tuple[float, str
 
 
 def longest(self: Any) -> float:
-    return max(self._lease_s, *self._leases_asked, 0.0)
+    lease_s: float = max(self._lease_s, *self._leases_asked, 0.0)
+    return lease_s
 
 
 def answered_only(self: Any) -> float:
