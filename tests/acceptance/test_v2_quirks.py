@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 import pytest
 
+from polysite.api import KeyName
 from polysite.client.transport import Request
 from polysite.server.v2 import rows
 from polysite.testing.loop import seeded
@@ -377,8 +378,11 @@ async def test_q21_an_atomic_operation_waits_a_while(seed: int) -> None:
 @seeded
 async def test_q22_no_value_and_no_lock_is_logged(seed: int) -> None:
     """Down to debug, the log names routes and statuses: no value, key, lock id, owner or credential."""
-    async with music_of(seed) as (_, [music]):
+    async with music_of(seed) as (world, [music]):
         lock = await music.lock("seekrit-key", owner="seekrit-owner")
+        ticket = await world.processes[0].coordinator.ticket(
+            KeyName(keyspace="ks", table="music", key={"id": "seekrit-key"}), 1
+        )
         await music.put("seekrit-key", {"note": "seekrit-value"}, lock=lock)
         await music.put("seekrit-key", {"count": "seekrit-bad"}, lock=lock)
         await music.select(id="seekrit-key")
@@ -389,6 +393,9 @@ async def test_q22_no_value_and_no_lock_is_logged(seed: int) -> None:
         assert "v2_acquire" in log
         assert "seekrit" not in log
         assert lock not in log
+        assert ticket is not None
+        assert ticket.reference not in log
+        assert ticket.reference not in repr(ticket)
 
 
 @seeded
