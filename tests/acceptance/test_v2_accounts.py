@@ -12,6 +12,7 @@ from unittest import mock
 import msgspec
 import pytest
 
+from polysite.api import KeyName
 from polysite.clock import Runtime
 from polysite.errors import BadRequest
 from polysite.server import passwords
@@ -220,6 +221,21 @@ async def test_a_lock_is_its_account_s(seed: int) -> None:
         music.credentials = basic("admin")
         assert (await music.put("a", {"count": 1}, lock=lock)).message == "Update performed"
         assert (await music.release(lock)).status == 200
+
+
+@seeded(inline_threads=True)
+async def test_a_lock_made_elsewhere_is_no_account_s(seed: int) -> None:
+    """What a client of /v3 says of its owner, which may be somebody's name by chance, gives nobody its lock by the number."""
+    async with guarded(seed, mallory="ks|*") as music:
+        site = music.application.service.coordinator
+        key = KeyName(keyspace="ks", table="music", key={"id": "a"})
+        music.credentials = basic("mallory")
+        for number, owner in enumerate(("mallory", "mallory/x", "", None, "account"), 1):
+            lock = await site.acquire([key], wait_ms=0, owner=owner)
+            refused(await music.acquire(f"$ks.music.a${number}"))
+            refused(await music.release(f"$ks.music.a${number}"))
+            await site.release(lock.reference)
+        assert (await music.acquire(await music.enqueue("a"))).status == 200
 
 
 @seeded(inline_threads=True)

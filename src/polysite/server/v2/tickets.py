@@ -9,6 +9,9 @@ from polysite.server.v2.columns import to_column
 from polysite.server.v2.names import LockId, LockName, fold, parse_lock_id
 from polysite.values.tables import TableSpec
 
+ACCOUNT = "account:"
+"""What the owner of an entry begins with where there are accounts."""
+
 
 class FoundLock(NamedTuple):
     """A lock id that stands in a queue."""
@@ -55,13 +58,15 @@ def owner_text(call: Call, owner: str | None) -> str | None:
     """What a queue tells of an entry's owner: the account, where there are any, and who it says it is."""
     if not call.service.access.needs_token:
         return owner
-    account = call.exchange.principal.name
+    account = f"{ACCOUNT}{call.exchange.principal.name}"
     return account if owner is None else f"{account}/{owner}"
 
 
 def account_of(owner: str | None) -> str | None:
-    """The account in an entry's owner."""
-    return None if owner is None else owner.partition("/")[0]
+    """The account in an entry's owner; None if it was not made here: what clients elsewhere say of themselves proves nothing."""
+    if owner is None or not owner.startswith(ACCOUNT):
+        return None
+    return owner.removeprefix(ACCOUNT).partition("/")[0]
 
 
 __all__ = ["FoundLock", "account_of", "find_lock", "key_of", "lock_key", "owner_text"]
