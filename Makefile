@@ -6,10 +6,10 @@ PYTHON ?= $(shell for name in python3.11 python3 python3.13 python3.12; do \
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test quick check bench bench-long bench-wan bench-wan-zookeeper bench-sites example example-sites docs setup setup-run lock
+.PHONY: help run test quick check bench bench-long bench-wan bench-wan-zookeeper bench-sites example example-sites docs setup setup-run lock conformance example-v2
 
 help: ## list the verbs
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-19s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-19s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: setup-run ## set everything up and start one site on the embedded engine, data in ./polysite-data
 	@exec $(BIN)/polysite serve --data ./polysite-data
@@ -19,6 +19,9 @@ test: setup ## every test that this machine can run
 
 quick: setup ## the tests that are done in under two minutes together, without server processes
 	@$(BIN)/python -m pytest -n 2 --dist worksteal -q -m "not slow and not engine" tests/unit tests/contract tests/simulation tests/docs
+
+conformance: setup ## 746 exchanges recorded with MUSIC 3.2.40, sent again
+	@$(BIN)/python -m pytest tests/conformance
 
 check: setup ## format, lint, types, import rules, generated files, docs
 	@$(BIN)/python scripts/check.py
@@ -44,6 +47,9 @@ bench-sites: setup ## three sites: 10,000 lock cycles that stay as fast as they 
 
 example: setup ## count real ballots from three processes while two of them are killed
 	@$(BIN)/python -m examples.votes
+
+example-v2: setup ## the same by clients that know only REST v2 of MUSIC
+	@$(BIN)/python -m examples.votes --interface v2
 
 example-sites: setup ## the same at three sites on Cassandra, one of which dies, one is cut off (Linux, root, Java, Maven)
 	@$(BIN)/python -m examples.votes.sites

@@ -1,4 +1,4 @@
-"""`/v3` against base A: 64 connections of one client process, interleaved runs, median of the pairwise ratios."""
+"""`/v3` and REST v2 against base A: 64 connections of one client process, interleaved runs, median of the pairwise ratios."""
 
 import asyncio
 import itertools
@@ -131,11 +131,30 @@ def jobs(servers: Servers) -> dict[str, tuple[Job, float]]:
         await ask(session, "PUT", f"{row}?level=critical", {"columns": {"value": TEXT}}, **{"Polysite-Lock": reference})
         await ask(session, "DELETE", f"{servers.url}/v3/locks/{reference}?wait=0")
 
+    v2 = f"{servers.url}/MUSIC/rest/v2"
+    v2_rows = f"{v2}/keyspaces/bench/tables/v2/rows"
+
+    async def v2_insert(session: aiohttp.ClientSession, number: int) -> None:
+        values = {"name": f"k{number % KEYS}", "value": TEXT}
+        await ask(session, "POST", v2_rows, {"values": values, "consistencyInfo": {"type": "eventual"}})
+
+    async def v2_cycle(session: aiohttp.ClientSession, number: int) -> None:
+        key = f"c{number % KEYS}"
+        created = await ask(session, "POST", f"{v2}/locks/create/bench.v2.{key}", {})
+        lock_id = created["lock"]["lock"]  # type: ignore[index]
+        await ask(session, "GET", f"{v2}/locks/acquire/{lock_id}")
+        held = {"type": "critical", "lockId": lock_id}
+        await ask(session, "PUT", f"{v2_rows}/criticalget?name={key}", {"consistencyInfo": held})
+        await ask(session, "PUT", f"{v2_rows}?name={key}", {"values": {"value": TEXT}, "consistencyInfo": held})
+        await ask(session, "DELETE", f"{v2}/locks/release/{lock_id}")
+
     return {
         "eventual put, durable": (put, 0.5),
         "eventual get": (get, 0.6),
         "one-shot section (lock, get, put, release), durable": (section, 0.25),
         "the same section in four calls": (four_calls, 0.08),
+        "REST v2: eventual insert": (v2_insert, 0.4),
+        "REST v2: create, acquire, critical get and put, release": (v2_cycle, 0.05),
     }
 
 
@@ -145,6 +164,8 @@ async def prepare(session: aiohttp.ClientSession, servers: Servers) -> None:
     for name, writes in (("plain", "eventual"), ("locked", "sections")):
         body = {"columns": {"name": "text", "value": "text"}, "partition_key": ["name"], "writes": writes}
         await ask(session, "PUT", f"{schema}/tables/{name}", body)
+    fields = {"name": "text", "value": "text", "PRIMARY KEY": "(name)"}
+    await ask(session, "POST", f"{servers.url}/MUSIC/rest/v2/keyspaces/bench/tables/v2", {"fields": fields})
 
 
 async def measure() -> list[Figure]:

@@ -1,6 +1,6 @@
 """Count the ballots from three processes with twenty tasks each while a client and the server are killed.
 
-    python -m examples.votes [--ballots-limit N] [--data DIR]
+    python -m examples.votes [--interface v2] [--ballots-limit N] [--data DIR]
 
 Ends with 0 only if every choice's count equals the file's.
 """
@@ -25,7 +25,8 @@ from polysite.errors import PolysiteError
 from polysite.testing.history import History
 
 from .ballots import fetch, totals
-from .counter import KEYSPACE, TABLE
+from .interfaces import WAYS
+from .v2 import Away
 
 CACHE = Path(".cache/example")
 READY_S = 30.0
@@ -47,6 +48,7 @@ class Drill:
         self.arguments = arguments
         self.folder = folder
         self.ballots = ballots
+        self.way = WAYS[arguments.interface]
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log: list[str] = []
@@ -67,6 +69,7 @@ class Drill:
                 *("--data", str(self.folder / "site")),
                 stdout=log,
                 stderr=log,
+                env={**os.environ, **self.way.variables},
             )
         self.children.append(server)
         async with asyncio.timeout(READY_S), polysite.connect(self.url) as site:
@@ -80,7 +83,7 @@ class Drill:
         options += ["--ballots-max", str(self.arguments.ballots_max)]
         if self.arguments.ballots_limit is not None:
             options += ["--ballots-limit", str(self.arguments.ballots_limit)]
-        client = await asyncio.create_subprocess_exec(sys.executable, "-m", "examples.votes.counter", *options)
+        client = await asyncio.create_subprocess_exec(sys.executable, "-m", self.way.counter, *options)
         self.children.append(client)
         return client
 
@@ -90,10 +93,6 @@ class Drill:
             if child.returncode is None:
                 kill(child)
 
-    async def votes_now(self) -> int:
-        async with polysite.connect(self.url) as site:
-            return sum([row["votes"] async for row in site.table(KEYSPACE, TABLE).rows()])
-
     async def counted(self, share: float, ballots: int) -> None:
         """Return when that share of the ballots is counted."""
 
@@ -101,7 +100,7 @@ class Drill:
             failed = [child for child in self.children if child.returncode not in {None, 0, -signal.SIGKILL}]
             if failed:
                 raise SystemExit(f"process {failed[0].pid} ended with {failed[0].returncode} before its time")
-            return await self.votes_now() >= share * ballots
+            return sum((await self.way.totals(self.url)).values()) >= share * ballots
 
         await until(reached)
 
@@ -116,14 +115,7 @@ class Drill:
     async def count(self, ballots: int) -> Counter[str]:
         """Start all, kill a client and the server on the way, and return what was counted."""
         server = await self.start_server()
-        async with polysite.connect(self.url) as site:
-            await site.create_keyspace(KEYSPACE)
-            await site.create_table(
-                KEYSPACE,
-                TABLE,
-                columns={"choice": "text", "votes": "bigint", "counted": "map<text, int>"},
-                partition_key=["choice"],
-            )
+        await self.way.make(self.url)
         self.tell(f"server {server.pid} is ready; {self.arguments.processes} clients start")
         clients = [await self.start_client(process) for process in range(self.arguments.processes)]
         counting = time.monotonic()
@@ -146,8 +138,7 @@ class Drill:
         self.elapsed_s = time.monotonic() - counting
         if any(codes):
             raise SystemExit(f"a client ended with {codes}")
-        async with polysite.connect(self.url) as site:
-            found = Counter({row["choice"]: row["votes"] async for row in site.table(KEYSPACE, TABLE).rows()})
+        found = await self.way.totals(self.url)
         server.send_signal(signal.SIGTERM)
         self.tell(f"server stopped gracefully with exit code {await server.wait()}")
         return found
@@ -169,7 +160,7 @@ async def until(condition: Callable[[], Awaitable[bool]]) -> None:
         try:
             if await condition():
                 return
-        except PolysiteError:
+        except (PolysiteError, Away):
             pass
         await asyncio.sleep(0.05)
 
@@ -198,6 +189,9 @@ def report(expected: Counter[str], found: Counter[str], drill: Told) -> bool:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--interface", choices=WAYS, default="v3", help="v2: by clients that know only REST v2 of MUSIC"
+    )
     parser.add_argument("--processes", type=int, default=3)
     parser.add_argument("--tasks", type=int, default=20)
     parser.add_argument("--ballots-max", type=int, default=25, help="ballots of one batch")

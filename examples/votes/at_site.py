@@ -7,9 +7,9 @@ import json
 import polysite
 from polysite.errors import PolysiteError
 
-from .counter import KEYSPACE, TABLE
+from .interfaces import COLUMNS
+from .tasks import KEYSPACE, TABLE
 
-COLUMNS = {"choice": "text", "votes": "bigint", "counted": "map<text, int>"}
 AGAIN_S = 1.0
 
 

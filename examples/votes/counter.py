@@ -3,51 +3,26 @@
 import argparse
 import asyncio
 import contextlib
-import os
-import random
-import time
-from pathlib import Path
+from collections.abc import Iterable, Mapping
 
 import polysite
-from polysite.client import Table
+from polysite.client import Site, Table
 from polysite.errors import LockLost, OutcomeUnknown, PolysiteError, SiteUnreachable
 from polysite.testing.history import Recorder
 
-from .ballots import Batch, batches, totals
+from .ballots import Batch
+from .tasks import AGAIN_S, AWAY_S, KEYSPACE, TABLE, BatchTask, count, parsed
 
-KEYSPACE = "voting"
-TABLE = "counts"
 LEASE_S = 3.0
 WAIT_S = 20.0
-AGAIN_S = (0.02, 0.2)
-AWAY_S = (0.5, 1.5)
-"""How long a task rests after an attempt that failed, and after one that found no server: it has to start in peace."""
 
 
-class Task:
-    """One of the client tasks; `name` is its column in every row's map of last counted batches."""
+class Task(BatchTask):
+    """A task that speaks `/v3` through polysite's own client."""
 
     def __init__(self, name: str, work: list[Batch], table: Table, recorder: Recorder) -> None:
-        self.name = name
-        self.run_name = f"{name}-{os.getpid()}-{time.monotonic_ns()}"
-        """Names this start of the task: one that goes on after a kill makes new requests, with keys of their own."""
-        self.work = work
+        super().__init__(name, work, recorder)
         self.table = table
-        self.recorder = recorder
-        self.chance = random.Random(name)
-        self.rest_s = AGAIN_S
-        self.unknown = 0
-        self.settled_by_key = 0
-        self.settled_by_row = 0
-        self.sections = 0
-
-    async def run(self, first: int) -> None:
-        """Count every batch from number `first` on; the next one only when the last is settled."""
-        for batch in self.work[first - 1 :]:
-            attempt = 0
-            while not await self.attempt(batch, attempt):
-                attempt += 1
-                await asyncio.sleep(self.chance.uniform(*self.rest_s))
 
     async def attempt(self, batch: Batch, attempt: int) -> bool:
         """One section for the batch; True when it is known to be counted."""
@@ -118,66 +93,28 @@ class Task:
             await self.table.site.coordinator.release(reference, validate=False)
 
 
-async def last_counted(table: Table, tasks: list[str]) -> dict[str, int]:
-    """The highest batch number of each task in any row: where a client that was killed goes on."""
-    last = dict.fromkeys(tasks, 0)
-    async for row in table.rows():
-        for task, number in (row["counted"] or {}).items():
-            if task in last:
-                last[task] = max(last[task], number)
-    return last
+class V3:
+    """The count's table at one site."""
 
+    def __init__(self, site: Site) -> None:
+        self._table = site.table(KEYSPACE, TABLE)
 
-async def count(arguments: argparse.Namespace) -> None:
-    """Run this process's tasks to their end and print one line of figures."""
-    hands = batches(
-        totals(arguments.file),
-        tasks=arguments.processes * arguments.tasks,
-        ballots_max=arguments.ballots_max,
-        ballots_limit=arguments.ballots_limit,
-    )
-    names = [f"p{arguments.process}t{index}" for index in range(arguments.tasks)]
-    mine = hands[arguments.process :: arguments.processes]
-    with arguments.history.open("a", encoding="utf-8") as sink:
-        recorder = Recorder(sink, site="here", process=f"client-{arguments.process}", now_s=time.monotonic)
-        async with polysite.connect(arguments.url) as site:
-            table = site.table(KEYSPACE, TABLE)
-            last = await until_answered(table, names)
-            tasks = [Task(name, work, table, recorder) for name, work in zip(names, mine, strict=True)]
-            async with asyncio.TaskGroup() as group:
-                for task in tasks:
-                    group.create_task(task.run(last[task.name] + 1))
-    print(
-        f"client {arguments.process}: sections={sum(task.sections for task in tasks)} "
-        f"unknown={sum(task.unknown for task in tasks)} "
-        f"settled_by_key={sum(task.settled_by_key for task in tasks)} "
-        f"found_in_row={sum(task.settled_by_row for task in tasks)}"
-    )
+    def task(self, name: str, work: list[Batch], recorder: Recorder) -> Task:
+        return Task(name, work, self._table, recorder)
 
-
-async def until_answered(table: Table, names: list[str]) -> dict[str, int]:
-    """`last_counted`, asked until the server answers (it may be starting again just now)."""
-    while True:
+    async def counted(self) -> Iterable[Mapping[str, int]] | None:
         try:
-            return await last_counted(table, names)
+            return [row["counted"] or {} async for row in self._table.rows()]
         except PolysiteError as error:
             if not error.retry and not isinstance(error, OutcomeUnknown):
                 raise
-            await asyncio.sleep(0.1)
+            return None
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--url", required=True)
-    parser.add_argument("--file", type=Path, required=True)
-    parser.add_argument("--history", type=Path, required=True)
-    parser.add_argument("--process", type=int, required=True)
-    parser.add_argument("--processes", type=int, required=True)
-    parser.add_argument("--tasks", type=int, required=True)
-    parser.add_argument("--ballots-max", type=int, required=True)
-    parser.add_argument("--ballots-limit", type=int)
-    asyncio.run(count(parser.parse_args()))
+async def run(arguments: argparse.Namespace) -> None:
+    async with polysite.connect(arguments.url) as site:
+        await count(V3(site), arguments)
 
 
 if __name__ == "__main__":
-    main()
+    asyncio.run(run(parsed(__doc__)))

@@ -21,13 +21,15 @@ RUN_S = 150.0
 
 @pytest.mark.slow
 @pytest.mark.timeout(200)
-def test_three_thousand_ballots(tmp_path: Path) -> None:
-    """Batches of 3 ballots, so that the kills come in the middle; exit code 0 means that every total is right."""
+@pytest.mark.parametrize(("interface", "ballots_max"), [("v3", "3"), ("v2", "5")])
+def test_three_thousand_ballots(interface: str, ballots_max: str, tmp_path: Path) -> None:
+    """Small batches, so that the kills come in the middle; exit code 0 means that every total is right."""
     try:
         fetch(ROOT / CACHE)
     except subprocess.CalledProcessError:
         pytest.skip("the ballot file is not here and cannot be fetched")
-    command = [sys.executable, "-m", "examples.votes", "--ballots-limit", "3000", "--ballots-max", "3"]
+    command = [sys.executable, "-m", "examples.votes", "--interface", interface, "--ballots-limit", "3000"]
+    command += ["--ballots-max", ballots_max]
     process = subprocess.Popen(
         [*command, "--data", str(tmp_path)],
         cwd=ROOT,
