@@ -190,6 +190,7 @@ def _carry_out(
     endpoint: Endpoint, tracing: Sequence[Traced]
 ) -> Callable[[Service, Exchange], Awaitable[Reply | Stream]]:
     """The endpoint's handler as the application calls it."""
+    of_lock = endpoint.pattern.removeprefix("v2/").startswith("locks")
 
     async def handler(service: Service, exchange: Exchange) -> Reply | Stream:
         call = Call(service, exchange, exchange.names)
@@ -198,7 +199,7 @@ def _carry_out(
             if endpoint.traced and tracing:
                 headers += check_tracing(exchange, tracing)
             if endpoint.right is not None:
-                require(endpoint, exchange.principal, _keyspace_of(endpoint, exchange.names))
+                require(endpoint, exchange.principal, _keyspace_of(exchange.names, of_lock=of_lock))
             reply: Reply | Stream = await endpoint.handler(call)
         except Failure as failure:
             reply = failure.reply()
@@ -206,27 +207,38 @@ def _carry_out(
             raise
         except PolysiteError as error:
             reply = failure_of(error).reply()
-        return reply._replace(headers=(*reply.headers, *headers))
+        status, body, round_trips, of_reply, media_type = reply
+        return Reply(status, body, round_trips, (*of_reply, *headers), media_type)
 
     return handler
 
 
-def _keyspace_of(endpoint: Endpoint, names: tuple[str, ...]) -> str:
+def _keyspace_of(names: tuple[str, ...], *, of_lock: bool) -> str:
     """The keyspace that the path names; of a lock, in its name or id."""
     named = names[0] if names else ""
-    if endpoint.pattern.removeprefix("v2/").startswith("locks"):
+    if of_lock:
         named = named.removeprefix("$").partition(".")[0]
     return named.lower()
 
 
 def _headers(call: Call) -> Headers:
     """The version headers: what the request says of them is answered again."""
-    _, minor, patch = call.settings.version.split(".")
+    latest, minor, patch = _version_headers(call.settings.version)
     said = call.exchange.headers
+    if b"x-minorversion" in said:
+        minor = (b"x-minorversion", echoed(said[b"x-minorversion"]))
+    if b"x-patchversion" in said:
+        patch = (b"x-patchversion", echoed(said[b"x-patchversion"]))
+    return latest, minor, patch
+
+
+@cache
+def _version_headers(version: str) -> Headers:
+    _, minor, patch = version.split(".")
     return (
-        (b"x-latestversion", call.settings.version.encode()),
-        (b"x-minorversion", echoed(said.get(b"x-minorversion", minor.encode()))),
-        (b"x-patchversion", echoed(said.get(b"x-patchversion", patch.encode()))),
+        (b"x-latestversion", version.encode()),
+        (b"x-minorversion", minor.encode()),
+        (b"x-patchversion", patch.encode()),
     )
 
 

@@ -44,7 +44,10 @@ def decode_path(raw_path: bytes) -> list[str]:
     if _BAD_ESCAPE.search(raw_path):
         raise Failure("the path has a % that two hexadecimal digits do not follow")
     try:
-        segments = [unquote_to_bytes(part).decode() for part in raw_path.split(b"/")]
+        if b"%" not in raw_path:
+            segments = raw_path.decode().split("/")
+        else:
+            segments = [unquote_to_bytes(part).decode() for part in raw_path.split(b"/")]
     except UnicodeDecodeError:
         raise Failure("the path is not UTF-8") from None
     return segments[:-1] if len(segments) > 1 and not segments[-1] else segments
@@ -63,29 +66,41 @@ class Paths:
         patterns = [(pattern.split("/"), methods) for pattern, methods in by_pattern.items()]
         patterns.sort(key=lambda item: (-len(item[0]), sum(part.startswith("{") for part in item[0])))
         self._by_start: dict[tuple[str, ...], list[_Pattern]] = {}
-        self._others: list[_Pattern] = []
         for parts, methods in patterns:
-            literal = len(parts) >= _START and not any("{" in part for part in parts[:_START])
-            group = self._by_start.setdefault(tuple(parts[:_START]), []) if literal else self._others
-            group.append((parts, methods))
+            literal = next((place for place, part in enumerate(parts) if "{" in part), len(parts))
+            self._by_start.setdefault(tuple(parts[: min(literal, _START)]), []).append((parts, methods))
+        self._known: dict[bytes, Matched] = {}
 
     def find(self, raw_path: bytes) -> Matched | None:
         """What stands at a path below the prefix; None: nothing."""
+        known = self._known.get(raw_path)
+        if known is not None:
+            return known
         segments = decode_path(raw_path[len(PREFIX_BYTES) :])
-        groups = (self._by_start.get(tuple(segments[:_START]), ()), self._others)
         # First as if no name had a slash in it: there are keyspaces called tables, and tables called rows.
         for slashes in (False, True):
-            for group in groups:
-                for parts, methods in group:
+            for length in range(_START, -1, -1):
+                for parts, methods in self._by_start.get(tuple(segments[:length]), ()):
                     names = _match(parts, segments, slashes=slashes)
                     if names is not None:
-                        return Matched(methods, names)
+                        return self._remembered(raw_path, Matched(methods, names))
         return None
+
+    def _remembered(self, raw_path: bytes, matched: Matched) -> Matched:
+        if raw_path.startswith(_DATA) and len(raw_path) <= _KNOWN_BYTES_MAX:
+            if len(self._known) >= _KNOWN_MAX:
+                self._known.clear()
+            self._known[raw_path] = matched
+        return matched
 
 
 _Pattern: TypeAlias = "tuple[list[str], dict[str, Endpoint]]"
-_START = 2
-"""Patterns are found by so many of their first parts."""
+_START = 3
+"""Patterns are found by the literal parts that they begin with, so many at most; the more of them the earlier."""
+
+_DATA = PREFIX_BYTES + b"v2/keyspaces/"
+_KNOWN_MAX, _KNOWN_BYTES_MAX = 1_024, 256
+"""Paths of rows name a table, and are the same again and again; so many are remembered. Those of locks name a lock."""
 
 
 def _match(parts: list[str], segments: list[str], *, slashes: bool) -> tuple[str, ...] | None:
