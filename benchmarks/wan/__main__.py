@@ -1,6 +1,6 @@
 """Three sites on this machine, near and far: every operation from every site, in round trips and milliseconds.
 
-python -m benchmarks.wan [--cells cassandra|zookeeper] [--turns N] [--repeats N]
+python -m benchmarks.wan [--cells cassandra|zookeeper] [--turns N] [--repeats N] [--only v2]
 python -m benchmarks.wan --profile beijing-amsterdam-irvine [--repeats N]
 
 Needs what `polysite lab up` needs (Linux, root, /dev/net/tun) and the engines' Java. Ends with 0 if every bound is kept, with 1 if one is
@@ -20,7 +20,7 @@ from polysite.cli import exits
 from polysite.lab.network import capability
 from polysite.lab.topology import PROFILES
 
-from . import contention, first_table, operations, paths, profile, provoked, provoking
+from . import contention, first_table, operations, paths, profile, provoked, provoking, v2
 from .judging import judged
 from .laboratory import ClientFailed, Laboratory, NotUp
 from .samples import Sample
@@ -28,12 +28,12 @@ from .samples import Sample
 SITES = ("ams", "bei", "irv")
 FAR_MS, NEAR_MS = 100.0, 50.0
 WARM_UP = 6
-CONTENDED_S = 20.0
+CONTENDED_S, CONTENDED_V2_S = 20.0, 60.0
 BEGINS_S = 4.0
 """Until every client process has been started."""
 
 
-def measure(lab: Laboratory, *, turns: int, repeats: int) -> list[Sample]:
+def measure(lab: Laboratory, *, turns: int, repeats: int, only: str | None = None) -> list[Sample]:
     """Samples of both tables at both distances, in turn: far, near, near, far, and so on, so that an engine that becomes faster, or a
     machine that becomes busier, does not look like a distance."""
     found: list[Sample] = []
@@ -44,11 +44,13 @@ def measure(lab: Laboratory, *, turns: int, repeats: int) -> list[Sample]:
     for turn in range(turns):
         for rtt_ms in (FAR_MS, NEAR_MS) if turn % 2 == 0 else (NEAR_MS, FAR_MS):
             lab.move(rtt_ms)
-            told = lab.everywhere("sections", turn=turn, repeats=repeats)
             few = max(1, repeats // 2)
-            told += lab.everywhere("paths", turn=turn, repeats=few)
-            if turn == turns - 1:
-                told += provoking.provoke(lab, turn=turn, repeats=repeats)
+            told = lab.everywhere("rest_v2", turn=turn, repeats=few)
+            if only is None:
+                told += lab.everywhere("sections", turn=turn, repeats=repeats)
+                told += lab.everywhere("paths", turn=turn, repeats=few)
+                if turn == turns - 1:
+                    told += provoking.provoke(lab, turn=turn, repeats=repeats)
             found += [record for record in told if isinstance(record, Sample)]
             print(f"# measured at W = {rtt_ms:g} ms, load average {os.getloadavg()[0]:.1f}", flush=True)
     return found
@@ -62,10 +64,19 @@ def contend(lab: Laboratory, clients: int) -> list[Figure]:
     return contention.judged(name, told, clients=clients * len(lab.sites), rtt_ms=lab.rtt_ms)
 
 
-def without_samples(samples: Sequence[Sample]) -> Figure:
+def contend_v2(lab: Laboratory) -> list[Figure]:
+    """One client of REST v2 at each site on one key, and what its counter is afterwards."""
+    begin_s = time.monotonic() + BEGINS_S
+    told = lab.everywhere("contended_v2", begin_s=begin_s, lasts_s=CONTENDED_V2_S)
+    return v2.judged(told, lab.start(lab.sites[-1], "total_v2").records(), len(lab.sites))
+
+
+def without_samples(samples: Sequence[Sample], only: str | None = None) -> Figure:
     """What some site has not measured at some distance: a bound that nothing was held against is missed."""
-    names = [line.operation for line in first_table.LINES]
-    names += [path.operation for path in paths.PATHS] + list(provoked.BOUNDS)
+    names = list(v2.BOUNDS)
+    if only is None:
+        names += [line.operation for line in first_table.LINES]
+        names += [path.operation for path in paths.PATHS] + list(provoked.BOUNDS)
     there = {(sample.operation, sample.site, sample.rtt_ms) for sample in samples}
     wanted = product(names, SITES, (NEAR_MS, FAR_MS))
     missing = sorted({name for name, site, rtt_ms in wanted if (name, site, rtt_ms) not in there})
@@ -82,8 +93,8 @@ def shown(figures: Sequence[Figure]) -> int:
 def run(arguments: argparse.Namespace) -> int:
     missed = 0
     with Laboratory(sites=SITES, rtt_ms=FAR_MS, store="cassandra", cells=arguments.cells) as lab:
-        samples = measure(lab, turns=arguments.turns, repeats=arguments.repeats)
-        missed += shown([without_samples(samples)])
+        samples = measure(lab, turns=arguments.turns, repeats=arguments.repeats, only=arguments.only)
+        missed += shown([without_samples(samples, arguments.only)])
         leads = first_table.leader(samples) if arguments.cells == "zookeeper" else None
         lines = first_table.table(samples, leads)
         for line, found in lines:
@@ -93,12 +104,16 @@ def run(arguments: argparse.Namespace) -> int:
             missed += shown(judged(found, bound))
         for bound, found in provoked.table(samples, leads):
             missed += shown(judged(found, bound))
-        for path, why in paths.NOT_MEASURED.items():
-            print(f"not measured: {path}: {why}")
+        for bound, found in v2.table(samples, leads):
+            missed += shown(judged(found, bound))
         lab.move(NEAR_MS)
-        for clients in (1, 8):
-            missed += shown(contend(lab, clients))
-        print("", *first_table.printed(lines), sep="\n", flush=True)
+        missed += shown(contend_v2(lab))
+        if arguments.only is None:
+            for path, why in paths.NOT_MEASURED.items():
+                print(f"not measured: {path}: {why}")
+            for clients in (1, 8):
+                missed += shown(contend(lab, clients))
+            print("", *first_table.printed(lines), sep="\n", flush=True)
     print(f"\n{missed} bounds missed" if missed else "\nevery bound kept")
     return 1 if missed else 0
 
@@ -124,6 +139,7 @@ def main() -> int:
     parser.add_argument(
         "--profile", choices=list(PROFILES), help="only whether each site waits for its nearest other one"
     )
+    parser.add_argument("--only", choices=("v2",), help="only REST v2")
     arguments = parser.parse_args()
     if missing := capability.missing():
         print(f"capability missing: {missing}; the bench needs sites that are apart", file=sys.stderr)

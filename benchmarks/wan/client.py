@@ -13,13 +13,13 @@ import polysite
 from polysite.api import KeyName
 from polysite.client import Site
 
-from . import paths, provoked
+from . import paths, provoked, v2
 from .contention import contend
 from .keys import GRACE_S, QUIET_W, Quiet
 from .operations import Sections, Watch
 from .profile import W_SPARE_MS
 from .samples import Ways, tell
-from .tables import owned, prepare
+from .tables import V2, owned, prepare, prepare_v2
 
 FOLLOWS_S, ASKS_S = 400, 0.5
 SITES_AT_ONCE = 3
@@ -43,6 +43,25 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 async def tables(_plan: Plan, site: Site) -> None:
     """Make what is measured on."""
     await prepare(site)
+    await v2.make(os.environ["POLYSITE_URL"])
+    await prepare_v2(site)
+
+
+async def rest_v2(plan: Plan, _site: Site) -> None:
+    """The cycle of REST v2."""
+    keys = Quiet(owned(plan.index, plan.turn), plan.rtt_ms, table=V2)
+    prefix = f"{plan.site}-{plan.turn}-{plan.rtt_ms:g}"
+    await v2.measure(os.environ["POLYSITE_URL"], Watch(plan.site, plan.rtt_ms), keys, prefix, plan.repeats)
+
+
+async def contended_v2(plan: Plan, _site: Site) -> None:
+    """One client of REST v2 at this site on one key."""
+    await v2.contend(os.environ["POLYSITE_URL"], site=plan.site, begin_s=plan.begin_s, lasts_s=plan.lasts_s)
+
+
+async def total_v2(plan: Plan, _site: Site) -> None:
+    """The counter of that key."""
+    await v2.total(os.environ["POLYSITE_URL"], site=plan.site)
 
 
 async def sections(plan: Plan, site: Site) -> None:
@@ -113,6 +132,9 @@ JOBS = {
     "unsettled": unsettled,
     "late": late,
     "refused": refused,
+    "rest_v2": rest_v2,
+    "contended_v2": contended_v2,
+    "total_v2": total_v2,
     "follow": follow,
     "ways": ways,
     "contended": contended,

@@ -9,6 +9,8 @@ from polysite.values.tables import Writes
 
 KEYSPACE = "wan"
 LOCKED, PLAIN, MIXED, PARTS, MIXED_PARTS = "locked", "plain", "mixed", "parts", "mixed_parts"
+V2 = "v2"
+"""Made by REST v2, which makes it as `MIXED` is."""
 TEXT = "x" * 100
 CONTENDED = "contended"
 PREPARED_AT_ONCE = 8
@@ -35,6 +37,12 @@ async def prepare(site: Site) -> None:
         await site.create_table(KEYSPACE, name, columns, partition_key="k", clustering_key=["c"], writes=writes)
     names = [f"{owner}-{number}" for owner in OWNERS for number in range(KEYS_PER_OWNER)]
     await write_whole(site.coordinator, LOCKED, [*names, CONTENDED])
+
+
+async def prepare_v2(site: Site) -> None:
+    """As `prepare`, for the table of REST v2, which is there."""
+    names = [f"{owner}-{number}" for owner in OWNERS for number in range(KEYS_PER_OWNER)]
+    await write_whole(site.coordinator, V2, [*names, CONTENDED])
 
 
 async def write_whole(coordinator: Coordinator, table: str, names: Sequence[str]) -> None:

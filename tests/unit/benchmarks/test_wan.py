@@ -6,7 +6,7 @@ from itertools import product
 import pytest
 
 from benchmarks.wan import __main__ as command
-from benchmarks.wan import contention, first_table, operations, paths, profile, provoked
+from benchmarks.wan import contention, first_table, operations, paths, profile, provoked, v2
 from benchmarks.wan.judging import judged, measured
 from benchmarks.wan.samples import Failure, Record, Sample, Tenure, Ways
 from polysite.cli import exits
@@ -155,12 +155,33 @@ def test_bounds_that_nothing_is_held_against() -> None:
     alone: list[Record] = [tenure(at, read=at, held_s=at * 0.2) for at in range(40)]
     assert not judge(alone)["hand-over to another site"]
     names = [line.operation for line in first_table.LINES]
-    names += [path.operation for path in paths.PATHS] + list(provoked.BOUNDS)
+    names += [path.operation for path in paths.PATHS] + list(provoked.BOUNDS) + list(v2.BOUNDS)
     found = [one for name in names for site in command.SITES for one in samples(name, claimed=1, trips=1, site=site)]
     assert command.without_samples(found).kept
     few = [one for one in found if (one.operation, one.site, one.rtt_ms) != (operations.PUT, "irv", 50.0)]
     missed = command.without_samples(few)
     assert (missed.kept, missed.detail) == (False, operations.PUT)
+
+
+@pytest.mark.parametrize(
+    ("missed", "more", "total"),
+    [
+        ([], [], 40),
+        (["total beyond the tenures"], [], 41),
+        (["lost updates", "total beyond the tenures"], [tenure(40, read=39, site="irv", held_s=8.0)], 40),
+        (["numbers given twice", "lost updates"], [tenure(39, read=39, site="irv", held_s=8.0)], 41),
+        (["failures"], [Failure(site="irv", client="irv", outcome="unknown", code="failure", message="m")], 40),
+        (["served out of turn"], [tenure(40, read=40, site="irv", held_s=7.7)], 41),
+    ],
+)
+def test_a_key_that_clients_of_v2_want(missed: list[str], more: list[Record], total: int) -> None:
+    """Goal: each check convicts what it is there for. Method: three sites in turn, and what must not be; `total` is read at the end."""
+    told: list[Record] = [tenure(at, read=at, site=command.SITES[at % 3], held_s=at * 0.2) for at in range(40)]
+    last: list[Record] = [tenure(99, read=total, held_s=99.0)]
+    figures = v2.judged([*told, *more], last, 3)
+    assert [figure.name.rpartition(": ")[2] for figure in figures if not figure.kept] == missed
+    assert not all(figure.kept for figure in v2.judged(told[:1], [tenure(99, read=1, held_s=99.0)], 3))
+    assert not all(figure.kept for figure in v2.judged([], last, 3))
 
 
 def test_paths_that_were_provoked() -> None:
