@@ -14,7 +14,7 @@ from .v2 import V2, Away, Refused
 
 FIELDS = {"choice": "text", "votes": "bigint", "counted": "map<text, int>"}
 ROWS = f"keyspaces/{KEYSPACE}/tables/{TABLE}/rows"
-WAIT_S = 20.0
+WAIT_S = 60.0
 
 
 class Task(BatchTask):

@@ -11,8 +11,10 @@ from urllib.parse import quote, urlencode
 from polysite.client.aiohttp_transport import AiohttpTransport
 from polysite.client.transport import NotAnswered, NotSent, Request
 
-POLL_S, POLL_S_MAX = 0.02, 0.25
-"""How long a client that waits rests before it asks again: at first, and in the end."""
+POLL_S, POLL_S_MAX = 0.02, 0.5
+RESTS = 3.0
+"""A client that waits rests before it asks again: so many times as long as the last answer took, within bounds. Many that wait must not
+keep the holder from its calls."""
 WAITS = "is not a lock holder"
 REPLICATION = {"class": "SimpleStrategy", "replication_factor": 1}
 HEADERS = {"content-type": "application/json"}
@@ -71,8 +73,7 @@ class V2:
         """Ask again and again whether it is this one's turn, also a server that comes back; False: it was not, for so long.
         Refused: the place is gone."""
         until_s = time.monotonic() + wait_s
-        rest_s = POLL_S
-        while time.monotonic() < until_s:
+        while (asked_s := time.monotonic()) < until_s:
             try:
                 await self.ask("GET", f"locks/acquire/{quote(lock_id, safe='')}")
                 return True
@@ -81,8 +82,8 @@ class V2:
                     raise
             except Away:
                 pass
+            rest_s = min(max(RESTS * (time.monotonic() - asked_s), POLL_S), POLL_S_MAX)
             await asyncio.sleep(self._chance.uniform(rest_s / 2, rest_s))
-            rest_s = min(1.5 * rest_s, POLL_S_MAX)
         return False
 
     async def critical_get(self, rows: str, where: Mapping[str, str], lock_id: str) -> dict[str, Any] | None:

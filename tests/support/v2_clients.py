@@ -22,7 +22,10 @@ ROWS = f"keyspaces/{KEYSPACE}/tables/{TABLE}/rows"
 WAITS = "is not a lock holder"
 GONE = "does not exist."
 NO_HOLDER = "There was a problem getting the lock holder"
-POLL_S = (0.05, 0.2)
+POLL_S, POLL_S_MAX = 0.02, 0.3
+RESTS = 3.0
+"""A client that waits rests for so many times as long as its last answer took, within bounds: many that wait leave the server to the
+holder."""
 
 
 class Death(Enum):
@@ -175,8 +178,10 @@ class Crowd:
     def next_author(self) -> str:
         return f"author-{next(self._authors)}"
 
-    def pause(self) -> Awaitable[None]:
-        return asyncio.sleep(self._chance.uniform(*POLL_S))
+    def pause(self, took_s: float) -> Awaitable[None]:
+        """The rest of one who waits and whose last answer took so long."""
+        rest_s = min(max(RESTS * took_s, POLL_S), POLL_S_MAX)
+        return asyncio.sleep(self._chance.uniform(rest_s / 2, rest_s))
 
     async def until_empty(self, keys: Sequence[str], limit_s: float) -> float:
         """Return when no lock stands in the queues of these keys any more, and how long that took. TimeoutError after `limit_s`."""
@@ -185,7 +190,7 @@ class Crowd:
         async with asyncio.timeout(limit_s):
             for key in keys:
                 while not await self._is_empty(connection, key):
-                    await self.pause()
+                    await self.pause(POLL_S)
         connection.cut()
         return time.monotonic() - began_s
 
@@ -210,10 +215,12 @@ class _Cycle:
         lock_id = await self._create()
         self._dies(Death.AFTER_CREATE)
         path = quote(lock_id, safe="")
+        asked_s = time.monotonic()
         while not (told := await self._ask(Death.IN_ACQUIRE, "GET", f"locks/acquire/{path}")).succeeded:
             if told.error.endswith(GONE) or not told.error.endswith(WAITS):
                 return self._lost(told)
-            await crowd.pause()
+            await crowd.pause(time.monotonic() - asked_s)
+            asked_s = time.monotonic()
         self._dies(Death.AFTER_ACQUIRE)
         held = {"type": "critical", "lockId": lock_id}
         told = await self._connection.ask("PUT", f"{ROWS}/criticalget?name={self._key}", {"consistencyInfo": held})
