@@ -48,7 +48,7 @@ def make_table(server: ServerProcess) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(RUN_S + 60)
 @pytest.mark.parametrize(
-    ("keys", "tenures", "deaths"), [(1, 150, 16), (1_000, 1_200, 40)], ids=["one-key", "a-thousand-keys"]
+    ("keys", "tenures", "deaths"), [(1, 100, 8), (1_000, 1_200, 40)], ids=["one-key", "a-thousand-keys"]
 )
 def test_clients_that_die_leave_nothing_behind(keys: int, tenures: int, deaths: int, tmp_path: Path) -> None:
     """Every cycle ends although others die, and afterwards every queue is empty; also those of keys that nobody wants after the
