@@ -85,7 +85,8 @@ def _cassandra_store(backends: Backends) -> Store:
     port, settings = backends.cassandra_port(), backends.cassandra_settings()
     from polysite.stores.cassandra import CassandraStore
 
-    return CassandraStore(port, settings, clock=backends.runtime.clock)
+    accord = cells_engine(backends.settings) == "accord"
+    return CassandraStore(port, settings, clock=backends.runtime.clock, accord=accord)
 
 
 def _cassandra_cells(backends: Backends) -> Cells:

@@ -13,6 +13,7 @@ from polysite.cells.cassandra import CassandraCells
 from polysite.cells.contract import CellCosts
 from polysite.clock import Clock
 from polysite.engines.cassandra import CassandraPort, Consistency
+from polysite.engines.cassandra.accord import CELLS_TABLE
 from polysite.engines.cassandra.checks import ServerChecked, check_accord
 from polysite.engines.cassandra.settings import CassandraSettings
 
@@ -24,14 +25,15 @@ class AccordCells(CassandraCells):
     """The cells of one Cassandra 6 cluster, through its Cassandra nodes at this site."""
 
     name = "accord"
-    table: ClassVar[str] = "accord"
-    transactional_mode: ClassVar[str] = "mixed_reads"
+    table: ClassVar[str] = CELLS_TABLE
+    accord: ClassVar[bool] = True
     several_sites: ClassVar[CellCosts] = SEVERAL_SITES
 
     def __init__(self, port: CassandraPort, settings: CassandraSettings, *, clock: Clock) -> None:
         super().__init__(port, settings, clock=clock)
         # The agreement is over all copies, and its answer is sent when it can be carried out; nobody's commit is waited for.
         self._serial, self._commit = Consistency.SERIAL, Consistency.ANY
+        self.capabilities |= {"joint"}
 
     async def _check(self) -> ServerChecked:
         return await check_accord(self._port, self._settings)

@@ -32,7 +32,7 @@ class CassandraCells(Cells):
 
     name = "cassandra"
     table: ClassVar[str] = TABLE
-    transactional_mode: ClassVar[str] = ""
+    accord: ClassVar[bool] = False
     several_sites: ClassVar[CellCosts] = SEVERAL_SITES
 
     def __init__(self, port: CassandraPort, settings: CassandraSettings, *, clock: Clock) -> None:
@@ -70,9 +70,8 @@ class CassandraCells(Cells):
         await self._port.connect()
         checked = await self._check()
         await ensure_keyspace(self._port, self._settings, self._clock, self._keyspace, self._settings.replication)
-        mode = self.transactional_mode
         await ensure_table(
-            self._port, self._settings, self._clock, self._keyspace, self.table, COLUMNS, transactional_mode=mode
+            self._port, self._settings, self._clock, self._keyspace, self.table, COLUMNS, accord=self.accord
         )
         if checked.is_durable or sum(self._settings.replication.values()) > 1:
             self.capabilities |= {"durable"}

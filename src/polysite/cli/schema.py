@@ -68,7 +68,7 @@ def table() -> None:
 @click.option("--index", "indexes", multiple=True, metavar="NAME=COLUMN", help="A secondary index.")
 @click.option(
     "--writes",
-    type=click.Choice(["sections", "mixed", "eventual", "conditional"]),
+    type=click.Choice(["sections", "mixed", "eventual", "conditional", "transactional"]),
     default="sections",
     show_default=True,
     help="How rows may be written.",

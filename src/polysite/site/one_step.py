@@ -132,10 +132,11 @@ class OneStep:
         trips = 0.0
         for _ in range(ROUNDS_MAX):
             step = _Step(self._context, spec, steps, request_id, beside)
-            trips += self._costs.compare_and_set
             try:
                 await self._store.joint_step(encoded, step.reads, step)
+                trips += step.attempts * self._costs.compare_and_set
             except OutcomeUnknown:
+                trips += step.attempts * self._costs.compare_and_set
                 if step.is_recorded:
                     raise RequestRecorded from None
                 if step.plan is None:
@@ -225,6 +226,7 @@ class _Step:
         "_needed",
         "_spec",
         "_steps",
+        "attempts",
         "cell",
         "done",
         "is_recorded",
@@ -256,11 +258,14 @@ class _Step:
         self.done: SectionDone | None = None
         self.is_recorded = False
         """A record of the request was there: nothing was decided, and nothing written."""
+        self.attempts = 0
+        """How often it was decided: an engine of several sites decides on what is near, and again if that was not how things stood."""
 
     def __call__(self, version: int, content: bytes, rows: list[StoredRow]) -> CellEffect | None:
         # Only the last call counts: the engine may have taken back what an earlier one was for.
         self.plan = self.done = None
         self.is_recorded = False
+        self.attempts += 1
         self.version = version
         self.cell = cell = lock_cell.decode(content)
         if self._beside is not None and rows.pop().present:

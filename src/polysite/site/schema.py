@@ -52,7 +52,7 @@ class Schema:
     async def create_table(self, spec: TableSpec) -> bool:
         spec = check_table(spec)
         _check_open(spec.keyspace)
-        if spec.writes == "transactional":
+        if spec.writes == "transactional" and "transactional" not in self._store.capabilities:
             raise BadRequest(
                 "writes = transactional needs an engine whose transactions span cells and rows; this one's do not"
             )

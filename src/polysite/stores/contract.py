@@ -28,6 +28,7 @@ StoreCapability = Literal[
     "conditional_write",  # `write_if` is linearizable
     "expiry",  # writes may carry a life
     "cross_site_quorum",  # majority means more than one site
+    "transactional",  # the same for tables whose `writes` is transactional, and only those
     "joint",  # the cell of a lock and rows change in one atomic step (`joint`)
     "durable",  # what was acknowledged survives a kill of every process
     "empty_partition",  # a partition key of one column may be empty (text, blob)

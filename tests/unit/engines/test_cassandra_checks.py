@@ -187,15 +187,13 @@ async def test_a_table_of_accord() -> None:
     script = Script(
         made_as={"tables": {"cells.t": right}}, described="WITH cdc = false AND transactional_mode = 'mixed_reads'"
     )
-    await ensure_table(
-        as_port(script), settings(), SteppedClock(), "cells", "t", COLUMNS, transactional_mode="mixed_reads"
-    )
+    await ensure_table(as_port(script), settings(), SteppedClock(), "cells", "t", COLUMNS, accord=True)
     assert script.defined[0].endswith("AND transactional_mode = 'mixed_reads' AND read_repair = 'NONE'")
     for described in ("WITH transactional_mode = 'off'", "WITH transactional_mode = 'full'", ""):
         with pytest.raises(BadRequest, match="does not see each other"):
             await ensure_table(
                 as_port(Script(tables={"cells.t": right}, described=described)), settings(), SteppedClock(), "cells", "t", COLUMNS,
-                transactional_mode="mixed_reads",
+                accord=True,
             )  # fmt: skip
 
 

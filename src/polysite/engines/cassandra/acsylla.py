@@ -190,6 +190,13 @@ class AcsyllaPort(AskingPort):
             return Conditional(True)
         return applied_of(_page(result, gives))
 
+    async def transact(self, statement: Statement, values: Sequence[Value] = ()) -> Page:
+        if not is_exact(statement):
+            return await (await self._exact()).transact(statement, values)
+        request = await self._bind(statement, values)
+        request.set_consistency(Consistency.ANY)
+        return _page(await self._execute(request, "conditional"), statement)
+
     async def define(self, text: str) -> None:
         await (await self._exact()).define(text)
 

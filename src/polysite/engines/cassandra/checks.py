@@ -10,6 +10,7 @@ from typing import NamedTuple, cast
 from uuid import UUID
 
 from polysite.clock import Clock
+from polysite.engines.cassandra.accord import MODE, OPTIONS
 from polysite.engines.cassandra.port import CassandraPort, Consistency, ServerFacts, Statement
 from polysite.engines.cassandra.settings import CassandraSettings
 from polysite.errors import AlreadyExists, BadRequest, Unavailable, UnknownKey
@@ -213,11 +214,11 @@ async def ensure_table(
     table: str,
     columns: Mapping[str, str],
     *,
-    transactional_mode: str = "",
+    accord: bool = False,
 ) -> None:
     """See that a table of polysite's own is there with these columns: name to CQL type, the first one the key.
 
-    `transactional_mode`: whose work its conditional writes are from Cassandra 6 on; "" is Paxos.
+    `accord`: whether its conditional writes are Accord's work and not that of Paxos.
 
     Every site may make it at the same time: it gets the same table id everywhere (`WITH id`), where Cassandra would give it
     several and lose writes until a restart. Only for tables that are never dropped: an id must not be used twice.
@@ -234,22 +235,17 @@ async def ensure_table(
             port,
             clock,
             f'CREATE TABLE IF NOT EXISTS "{keyspace}"."{table}" ({spelled}, PRIMARY KEY ({key})) '
-            f"WITH id = {table_id(keyspace, table)}"
-            + (
-                f" AND transactional_mode = '{transactional_mode}' AND read_repair = 'NONE'"
-                if transactional_mode
-                else ""
-            ),
+            f"WITH id = {table_id(keyspace, table)}" + (f" AND {OPTIONS}" if accord else ""),
         )
         found = await columns_of(port, keyspace, table)
     if found != wanted:
         raise BadRequest(
             f"the table {keyspace}.{table} has other columns than polysite's: it belongs to something else"
         )
-    if transactional_mode and (mode := await _mode_of(port, keyspace, table)) != transactional_mode:
+    if accord and (mode := await _mode_of(port, keyspace, table)) != MODE:
         raise BadRequest(
-            f"the table {keyspace}.{table} has transactional_mode {mode!r}, not {transactional_mode!r}: what Paxos and Accord agree on "
-            "does not see each other"
+            f"the table {keyspace}.{table} has transactional_mode {mode!r}, not {MODE!r}: what Paxos and Accord agree on does not "
+            "see each other"
         )
     text = f'SELECT {key} FROM "{keyspace}"."{table}" LIMIT 1'  # noqa: S608
     await until_usable(port, clock, Statement(text, gives={key: parse_type(columns[key])}))

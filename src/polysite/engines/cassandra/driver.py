@@ -154,6 +154,11 @@ class CassandraDriverPort(AskingPort):
             answer = await self._send(message, "conditional")
         return applied_of(answer)
 
+    async def transact(self, statement: Statement, values: Sequence[Value] = ()) -> Page:
+        prepared = await self._prepare(statement)
+        page: Page = await self._send(_execute(prepared, values, Consistency.ANY), "conditional", prepared)
+        return page
+
     async def define(self, text: str) -> None:
         await self._send(protocol.QueryMessage(text, Consistency.QUORUM), "define")
 

@@ -169,6 +169,9 @@ def kind_for(failure: Failure, work: Work) -> Kind:
     if work != "conditional" or failure.consistency is None:
         return failure.kind
     serial = failure.consistency in SERIAL_LEVELS
+    if failure.consistency is Consistency.ANY:
+        # Only Accord's work is sent at ANY: it has no commit of its own, so its time-out says nothing of an agreement.
+        return failure.kind
     if failure.kind == "too_few_replicas" and not serial:
         return "commit_unavailable"
     if not serial and failure.write_type == "CAS":

@@ -163,6 +163,11 @@ class CassandraPort(ABC):
         read or conditional write finishes it. OutcomeUnknown: agreed or not, now or by a later contender.
         """
 
+    async def transact(self, statement: Statement, values: Sequence[Value] = ()) -> Page:
+        """Execute a transaction (BEGIN TRANSACTION … COMMIT TRANSACTION, Cassandra 6 with Accord): the rows of its SELECT, as
+        they were before what it wrote. Outcomes as `write_if`; a time-out is always unknown."""
+        raise NotImplementedError(f"{self.driver} carries no transactions")
+
     @abstractmethod
     async def define(self, text: str) -> None:
         """Execute a schema statement (CREATE, ALTER, DROP, TRUNCATE) without waiting for the other replicas: see `schema_agreed`.

@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from polysite.engines.cassandra import Consistency
+from polysite.engines.cassandra.accord import OPTIONS
 from polysite.errors import BadRequest, TooLarge
 from polysite.stores.contract import Level
 from polysite.values.keys import RowKey, join_parts
@@ -80,6 +81,7 @@ class CassandraTable:
         self.levels = levels
         self.is_clustered = bool(spec.clustering_key)
         self.is_conditional = spec.writes == "conditional"
+        self.is_transactional = spec.writes == "transactional"
         self.has_part_stamp = self.is_clustered and spec.writes in {"sections", "mixed"}
         """Whether a part stamp may be there: only sections write one."""
         self.regular = spec.regular_names
@@ -95,8 +97,11 @@ class CassandraTable:
 
     def consistency(self, level: Level) -> Consistency:
         """The level of a read of one partition. Conditional writes are committed at one site, so their tables are read serially."""
-        if self.is_conditional and level == "majority":
-            return self.levels.serial
+        if level == "majority":
+            if self.is_conditional:
+                return self.levels.serial
+            if self.is_transactional:
+                return Consistency.SERIAL  # Accord knows no other scope
         return self.levels.of(level)
 
     def check_partition(self, components: tuple[bytes, ...]) -> tuple[bytes, ...]:
@@ -187,6 +192,8 @@ def create_table(spec: TableSpec, keyspace: str, *, gc_grace_s: int) -> str:
         f"gc_grace_seconds = {gc_grace_s}",
         f"speculative_retry = '{SPECULATIVE_RETRY_MS}ms'",
     ]
+    if spec.writes == "transactional":
+        options.append(OPTIONS)
     if spec.clustering_key:
         order = ", ".join(f"{quoted(column.name)} {column.direction.upper()}" for column in spec.clustering_key)
         options.insert(0, f"CLUSTERING ORDER BY ({order})")

@@ -26,10 +26,14 @@ from polysite.stores.cassandra.defining import Definer
 from polysite.stores.cassandra.reading import PartitionPage, TablePage, check_limit, read_row
 from polysite.stores.cassandra.schema import SchemaKeeper
 from polysite.stores.cassandra.statements import Statements
+from polysite.stores.cassandra.transactional import Transactions
 from polysite.stores.cassandra.writing import INDEXED_BYTES_MAX, bind_writes, check_writes
 from polysite.stores.contract import (
     TOMBSTONE_LIFE_S,
+    CellChange,
     Conditional,
+    Decide,
+    Joint,
     Level,
     Predicate,
     Store,
@@ -56,8 +60,10 @@ class CassandraStore(Store):
         *,
         clock: Clock,
         gc_grace_s: int = round(TOMBSTONE_LIFE_S),
+        accord: bool = False,
     ) -> None:
-        """`gc_grace_s`: how long tombstones of tables made from now on are kept."""
+        """`gc_grace_s`: how long tombstones of tables made from now on are kept. `accord`: this process's lock cells are kept in the same
+        cluster through Accord."""
         self._port = port
         self._settings = settings
         self._schema = SchemaKeeper(port, settings, clock, Definer(port, clock, gc_grace_s=gc_grace_s))
@@ -66,6 +72,9 @@ class CassandraStore(Store):
         capabilities: set[StoreCapability] = {"conditional_write", "expiry"}
         if not is_alone:
             capabilities.add("cross_site_quorum")
+        if accord:
+            capabilities.add("transactional")
+        self._transactions = Transactions(port, settings, self._resolve)
         self.capabilities = frozenset(capabilities)
 
     async def start(self) -> None:
@@ -90,8 +99,10 @@ class CassandraStore(Store):
         return [entry.spec for _, entry in entries if entry.state == "ready"]
 
     async def create_table(self, spec: TableSpec) -> bool:
-        if spec.writes == "transactional":
-            raise BadRequest("writes = transactional needs Accord, which Cassandra 5 has not")
+        if spec.writes == "transactional" and "transactional" not in self.capabilities:
+            raise BadRequest(
+                "writes = transactional needs lock cells in the same cluster through Accord: cells.engine = accord"
+            )
         return await self._schema.create_table(check_table(spec))
 
     async def drop_table(self, keyspace: str, name: str) -> bool:
@@ -162,6 +173,8 @@ class CassandraStore(Store):
         statements = await self._resolve(table)
         if statements.table.is_conditional:
             raise BadRequest("a table whose `writes` is conditional takes conditional writes only")
+        if statements.table.is_transactional:
+            raise BadRequest("a table whose `writes` is transactional is written in joint steps only")
         check_writes(statements.table, writes)
         bound = bind_writes(statements, writes)
         levels = statements.table.levels
@@ -182,6 +195,26 @@ class CassandraStore(Store):
         if once is not None:
             raise NotImplementedError(f"{self.name} lacks the capability joint")
         return await conditional.write_if(await self._resolve(table), self._port, expect, writes)
+
+    async def joint(
+        self,
+        change: CellChange | None,
+        writes: Sequence[TableWrites],
+        reads: Sequence[tuple[TableSpec, RowKey]] = (),
+        *,
+        absent: Sequence[tuple[TableSpec, RowKey]] = (),
+    ) -> tuple[Joint, list[StoredRow]]:
+        """Over tables whose `writes` is transactional; there is always a cell, and no row that must be absent."""
+        if change is None or absent or "transactional" not in self.capabilities:
+            raise NotImplementedError(f"{self.name} lacks the capability joint")
+        return await self._transactions.joint(change, writes, reads)
+
+    async def joint_step(self, key: bytes, reads: Sequence[tuple[TableSpec, RowKey]], decide: Decide) -> bool:
+        """Over tables whose `writes` is transactional. Decided on what the nearest replica has, and carried out if that is how things
+        stand (one round trip); else decided again on how they stand."""
+        if "transactional" not in self.capabilities:
+            raise NotImplementedError(f"{self.name} lacks the capability joint")
+        return await self._transactions.joint_step(key, reads, decide)
 
     async def _resolve(self, spec: TableSpec) -> Statements:
         """The table as this process last saw it; looked up anew before it is said not to be there."""
