@@ -1,6 +1,6 @@
 """Three sites on this machine, near and far: every operation from every site, in round trips and milliseconds.
 
-python -m benchmarks.wan [--cells cassandra|zookeeper] [--turns N] [--repeats N] [--only v2]
+python -m benchmarks.wan [--cells cassandra|accord|zookeeper] [--turns N] [--repeats N] [--only v2]
 python -m benchmarks.wan --profile beijing-amsterdam-irvine [--repeats N]
 
 Needs what `polysite lab up` needs (Linux, root, /dev/net/tun) and the engines' Java. Ends with 0 if every bound is kept, with 1 if one is
@@ -133,7 +133,7 @@ def run_profile(arguments: argparse.Namespace) -> int:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cells", choices=("cassandra", "zookeeper"), default="cassandra")
+    parser.add_argument("--cells", choices=("cassandra", "accord", "zookeeper"), default="cassandra")
     parser.add_argument("--turns", type=int, default=4, help="how often both distances are measured, in turn")
     parser.add_argument("--repeats", type=int, default=6, help="samples of each operation per site, distance and turn")
     parser.add_argument(

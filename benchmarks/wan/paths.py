@@ -66,7 +66,7 @@ PATHS = (
     Path("first range get, mixed: settles one interval", MIXED_PARTS, 2, is_range=True, rows=FEW_ROWS, written="plain"),
 )
 
-NOT_MEASURED = {"one-step section on Accord": "there are no Accord cells"}
+NOT_MEASURED = {"one-step section on Accord": "python -m benchmarks.accord.sections measures it"}
 
 
 def table(samples: Sequence[Sample], base: Sequence[Measured], leads: str | None) -> list[tuple[float, Measured]]:

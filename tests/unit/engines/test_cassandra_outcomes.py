@@ -73,6 +73,8 @@ LOST = connection.ConnectionShutdown("Connection to 127.0.0.1 was closed")
 CASES: list[tuple[str, BaseException, Work, type[PolysiteError] | None, str]] = [
     ("agreed and not committed in time", write_timeout(LOCAL_QUORUM, "CAS"), "conditional", None, ""),
     ("agreed, LOCAL_ONE commit", write_timeout(Consistency.LOCAL_ONE, "CAS"), "conditional", None, ""),
+    ("Accord, in time or not", write_timeout(Consistency.ANY, "CAS"), "conditional", OutcomeUnknown, "write_timeout"),
+    ("Accord, failed", write_failure(Consistency.ANY, "CAS"), "conditional", OutcomeUnknown, "write_failure"),
     ("not agreed in time", write_timeout(SERIAL, "CAS"), "conditional", OutcomeUnknown, "write_timeout"),
     ("not agreed at one site", write_timeout(LOCAL_SERIAL, "CAS"), "conditional", OutcomeUnknown, "write_timeout"),
     ("superseded", write_timeout(SERIAL, "CAS", received=0), "conditional", OutcomeUnknown, "contention"),

@@ -169,12 +169,10 @@ def kind_for(failure: Failure, work: Work) -> Kind:
     if work != "conditional" or failure.consistency is None:
         return failure.kind
     serial = failure.consistency in SERIAL_LEVELS
-    if failure.consistency is Consistency.ANY:
-        # Only Accord's work is sent at ANY: it has no commit of its own, so its time-out says nothing of an agreement.
-        return failure.kind
     if failure.kind == "too_few_replicas" and not serial:
         return "commit_unavailable"
-    if not serial and failure.write_type == "CAS":
+    # What Accord carries is sent at ANY: it has no commit of its own, so its time-out says nothing of an agreement.
+    if not serial and failure.write_type == "CAS" and failure.consistency is not Consistency.ANY:
         # `Paxos.cas` names the commit's level only where the proposal was accepted and the commit was awaited.
         return OF_THE_COMMIT.get(failure.kind, failure.kind)
     if failure.kind == "write_timeout" and serial and failure.received == 0:
