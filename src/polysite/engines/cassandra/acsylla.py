@@ -191,11 +191,12 @@ class AcsyllaPort(AskingPort):
         return applied_of(_page(result, gives))
 
     async def transact(self, statement: Statement, values: Sequence[Value] = ()) -> Page:
-        if not is_exact(statement):
+        ready = self._ready.get(statement.text) or await self._prepare(statement)
+        if ready is None:
             return await (await self._exact()).transact(statement, values)
-        request = await self._bind(statement, values)
+        request = ready.bind(values)
         request.set_consistency(Consistency.ANY)
-        return _page(await self._execute(request, "conditional"), statement)
+        return _page(await self._answer(request, "conditional"), statement.gives)
 
     async def define(self, text: str) -> None:
         await (await self._exact()).define(text)
