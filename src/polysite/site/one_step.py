@@ -87,7 +87,7 @@ class OneStep:
         self._keys = keys
         self._store = context.store
         self._sessions = sessions
-        self._costs = context.cells.costs
+        self._cells = context.cells
 
     async def run(
         self,
@@ -134,9 +134,9 @@ class OneStep:
             step = _Step(self._context, spec, steps, request_id, beside)
             try:
                 await self._store.joint_step(encoded, step.reads, step)
-                trips += step.attempts * self._costs.compare_and_set
+                trips += step.attempts * self._cells.costs.compare_and_set
             except OutcomeUnknown:
-                trips += step.attempts * self._costs.compare_and_set
+                trips += step.attempts * self._cells.costs.compare_and_set
                 if step.is_recorded:
                     raise RequestRecorded from None
                 if step.plan is None:
@@ -176,12 +176,12 @@ class OneStep:
         trips = 0.0
         for attempt in range(RESOLVE_ATTEMPTS_MAX):
             made = await self._was_made(encoded, plan)
-            trips += self._costs.read
+            trips += self._cells.costs.read
             if made is not None:
                 return made, trips
             pause_s = min(RESOLVE_PAUSE_S_MAX, RESOLVE_PAUSE_S * 2**attempt)
             await self._context.clock.sleep_s(self._context.randomness.uniform(pause_s / 2, pause_s))
-            trips += self._costs.compare_and_set
+            trips += self._cells.costs.compare_and_set
             try:
                 joint, _ = await self._store.joint(change, step.writes)
             except PolysiteError:
@@ -193,7 +193,7 @@ class OneStep:
     async def _was_made(self, encoded: bytes, plan: OneShot) -> bool | None:
         """Whether a step without an answer was made; None: it may still be, send it again."""
         try:
-            view = await self._context.cells.read(encoded)
+            view = await self._cells.read(encoded)
         except Unavailable:
             return None
         change = Change(

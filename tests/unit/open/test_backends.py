@@ -22,7 +22,7 @@ def settings_of(**flags: object) -> Settings:
     ("flags", "says"),
     [
         ({"store.engine": "oracle"}, "store.engine: there is no engine 'oracle' here; there is embedded, cassandra"),
-        ({"cells.engine": "etcd"}, "cells.engine: there is no engine 'etcd' here; there is embedded, cassandra, zookeeper"),
+        ({"cells.engine": "etcd"}, "cells.engine: there is no engine 'etcd' here; there is embedded, cassandra, accord, zookeeper"),
         ({"cells.engine": "zookeeper"}, "rows and cells together"),
         ({"store.engine": "cassandra", "cells.engine": "embedded"}, "rows and cells together"),
         ({"site.peers": {"bei": "http://127.0.0.2:1"}}, "site.peers: the embedded engine holds one site"),

@@ -40,3 +40,14 @@ def test_engines_that_answer(cassandra_node: Engine, zookeeper_server: Engine) -
     assert (cells.engine, cells.fine, "standalone" in cells.finding) == ("zookeeper", True, True)
     (wrong,) = look(**{**there, "cassandra.data_center": "elsewhere"})
     assert (wrong.fine, "data center" in wrong.finding) == (False, True)
+
+
+@pytest.mark.engine("accord")
+def test_cells_through_accord(accord_node: Engine) -> None:
+    """Goal: rows and cells on the same Cassandra nodes are looked at one after the other, and it is said that the cells are an experiment."""
+    spec = accord_node.spec
+    assert isinstance(spec, CassandraSpec)
+    there = {"cassandra.contact_points": [spec.address], "cassandra.data_center": spec.data_center}
+    rows, cells = look(**there, **{"cells.engine": "accord"})
+    assert (rows.engine, rows.fine, "Paxos v2" in rows.finding) == ("cassandra", True, True)
+    assert (cells.engine, cells.fine, "Accord, experimental" in cells.finding) == ("accord", True, True)

@@ -116,7 +116,7 @@ class Transactions:
         for table, row_key in places:
             text = f"SELECT {_columns(table)} FROM {table.name} WHERE {_where(table)}"
             statement = Statement(text, _key_types(table), _gives(table))
-            asked.append(self._port.read(statement, _key_values(row_key), consistency=Consistency.LOCAL_ONE))
+            asked.append(self._port.read(statement, _key_values(row_key), consistency=table.levels.local))
         cell, *found = await asyncio.gather(*asked)
         values: list[bytes | None] = [*cell.rows[0]] if cell.rows else [None, None]
         for (table, _), page in zip(places, found, strict=True):
