@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from polysite.api import RowDelete, RowExpectation, RowGet, RowPut
+from polysite.api import RowDelete, RowExpectation, RowGet, RowPut, Step
 from polysite.cells.contract import CellCosts
 from polysite.errors import BadRequest, CompareFailed, OutcomeUnknown, Unavailable
 from polysite.stores.contract import CellEffect, Decide
@@ -57,7 +57,7 @@ async def test_what_a_section_costs(seed: int) -> None:
         await prepared(world)
         one, two = (process.coordinator for process in world.processes)
         row = world.row("a", TABLE)
-        steps = [RowGet(), RowPut(columns={"count": 1})]
+        steps: list[Step] = [RowGet(), RowPut(columns={"count": 1})]
         assert (await one.section(row, steps)).round_trips == 1
         assert (await two.section(row, steps)).round_trips == 1
         assert (await one.section(row, steps)).round_trips == 2, "the other process has moved the cell since"
