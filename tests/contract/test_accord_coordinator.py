@@ -11,12 +11,12 @@ from polysite.cells.accord import AccordCells
 from polysite.cells.contract import Cells
 from polysite.clock import Runtime
 from polysite.engines.cassandra.opening import cassandra_port
-from polysite.errors import BadRequest, CompareFailed
+from polysite.errors import BadRequest, CompareFailed, LockLost
 from polysite.lab.engines import Engine
 from polysite.site import SiteCoordinator, SiteSettings
 from polysite.stores.cassandra import CassandraStore
 from polysite.testing.coordinator_contract import CoordinatorContract
-from polysite.testing.coordinator_contract.support import table_spec, within
+from polysite.testing.coordinator_contract.support import eventually, table_spec, within
 from polysite.values.tables import KeyspaceSpec
 from tests.support.cassandra import settings_for
 
@@ -89,15 +89,42 @@ class TestAccord(CoordinatorContract):
         row = (await coordinator.get(stock("n"), level="atomic")).row
         assert row is not None and row["count"] == 6
 
+    async def test_a_lock_held_on_a_transactional_table(
+        self, coordinator: SiteCoordinator, stock: Callable[[str], KeyName]
+    ) -> None:
+        """Gets and puts under a reference, and none once it was preempted; a section waits until a lock is let go."""
+        lock = await coordinator.acquire([stock("a")], read=True)
+        assert lock.rows == [None]
+        for count in (1, 2):
+            await coordinator.put(stock("a"), {"count": count}, level="critical", reference=lock.reference)
+        row = (await coordinator.get(stock("a"), level="critical", reference=lock.reference)).row
+        assert row is not None and row["count"] == 2
+        waiting = asyncio.create_task(
+            coordinator.section(stock("a"), [RowGet(), RowPut(columns={"count": 3})], wait_ms=20_000)
+        )
+        await eventually(lambda: _queued(coordinator, stock("a"), 2))
+        assert (await coordinator.release(lock.reference)).validated
+        answer = await within(waiting)
+        assert answer.results[0] is not None and answer.results[0]["count"] == 2
+        lock = await coordinator.acquire([stock("a")], wait_ms=20_000)
+        await coordinator.preempt(stock("a"))
+        with pytest.raises(LockLost):
+            await coordinator.put(stock("a"), {"count": 9}, level="critical", reference=lock.reference)
+        row = (await coordinator.get(stock("a"), level="atomic")).row
+        assert row is not None and row["count"] == 3
+
     async def test_what_a_transactional_table_refuses(
         self, coordinator: SiteCoordinator, stock: Callable[[str], KeyName]
     ) -> None:
-        """No lock is held, no plain write is taken, no idempotency key: each with the reason."""
-        with pytest.raises(BadRequest, match="none is held"):
-            await coordinator.acquire([stock("a")])
+        """No plain write is taken, and no idempotency key: each with the reason."""
         for level in ("eventual", "quorum"):
-            with pytest.raises(BadRequest, match="sections of one request only"):
+            with pytest.raises(BadRequest, match="critical sections only"):
                 await coordinator.put(stock("a"), {"count": 1}, level=level)
         with pytest.raises(BadRequest, match="no idempotency key"):
             await coordinator.section(stock("a"), [RowPut(columns={"count": 1})], idempotency_key="k")
         assert (await coordinator.get(stock("a"), level="atomic")).row is None
+
+
+async def _queued(coordinator: SiteCoordinator, key: KeyName, count: int) -> bool:
+    await asyncio.sleep(0.02)
+    return len((await coordinator.queue(key)).entries) == count

@@ -148,6 +148,26 @@ async def test_a_row_that_moved_is_decided_on_again(
     assert shown(await store.read(ROWS, flat("a"), "majority")) == {"size": 8}
 
 
+async def test_a_cell_that_only_guards(engine: tuple[CassandraStore, Cells], key: bytes) -> None:
+    """The cell stays as it is, and the rows are written only if it still is: decided on version 1, and again on 2."""
+    store, cells = engine
+    await made(store, ROWS)
+    decided: list[int] = []
+    for version, content in enumerate((b"mine", b"theirs")):
+        await cells.compare_and_set(key, version, content)
+
+        def if_mine(version: int, content: bytes, rows: list[StoredRow]) -> CellEffect | None:
+            decided.append(version)
+            return (
+                CellEffect(None, [TableWrites(ROWS, [put(flat("a"), 0, size=version)])]) if content == b"mine" else None
+            )
+
+        assert await store.joint_step(key, [(ROWS, flat("a"))], if_mine) == (content == b"mine")
+        assert decided[-1] == version + 1
+    assert await cells.read(key) == CellView(2, b"theirs")
+    assert shown(await store.read(ROWS, flat("a"), "majority")) == {"size": 1}
+
+
 async def test_nothing_to_do_is_said_of_how_things_stand(engine: tuple[CassandraStore, Cells], key: bytes) -> None:
     """Nothing is refused on what a replica nearby happens to have: it is decided again on a read of Accord's."""
     store, _ = engine

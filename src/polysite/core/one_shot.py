@@ -118,7 +118,9 @@ def plan_one_shot(
     if cell.queue:
         return TakeGeneralPath("the queue is not empty")
     first = max(cell.floor + 1, now)
-    work = _Work(rows, table=table, fence=cell.fence, first=first, absent_life_ms=absent_life_ms)
+    # Rows of a transactional table have no stamps: nobody writes them but whoever the cell names at that moment.
+    fence = 0 if table.writes == "transactional" else cell.fence
+    work = _Work(rows, table=table, fence=fence, first=first, absent_life_ms=absent_life_ms)
     results: list[StoredRow | None] = []
     for index, step in enumerate(steps):
         if isinstance(step, PutIntent):

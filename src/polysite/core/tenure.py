@@ -60,7 +60,7 @@ class Tenure:
         nothing is carried over from the old.
         """
         entry = entry_by_ticket(cell, ticket)
-        assert table.writes in {"sections", "mixed"}, "only these tables have rows under locks"
+        assert table.writes in {"sections", "mixed", "transactional"}, "only these tables have rows under locks"
         self.table = table
         self.ticket = ticket
         self.nonce = nonce
@@ -161,6 +161,22 @@ class Tenure:
         self.last_stamp = self._next_stamp - 1
         if self.standing == "exclusive":
             self._acted_exclusively = True
+
+    def transacts(self, writes: int) -> int:
+        """A transaction with so many writes is about to be sent (0: it reads), which looks itself whether the session holds; the first of
+        as many stamps. LockLost or NotHolder if it is known here that it does not.
+
+        The stamps are for engines that go by them: where the engine orders its transactions, a window may be used to its end.
+        """
+        if not writes:
+            self._check_holds()
+            return 0
+        self._check_writes()
+        self._acted_exclusively = True
+        first = min(self._next_stamp, self._window_end - writes)
+        self._next_stamp = first + writes
+        self.last_stamp = max(self.last_stamp or 0, first + writes - 1)
+        return first
 
     def _check_holds(self) -> None:
         if self.standing == "lost" or self._release is not None:

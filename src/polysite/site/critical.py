@@ -32,6 +32,7 @@ from polysite.core.settle import rows_in
 from polysite.core.wishes import Refusal
 from polysite.errors import LockLost, OutcomeUnknown, PolysiteError, Unavailable
 from polysite.site.context import SiteContext
+from polysite.site.guarded import Guarded
 from polysite.site.idempotency import Receipt, RequestRecorded
 from polysite.site.keys import KeyState
 from polysite.site.sessions import LiveSession, Sessions
@@ -59,6 +60,7 @@ class Critical:
         self._store = context.store
         self._clock = context.clock
         self._sessions = sessions
+        self._guarded = Guarded(context, sessions)
         self.ask_first: Callable[[LiveSession, RowKey | Partition], Awaitable[float]] = self._ask_first_here
         """Has the first of a shared run settle a row or a partition; replaced where it lives in another process."""
 
@@ -66,6 +68,8 @@ class Critical:
 
     async def get(self, live: LiveSession, key: RowKey, *, settle: bool = False) -> tuple[StoredRow, float]:
         """The row as it counts under the lock, and the round trips waited for."""
+        if live.core.table.writes == "transactional":
+            return await self._guarded.get(live, key)
         core = live.core
         trips = 0.0
         for _ in range(READ_ROUNDS_MAX):
@@ -165,6 +169,8 @@ class Critical:
         """Several writes of one partition as one atomic batch. `beside`: the record of the request, which goes into the same
         commit (engines with `joint` only); RequestRecorded if that finds another one there. `before`: what must be stored
         before the batch is sent."""
+        if live.core.table.writes == "transactional":
+            return await self._guarded.batch(live, intents)
         trips = 0.0
         while True:
             plan = live.core.plan_batch(intents)

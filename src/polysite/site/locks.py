@@ -116,7 +116,8 @@ class Locks:
             pending = asking.submit()
             row: StoredRow | None = None
             try:
-                if read is not None and was_free:
+                # A transaction reads what holds at its own moment: nothing is to be gained by reading beside.
+                if read is not None and was_free and spec.writes != "transactional":
                     row = await self._read_beside(spec, read)
                 answer = await asking.answer(pending)
             except asyncio.CancelledError:

@@ -7,7 +7,7 @@ import msgspec
 
 from polysite.core.one_shot import GetStep, SectionStep
 from polysite.core.plans import DeleteIntent, PutIntent
-from polysite.errors import BadRequest, IdempotencyMismatch, LockLost, OutcomeUnknown, PolysiteError, Unavailable
+from polysite.errors import IdempotencyMismatch, LockLost, OutcomeUnknown, PolysiteError, Unavailable
 from polysite.site.context import SiteContext
 from polysite.site.idempotency import (
     Receipt,
@@ -20,6 +20,7 @@ from polysite.site.idempotency import (
     request_id_of,
 )
 from polysite.site.locks import ServedElsewhere
+from polysite.site.plain import check_transactional
 from polysite.site.sections import RepeatedRequest, SectionDone, Sections
 from polysite.values.keys import LockKey
 from polysite.values.rows import Write
@@ -50,11 +51,7 @@ class SectionsOnce:
         told from others by, if it is not the section itself that was asked for."""
         if idempotency_key is None:
             return await self._sections.run(spec, key, steps, **options)
-        if spec.writes == "transactional":
-            raise BadRequest(
-                "a section on a transactional table takes no idempotency key: its record is of another kind than its rows, and no "
-                "transaction spans both"
-            )
+        check_transactional(spec, idempotency_key=idempotency_key)
         encoded = key.encode()
         digest = digest or digest_of("section", encoded, spec.making, [_step_parts(step) for step in steps])
         requests, joint = self._requests, self._context.joint

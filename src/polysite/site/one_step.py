@@ -134,9 +134,9 @@ class OneStep:
             step = _Step(self._context, spec, steps, request_id, beside)
             try:
                 await self._store.joint_step(encoded, step.reads, step)
-                trips += step.attempts * self._cells.costs.compare_and_set
+                trips += step.round_trips * self._cells.costs.compare_and_set
             except OutcomeUnknown:
-                trips += step.attempts * self._cells.costs.compare_and_set
+                trips += step.round_trips * self._cells.costs.compare_and_set
                 if step.is_recorded:
                     raise RequestRecorded from None
                 if step.plan is None:
@@ -260,6 +260,11 @@ class _Step:
         """A record of the request was there: nothing was decided, and nothing written."""
         self.attempts = 0
         """How often it was decided: an engine of several sites decides on what is near, and again if that was not how things stood."""
+
+    @property
+    def round_trips(self) -> int:
+        """The first decision is on what is near; each further one, and what is sent at the end, waited for one."""
+        return self.attempts - (type(self.plan) is not OneShot and self.attempts > 1)
 
     def __call__(self, version: int, content: bytes, rows: list[StoredRow]) -> CellEffect | None:
         # Only the last call counts: the engine may have taken back what an earlier one was for.

@@ -15,15 +15,11 @@ from polysite.values.tables import TableSpec
 _NO_PLAIN = {
     "sections": "it is written in critical sections only (level critical or atomic); a write without the lock could be lost",
     "conditional": "it is written by batch with expectations only; other writes would not be ordered with those",
-    "transactional": "it is written in sections of one request only (level atomic), which are transactions of the engine",
+    "transactional": "it is written in critical sections only (level critical or atomic), which are transactions of the engine",
 }
-_NO_SECTIONS = {
+_NO_LOCKS = {
     "eventual": "it has no locks: it was made with writes = eventual",
     "conditional": "it has no locks: its batches are conditional writes of the engine",
-}
-_NO_HELD_LOCKS = {
-    **_NO_SECTIONS,
-    "transactional": "its sections are transactions of the engine, one request each; none is held",
 }
 
 
@@ -36,18 +32,24 @@ def check_plain(spec: TableSpec) -> None:
 
 def check_locks(spec: TableSpec) -> None:
     """BadRequest with the reason if the table's keys cannot be locked."""
-    _check(spec, _NO_HELD_LOCKS)
-
-
-def check_sections(spec: TableSpec) -> None:
-    """BadRequest with the reason if the table takes no sections, not even such as are one request."""
-    _check(spec, _NO_SECTIONS)
-
-
-def _check(spec: TableSpec, reasons: dict[str, str]) -> None:
-    reason = reasons.get(spec.writes)
+    reason = _NO_LOCKS.get(spec.writes)
     if reason is not None:
         raise BadRequest(f"table {spec.keyspace}.{spec.name} cannot be locked: {reason}")
+
+
+def check_transactional(spec: TableSpec, *, ranges: bool = False, idempotency_key: str | None = None) -> None:
+    """BadRequest with the reason if the table is transactional and cannot do what others can."""
+    if spec.writes != "transactional":
+        return
+    if ranges:
+        raise BadRequest(
+            f"table {spec.keyspace}.{spec.name} is transactional: ranges are neither read nor deleted under its locks"
+        )
+    if idempotency_key is not None:
+        raise BadRequest(
+            f"table {spec.keyspace}.{spec.name} is transactional and takes no idempotency key: its record is of another kind than the "
+            "rows, and no transaction spans both"
+        )
 
 
 class PlainWrites:

@@ -43,7 +43,7 @@ from polysite.site.lock_verbs import LockVerbs
 from polysite.site.locks import Locks
 from polysite.site.once import SectionsOnce, done_of
 from polysite.site.peers import to_wire
-from polysite.site.plain import PlainWrites, check_locks, check_plain, check_sections
+from polysite.site.plain import PlainWrites, check_locks, check_plain, check_transactional
 from polysite.site.rows import cells_of, check_life, row_of, stamps_of
 from polysite.site.sections import SectionDone, Sections
 from polysite.site.selects import (
@@ -117,7 +117,7 @@ class RowVerbs:
                 found = await self._tenures.get(await self._lock_verbs.covering(reference, lock), spec, key)
                 row, trips = found.row, found.round_trips
         elif level == "atomic":
-            check_sections(spec)
+            check_locks(spec)
             _no_reference(reference, level)
             done = await self._run(spec, spec.lock_key_of(key), [GetStep(key)])
             result = done.results[0]
@@ -150,6 +150,7 @@ class RowVerbs:
         index, inner = (0, None) if cursor is None else decode_cursor(digest, cursor, reads)
         if level in {"critical", "atomic"}:
             check_locks(spec)
+            check_transactional(spec, ranges=True)
             return await self._select_locked(spec, selection, digest, level, reference, limit, index, inner)
         if level not in {"eventual", "quorum"}:
             raise BadRequest("level is eventual, quorum, critical or atomic")
@@ -339,7 +340,9 @@ class RowVerbs:
                 if await self._ever_locked(key):
                     return await self._write_atomic(spec, intents, idempotency_key, _plain_digest(spec, intents))
             return await self._write_plain(spec, intents, quorum=level == "quorum", idempotency_key=idempotency_key)
-        (check_sections if level == "atomic" else check_locks)(spec)
+        check_locks(spec)
+        ranges = any(isinstance(intent, RangeIntent) for intent in intents)
+        check_transactional(spec, ranges=ranges, idempotency_key=idempotency_key)
         if level == "critical":
             key = spec.lock_key_of_partition(_partition_of(intents[0]))
             own = self._lock_verbs.own(reference, key) if idempotency_key is None else None
@@ -408,7 +411,6 @@ class RowVerbs:
         if len(steps) == len(intents):
             done = await self._run_once(spec, key, steps, idempotency_key, digest)
             return WriteAnswer(stamp=done.stamp, round_trips=done.round_trips)
-        check_locks(spec)  # ranges are written under a lock that is held
         digest = digest or digest_of("atomic", key.encode(), spec.making, to_wire(intents))
         if idempotency_key is not None:
             async with self._requests.alone(idempotency_key):
@@ -453,7 +455,7 @@ class RowVerbs:
         idempotency_key: str | None,
     ) -> SectionAnswer:
         spec = await self._spec(name.keyspace, name.table)
-        check_sections(spec)
+        check_locks(spec)
         self._lock_verbs.check_lease(lease_ms)
         self._lock_verbs.check_wait(wait_ms)
         if not 1 <= len(steps) <= SECTION_STEPS_MAX:

@@ -11,7 +11,7 @@ from typing import TypedDict
 from polysite.core.one_shot import ExpectStep, GetStep, Mismatch, SectionStep, needed_rows
 from polysite.core.plans import DeleteIntent, Planned, PutIntent
 from polysite.core.steps import judge_steps
-from polysite.errors import LockLost, OutcomeUnknown, Overloaded, PolysiteError
+from polysite.errors import LockLost, OutcomeUnknown, PolysiteError
 from polysite.site.context import SiteContext
 from polysite.site.critical import Critical
 from polysite.site.idempotency import Receipt, RequestRecorded
@@ -55,12 +55,7 @@ class Sections:
     ) -> SectionDone:
         """Carry out a section. CompareFailed: nothing was written. AcquireTimeout: the lock was not held in time.
         RequestRecorded: nothing was written, since `beside` found another record of its request there."""
-        if spec.writes == "transactional":
-            done = await self._one_step.run(spec, key, steps, request_id, beside, wait_s)
-            if done is None:
-                raise Overloaded("others changed the same key each time; nothing was written")
-            return done
-        if self._context.joint:
+        if self._context.joint or spec.writes == "transactional":
             asked_s = self._context.clock.monotonic_s()
             done = await self._one_step.run(spec, key, steps, request_id, beside, wait_s)
             if done is not None:

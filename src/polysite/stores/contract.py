@@ -113,9 +113,10 @@ class Joint(NamedTuple):
 
 
 class CellEffect(NamedTuple):
-    """What a joint step is to do: the cell's new content, and row writes that go with it."""
+    """What a joint step is to do: the cell's new content, and row writes that go with it. `content` None: the cell stays as it is,
+    and the writes are made only if it still is what was decided on."""
 
-    content: bytes
+    content: bytes | None
     writes: Sequence[TableWrites]
 
 

@@ -315,16 +315,19 @@ class FaultyStore(Store):
 
     async def joint_step(self, key: bytes, reads: Sequence[tuple[TableSpec, RowKey]], decide: Decide) -> bool:
         """A late effect is decided now and carried out later, if the cell has not moved by then."""
-        decided: list[tuple[int, CellEffect]] = []
+        decided: list[tuple[int, list[StoredRow], CellEffect]] = []
 
         def only_decide(version: int, content: bytes, rows: list[StoredRow]) -> None:
             effect = decide(version, content, rows)
             if effect is not None:
-                decided.append((version, effect))
+                decided.append((version, rows, effect))
 
         async def late() -> None:
-            for version, effect in decided:
-                await self._store.joint(CellChange(key, version, effect.content), effect.writes)
+            for version, rows, effect in decided:
+                if effect.content is not None:
+                    await self._store.joint(CellChange(key, version, effect.content), effect.writes)
+                else:
+                    await self._store.joint_step(key, reads, _if_still(version, rows, effect))
 
         async def decide_now() -> None:
             await self._store.joint_step(key, reads, only_decide)
@@ -335,3 +338,8 @@ class FaultyStore(Store):
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)
+
+
+def _if_still(expected_version: int, expected: list[StoredRow], effect: CellEffect) -> Decide:
+    """Carries out what was decided on a cell and rows, if they are still that."""
+    return lambda version, _content, rows: effect if (version, rows) == (expected_version, expected) else None

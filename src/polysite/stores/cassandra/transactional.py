@@ -146,13 +146,10 @@ class Transactions:
         if effect is not None:
             assert expected is not None
             parts.append(_condition(expected))
-            parts.append(
-                Part(
-                    f"INSERT INTO {self._cells} (key, version, content) VALUES (?, ?, ?);",
-                    (BLOB, BIGINT, BLOB),
-                    (key, (expected.version + 1).to_bytes(8, "big"), effect.content),
-                )
-            )
+            if effect.content is not None:
+                new = ((expected.version + 1).to_bytes(8, "big"), effect.content)
+                text = f"INSERT INTO {self._cells} (key, version, content) VALUES (?, ?, ?);"
+                parts.append(Part(text, (BLOB, BIGINT, BLOB), (key, *new)))
             parts += await self._writes(effect.writes)
             parts.append(Part("END IF"))
         lines = ["BEGIN TRANSACTION", *(part.text for part in parts), "COMMIT TRANSACTION"]

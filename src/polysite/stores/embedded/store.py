@@ -302,7 +302,8 @@ class EmbeddedStore(Store):
                 for item in effect.writes
                 for table in [resolve(item.table)]
             ]
-            change_cell(connection, key, version, effect.content)
+            if effect.content is not None:
+                change_cell(connection, key, version, effect.content)
             for spec, table, changes in planned:
                 _apply(connection, spec, changes, table)
             return True
