@@ -275,7 +275,6 @@ def kill_all(fit: Fitness, rounds: int = 3) -> None:
     since = fit.so_far
     loads = _under_load(fit)
     for number in range(rounds):
-        killed_s = time.monotonic()
         fit.together([Kill(site=site, services=("engine",)) for site in fit.sites])
         time.sleep(1)
         started_s = time.monotonic()
@@ -288,7 +287,6 @@ def kill_all(fit: Fitness, rounds: int = 3) -> None:
         )
         if wrong:
             break
-        del killed_s
     _end_load(loads)
     fit.settle(since, f"load-{since}")
 
