@@ -207,6 +207,8 @@ def _carry_out(
             raise
         except PolysiteError as error:
             reply = failure_of(error).reply()
+        if isinstance(reply, Stream):
+            return reply._replace(headers=(*reply.headers, *headers))
         status, body, round_trips, of_reply, media_type = reply
         return Reply(status, body, round_trips, (*of_reply, *headers), media_type)
 
