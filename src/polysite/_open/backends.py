@@ -86,7 +86,9 @@ def _cassandra_store(backends: Backends) -> Store:
     from polysite.stores.cassandra import CassandraStore
 
     accord = cells_engine(backends.settings) == "accord"
-    return CassandraStore(port, settings, clock=backends.runtime.clock, accord=accord)
+    return CassandraStore(
+        port, settings, clock=backends.runtime.clock, accord=accord, randomness=backends.runtime.randomness
+    )
 
 
 def _cassandra_cells(backends: Backends) -> Cells:

@@ -56,7 +56,7 @@ def test_a_site_of_several() -> None:
 
 
 def test_a_node_with_accord() -> None:
-    """Goal: Accord is on, its journal is in the node's own folder, and what Cassandra 6 does not know any more is left out."""
+    """Goal: Accord is on, its journal is in a folder of its own, and what Cassandra 6 does not know any more is left out."""
     spec = AccordSpec(folder="/data", address="127.0.0.9", accord={"journal": COMES_BACK}, settings={"num_tokens": 4})
     written = yaml_of(spec)
     assert written["accord"] == {"enabled": True, "journal_directory": "/data/accord_journal", "journal": COMES_BACK}

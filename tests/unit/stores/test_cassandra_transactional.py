@@ -1,6 +1,6 @@
 """Joint steps as transactions, over a port that takes notes: what is asked, and what is made of the answers.
 
-A real Cassandra 6 node runs the same in `tests/contract/test_accord_transactions.py`; here are the answers that it does not give on demand.
+Cassandra 6 itself runs the same in `tests/contract/test_accord_transactions.py`; here are the answers that it does not give on demand.
 """
 
 from collections.abc import Sequence
@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import pytest
 
+from polysite.clock import SystemRandomness
 from polysite.engines.cassandra import CassandraPort, Consistency, Page, Statement, Value
 from polysite.engines.cassandra.settings import cassandra_settings_from
 from polysite.errors import OutcomeUnknown, Overloaded, Unavailable
@@ -58,12 +59,12 @@ def transactions(notes: Notes) -> Transactions:
     async def resolve(spec: TableSpec) -> Statements:
         return Statements(CassandraTable(spec, spec.keyspace, levels_of(KeyspaceSpec(name=spec.keyspace), SETTINGS)))
 
-    return Transactions(cast(CassandraPort, notes), SETTINGS, resolve)
+    return Transactions(cast(CassandraPort, notes), SETTINGS, resolve, SystemRandomness())
 
 
-def row(token: bytes | None, count: bytes | None = None) -> list[bytes | None]:
-    """Columns, marker and token, as they are asked for."""
-    return [count, None, None if token is None else b"\x01", token]
+def row(write_id: bytes | None, count: bytes | None = None) -> list[bytes | None]:
+    """Columns, marker and write id, as they are asked for."""
+    return [count, None, None if write_id is None else b"\x01", write_id]
 
 
 def put(version: int, content: bytes, rows: list[StoredRow]) -> CellEffect:

@@ -1,4 +1,4 @@
-"""One Cassandra 6 node with Accord: the same node as in `cassandra`, but for what the alpha release wants otherwise."""
+"""One Cassandra 6 server with Accord: the same as in `cassandra`, but for what the alpha release wants otherwise."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -12,11 +12,11 @@ COMES_BACK = {
     "stop_marker_failure_policy": "ALLOW_UNSAFE_STARTUP",
     "crc_failure_on_rebuild_policy": "IGNORE_CRC_ZERO_RECORDS",
 }
-"""What the section `accord.journal` needs so that a killed node starts again; as it is shipped it never does (decision 10)."""
+"""What the section `accord.journal` needs so that a killed server starts again; as it is shipped it never does (decision 10)."""
 
 
 class AccordSpec(CassandraSpec, frozen=True, kw_only=True):
-    """A Cassandra 6 node as a value. Members of a cluster are started one after the other, with the first one as the only seed.
+    """A Cassandra node of version 6 as a value. Members of a cluster are started one after the other, with the first one as the only seed.
 
     `accord` is what its section `accord` holds besides `enabled` and the folder of its journal.
     """

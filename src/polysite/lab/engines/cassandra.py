@@ -122,7 +122,7 @@ class CassandraSpec(msgspec.Struct, frozen=True, kw_only=True):
         ]
 
     def properties(self) -> Mapping[str, str]:
-        """Of the Java machine, the same for every node."""
+        """Of the Java machine, the same for all of them."""
         return PROPERTIES
 
     def ask(self) -> Standing:

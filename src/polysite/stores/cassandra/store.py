@@ -15,7 +15,7 @@ values of up to 65,534 bytes where SAI refuses terms above 8 KiB.
 
 from collections.abc import Sequence
 
-from polysite.clock import Clock
+from polysite.clock import Clock, Randomness, SystemRandomness
 from polysite.engines.cassandra import CassandraPort
 from polysite.engines.cassandra.checks import check_server
 from polysite.engines.cassandra.settings import CassandraSettings
@@ -61,9 +61,10 @@ class CassandraStore(Store):
         clock: Clock,
         gc_grace_s: int = round(TOMBSTONE_LIFE_S),
         accord: bool = False,
+        randomness: Randomness | None = None,
     ) -> None:
         """`gc_grace_s`: how long tombstones of tables made from now on are kept. `accord`: this process's lock cells are kept in the same
-        cluster through Accord."""
+        cluster through Accord. `randomness` None: the operating system's."""
         self._port = port
         self._settings = settings
         self._schema = SchemaKeeper(port, settings, clock, Definer(port, clock, gc_grace_s=gc_grace_s))
@@ -74,7 +75,7 @@ class CassandraStore(Store):
             capabilities.add("cross_site_quorum")
         if accord:
             capabilities.add("transactional")
-        self._transactions = Transactions(port, settings, self._resolve)
+        self._transactions = Transactions(port, settings, self._resolve, randomness or SystemRandomness())
         self.capabilities = frozenset(capabilities)
 
     async def start(self) -> None:

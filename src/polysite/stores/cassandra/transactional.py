@@ -20,10 +20,10 @@ There are no stamps of ours: Accord gives all writes of a transaction one of its
 # ruff: noqa: S608 - names come from checked specs
 
 import asyncio
-import os
 from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple
 
+from polysite.clock import Randomness
 from polysite.engines.cassandra import CassandraPort, Consistency, Statement, Value
 from polysite.engines.cassandra.accord import CELLS_KEYSPACE, CELLS_TABLE
 from polysite.engines.cassandra.settings import CassandraSettings
@@ -40,19 +40,19 @@ from polysite.values.types import CqlType
 
 TRIES_MAX = 8
 """Times that others may have changed the cell or a row between deciding and writing."""
-TOKEN_BYTES = 8
+WRITE_ID_BYTES = 8
 """Of another length than a row stamp, so that nobody takes it for one."""
 
 Place = tuple[CassandraTable, RowKey]
 
 
 class Seen(NamedTuple):
-    """The cell and the rows at one moment; `tokens` tell each row's last write, None where there is no row."""
+    """The cell and the rows at one moment; `write_ids` tell each row's last write, None where there is no row."""
 
     version: int
     content: bytes
     rows: list[StoredRow]
-    tokens: list[bytes | None]
+    write_ids: list[bytes | None]
 
 
 class Part(NamedTuple):
@@ -67,9 +67,14 @@ class Transactions:
     """Joint steps through one port. `resolve` finds a table as Cassandra has it."""
 
     def __init__(
-        self, port: CassandraPort, settings: CassandraSettings, resolve: Callable[[TableSpec], Awaitable[Statements]]
+        self,
+        port: CassandraPort,
+        settings: CassandraSettings,
+        resolve: Callable[[TableSpec], Awaitable[Statements]],
+        randomness: Randomness,
     ) -> None:
         self._port = port
+        self._randomness = randomness
         self._resolve = resolve
         self._cells = f"{quoted(settings.keyspace(CELLS_KEYSPACE))}.{quoted(CELLS_TABLE)}"
         gives = {"version": BIGINT, "content": BLOB}
@@ -87,7 +92,7 @@ class Transactions:
                 seen, is_now = await self._look(key, places), True
                 continue
             found = await self._transact(key, places, seen, effect)
-            if (found.version, found.tokens) == (seen.version, seen.tokens):
+            if (found.version, found.write_ids) == (seen.version, seen.write_ids):
                 return True
             seen, is_now = found, True
         raise Overloaded("others changed the same rows each time; nothing was written")
@@ -166,7 +171,8 @@ class Transactions:
             table = (await self._resolve(item.table)).table
             _check_table(table)
             check_writes(table, item.writes, stamped=False)
-            parts += [_write(table, key, cells) for key, cells in _left(table, item.writes).items()]
+            for key, cells in _left(table, item.writes).items():
+                parts.append(_write(table, key, cells, self._randomness.random_bytes(WRITE_ID_BYTES)))
         if len(parts) > BATCH_WRITES_MAX:
             raise TooLarge(f"a step has at most {BATCH_WRITES_MAX} writes")
         return parts
@@ -192,7 +198,7 @@ def _left(
     return left
 
 
-def _write(table: CassandraTable, key: RowKey, cells: dict[str, bytes | None] | None) -> Part:
+def _write(table: CassandraTable, key: RowKey, cells: dict[str, bytes | None] | None, write_id: bytes) -> Part:
     if cells is None:
         return Part(f"DELETE FROM {table.name} WHERE {_where(table)};", _key_types(table), _key_values(key))
     types = table.spec.types
@@ -201,7 +207,7 @@ def _write(table: CassandraTable, key: RowKey, cells: dict[str, bytes | None] | 
     return Part(
         f"INSERT INTO {table.name} ({', '.join(map(quoted, names))}) VALUES ({places});",
         (*_key_types(table), *(types[name] for name in cells), BLOB),
-        (*_key_values(key), *cells.values(), os.urandom(TOKEN_BYTES)),
+        (*_key_values(key), *cells.values(), write_id),
     )
 
 
@@ -213,14 +219,14 @@ def _condition(expected: Seen) -> Part:
         values.append(expected.version.to_bytes(8, "big"))
     else:
         texts.append("c IS NULL")
-    for place, token in enumerate(expected.tokens):
+    for place, write_id in enumerate(expected.write_ids):
         name = f"r{place}.{quoted(ROW_STAMP)}"
-        if token is None:
+        if write_id is None:
             texts.append(f"{name} IS NULL")
         else:
             texts.append(f"{name} = ?")
             takes.append(BLOB)
-            values.append(token)
+            values.append(write_id)
     return Part(f"IF {' AND '.join(texts)} THEN", tuple(takes), tuple(values))
 
 
@@ -228,15 +234,15 @@ def _seen(places: Sequence[Place], values: Sequence[bytes | None]) -> Seen:
     """What the columns of the cell and of each row say, in the order they are asked for."""
     version, content = values[:2]
     rows: list[StoredRow] = []
-    tokens: list[bytes | None] = []
+    write_ids: list[bytes | None] = []
     at = 2
     for table, key in places:
-        *columns, marker, token = values[at : at + len(table.regular) + 2]
+        *columns, marker, write_id = values[at : at + len(table.regular) + 2]
         at += len(table.regular) + 2
         cells = {name: Cell(value, 0) for name, value in zip(table.regular, columns, strict=True) if value is not None}
         rows.append(StoredRow(key, cells, True) if marker == YES or cells else no_row(key))
-        tokens.append(token)
-    return Seen(0 if version is None else int.from_bytes(version, "big"), content or b"", rows, tokens)
+        write_ids.append(write_id)
+    return Seen(0 if version is None else int.from_bytes(version, "big"), content or b"", rows, write_ids)
 
 
 def _check_table(table: CassandraTable) -> None:
