@@ -2,8 +2,8 @@
 
 python -m benchmarks.accord.killed                                                       one node, as it is shipped
 python -m benchmarks.accord.killed stop_marker_failure_policy=ALLOW_UNSAFE_STARTUP       with this in the section accord.journal
-python -m benchmarks.accord.killed --nodes 3 ...                                         three data centers, all of them killed
-python -m benchmarks.accord.killed --nodes 3 --scan ...                                  and somebody reads the table at QUORUM
+python -m benchmarks.accord.killed --members 3 ...                                         three data centers, all of them killed
+python -m benchmarks.accord.killed --members 3 --scan ...                                  and somebody reads the table at QUORUM
 
 It needs Java 17 and, the first time, Maven; no root and no networks: the nodes are on this machine's loopback. It ends with 1 if a
 node did not come back or something acknowledged was lost; then the folder with logs and data is left.
@@ -172,7 +172,7 @@ def _last(error: EngineEnded) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.accord.killed")
     parser.add_argument("journal", nargs="*", help="NAME=VALUE in the section accord.journal of cassandra.yaml")
-    parser.add_argument("--nodes", type=int, choices=(1, 2, 3), default=1)
+    parser.add_argument("--members", type=int, choices=(1, 2, 3), default=1)
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--table", default="", help="more options of the table, as read_repair='NONE'")
     parser.add_argument("--scan", action="store_true", help="read the whole table at QUORUM meanwhile")

@@ -1,4 +1,4 @@
-"""Cells on a real Cassandra 6 node with Accord under the contract suite, through both drivers."""
+"""Cells on a real Cassandra node of version 6 with Accord under the contract suite, through both drivers."""
 
 import itertools
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""Joint steps over rows and lock cells on a real Cassandra 6 node with Accord: what is decided on what is near is carried out only if it stands."""
+"""Joint steps over rows and lock cells on a real Cassandra node of version 6 with Accord: what is decided on what is near is carried out only if it stands."""
 
 import asyncio
 import itertools

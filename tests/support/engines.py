@@ -99,7 +99,7 @@ def cassandra_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]
 
 @pytest.fixture(scope="session")
 def accord_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    """One Cassandra 6 node with Accord, data centre `dc1`, alone; tests keep out of each other's way by keys of their own."""
+    """One Cassandra node of version 6 with Accord, data centre `dc1`, alone; tests keep out of each other's way by keys of their own."""
     installation = require("accord")
     folder = str(tmp_path_factory.mktemp("accord"))
     spec = AccordSpec(folder=folder, address=free_address((9042, 7000)), accord={"journal": COMES_BACK})

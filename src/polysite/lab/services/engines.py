@@ -75,7 +75,7 @@ def _cassandra(plan: Plan, site: str, place: Path) -> EngineSpec:
 
 
 def _accord(plan: Plan, site: str, place: Path) -> EngineSpec:
-    """One Cassandra 6 node with Accord. The first site's is the seed, and the others join it one after the other."""
+    """One Cassandra node of version 6 with Accord. The first site's is the seed, and the others join it one after the other."""
     return AccordSpec(
         folder=str(place),
         address=plan.topology.address(site),
