@@ -179,7 +179,7 @@ def main() -> int:
     chosen = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="polysite-accord-killed-"))
     journal = dict(pair.split("=", 1) for pair in chosen.journal)
-    cluster = Cluster(folder, fetch(release_of("accord"), os.environ), chosen.nodes, journal)
+    cluster = Cluster(folder, fetch(release_of("accord"), os.environ), chosen.members, journal)
     cluster.options = chosen.table
     try:
         fit = rounds(cluster, chosen.rounds, chosen.scan)
