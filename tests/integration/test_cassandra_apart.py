@@ -410,7 +410,7 @@ async def test_what_others_made_is_left_alone(store: CassandraStore) -> None:
 
 async def test_a_store_says_what_it_is(store: CassandraStore) -> None:
     """Goal: what is declared of one site alone. Method: the store of the tests: one data center, one copy, a commit log written later."""
-    assert store.capabilities == {"conditional_write", "expiry"}
+    assert store.capabilities == {"conditional_write", "durable", "expiry"}
     assert set(store.costs) == {0}
     with pytest.raises(BadRequest):
         await store.create_table(msgspec.structs.replace(FLAT, name="t", writes="transactional"))

@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from polysite.server.settings import Settings
 
 LOOK_S = 20.0
+FORGETS = (
+    "its commit log is synced now and then (commitlog_sync: periodic), so a server that is killed forgets what it has just "
+    "acknowledged; set commitlog_sync to batch or group in cassandra.yaml"
+)
 
 
 class Looked(NamedTuple):
@@ -51,9 +55,12 @@ async def _cassandra(backends: Backends) -> str:
     port = backends.cassandra_port()
     await port.connect()
     try:
-        facts = (await check_server(port, backends.cassandra_settings())).facts
+        checked = await check_server(port, backends.cassandra_settings())
     finally:
         await port.close()
+    if not checked.is_durable:
+        raise BadRequest(FORGETS)
+    facts = checked.facts
     sites = ", ".join(sorted(facts.data_centers))
     return f"Cassandra {facts.release}, data center {facts.data_center} of {sites}; Paxos v2"
 

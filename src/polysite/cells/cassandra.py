@@ -73,7 +73,7 @@ class CassandraCells(Cells):
         await ensure_table(
             self._port, self._settings, self._clock, self._keyspace, self.table, COLUMNS, accord=self.accord
         )
-        if checked.is_durable or sum(self._settings.replication.values()) > 1:
+        if checked.is_durable:
             self.capabilities |= {"durable"}
 
     async def _check(self) -> ServerChecked:

@@ -82,7 +82,7 @@ class CassandraStore(Store):
         await self._port.connect()
         checked = await check_server(self._port, self._settings)
         await self._schema.start()
-        if checked.is_durable or sum(self._settings.replication.values()) > 1:
+        if checked.is_durable:
             self.capabilities |= {"durable"}
 
     async def close(self) -> None:

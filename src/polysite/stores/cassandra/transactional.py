@@ -20,6 +20,7 @@ There are no stamps of ours: Accord gives all writes of a transaction one of its
 # ruff: noqa: S608 - names come from checked specs
 
 import asyncio
+import weakref
 from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple
 
@@ -75,14 +76,21 @@ class Transactions:
     ) -> None:
         self._port = port
         self._randomness = randomness
+        self._turns: weakref.WeakValueDictionary[bytes, asyncio.Lock] = weakref.WeakValueDictionary()
         self._resolve = resolve
         self._cells = f"{quoted(settings.keyspace(CELLS_KEYSPACE))}.{quoted(CELLS_TABLE)}"
         gives = {"version": BIGINT, "content": BLOB}
         self._cell = Statement(f"SELECT version, content FROM {self._cells} WHERE key = ?", (BLOB,), gives)
 
     async def joint_step(self, key: bytes, reads: Sequence[tuple[TableSpec, RowKey]], decide: Decide) -> bool:
-        """As the contract says. Overloaded: others were quicker each time, nothing was written."""
+        """As the contract says. Overloaded: others were quicker each time, nothing was written. Steps of this process over one cell
+        take turns, so it does not outrun itself."""
         places = await self._places(reads)
+        turn = self._turns.setdefault(key, asyncio.Lock())
+        async with turn:
+            return await self._step(key, places, decide)
+
+    async def _step(self, key: bytes, places: Sequence[Place], decide: Decide) -> bool:
         seen, is_now = await self._near(key, places), False
         for _ in range(TRIES_MAX):
             effect = decide(seen.version, seen.content, seen.rows)
