@@ -2,7 +2,10 @@
 
 import pytest
 
+from polysite._open.backends import Backends
 from polysite._open.looking import Looked, look_at_engines
+from polysite.engines.cassandra import checks
+from polysite.engines.cassandra.port import ServerFacts
 from polysite.lab.engines import CassandraSpec, Engine, ZooKeeperSpec
 from polysite.server.settings import load_settings
 
@@ -23,6 +26,27 @@ def test_what_cannot_be_and_what_is_not_there() -> None:
     assert (found.engine, found.fine, "[cassandra]" in found.finding) == ("cassandra", False, True)
     (found,) = look(**{"cassandra.port": 1})
     assert (found.engine, found.fine) == ("cassandra", None)
+
+
+class Reached:
+    """A port to a server that answers."""
+
+    async def connect(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+
+@pytest.mark.parametrize("durable", [True, False])
+def test_a_commit_log_that_does_not_wait_is_to_be_mended(durable: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Goal: an operator is told what a killed server would forget, and what to set. Method: what the check of the server finds out is given."""
+
+    async def checked(*_: object) -> checks.ServerChecked:
+        return checks.ServerChecked(ServerFacts("5.0.9", "lab", "ams", frozenset({"ams"})), durable)
+
+    monkeypatch.setattr(Backends, "cassandra_port", lambda _: Reached())
+    monkeypatch.setattr(checks, "check_server", checked)
+    (found,) = look()
+    assert (found.fine, "commitlog_sync to batch or group" in found.finding) == (durable, not durable)
 
 
 @pytest.mark.engine("cassandra")

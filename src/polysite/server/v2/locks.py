@@ -48,7 +48,10 @@ async def create(call: Call) -> Reply:
         raise failure_of(error, before=before) from None
     trips = answer.round_trips
     if owner is not None:
-        trips += await _note_owner(call, named, key, answer, owner)
+        try:
+            trips += await _note_owner(call, named, key, answer, owner)
+        except PolysiteError as error:
+            raise failure_of(error, before=before) from None
     call.service.tenures.seen(answer.reference, answer.lease_ms)
     return success(lock={"lock": str(LockId(named, answer.fencing_token))}, round_trips=trips)
 
