@@ -95,7 +95,7 @@ CASES: list[tuple[str, BaseException, Work, type[PolysiteError] | None, str]] = 
     ("too few for a read", unavailable(LOCAL_QUORUM), "read", QuorumUnavailable, ""),
     ("read in time-out", READ_TIMEOUT, "read", QuorumUnavailable, ""),
     ("a condition's read in time-out", READ_TIMEOUT, "conditional", OutcomeUnknown, "read_timeout"),
-    ("read failure", READ_FAILURE, "read", QuorumUnavailable, ""),
+    ("read failure", READ_FAILURE, "read", QuorumUnavailable, "read_failure"),
     ("a condition's read failure", READ_FAILURE, "conditional", OutcomeUnknown, "read_failure"),
     ("write failure", write_failure(LOCAL_QUORUM, "SIMPLE"), "write", OutcomeUnknown, "write_failure"),
     ("failure of the agreement", write_failure(SERIAL, "CAS"), "conditional", OutcomeUnknown, "write_failure"),

@@ -121,7 +121,7 @@ class AcsyllaPort(AskingPort):
         elif event in (acsylla.HostListenerEvent.DOWN, acsylla.HostListenerEvent.REMOVE):
             self._up.discard(host)
 
-    async def read(
+    async def read_once(
         self,
         statement: Statement,
         values: Sequence[Value] = (),

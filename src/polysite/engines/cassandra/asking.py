@@ -1,8 +1,10 @@
-"""What every adapter asks the server about itself, by ordinary reads."""
+"""What every adapter does with its reads: those that are asked again, and those that ask the server about itself."""
 
+from abc import abstractmethod
 from collections.abc import Sequence
 
-from polysite.engines.cassandra.port import CassandraPort, Consistency, ServerFacts, Statement
+from polysite.engines.cassandra.port import CassandraPort, Consistency, Page, ServerFacts, Statement, Value
+from polysite.errors import QuorumUnavailable
 from polysite.values.types import parse_type
 
 _TEXT = parse_type("text")
@@ -21,7 +23,41 @@ _SETTING = Statement("SELECT value FROM system_views.settings WHERE name = ?", t
 
 
 class AskingPort(CassandraPort):
-    """A port that answers the questions about the server with its own `read`."""
+    """A port that asks again where that helps, and answers the questions about the server with its own `read`."""
+
+    async def read(
+        self,
+        statement: Statement,
+        values: Sequence[Value] = (),
+        *,
+        consistency: Consistency,
+        page_rows: int = 0,
+        paging_state: bytes | None = None,
+    ) -> Page:
+        try:
+            return await self.read_once(
+                statement, values, consistency=consistency, page_rows=page_rows, paging_state=paging_state
+            )
+        except QuorumUnavailable as error:
+            if error.attributes.get("reason") != "read_failure":
+                raise
+        # The coordinator asks as few replicas as the level needs. When it finds out that one of them died (which fails the read at once,
+        # though the others live) it does not ask that one again.
+        return await self.read_once(
+            statement, values, consistency=consistency, page_rows=page_rows, paging_state=paging_state
+        )
+
+    @abstractmethod
+    async def read_once(
+        self,
+        statement: Statement,
+        values: Sequence[Value] = (),
+        *,
+        consistency: Consistency,
+        page_rows: int = 0,
+        paging_state: bytes | None = None,
+    ) -> Page:
+        """As `read`; never sent twice."""
 
     async def schema_agreed(self) -> bool:
         mine = await self.read(_LOCAL_SCHEMA, consistency=Consistency.ONE)

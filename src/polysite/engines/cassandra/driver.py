@@ -122,7 +122,7 @@ class CassandraDriverPort(AskingPort):
         if bridge is not None:
             bridge.fail_all(ConnectionShutdown("the port was closed"))
 
-    async def read(
+    async def read_once(
         self,
         statement: Statement,
         values: Sequence[Value] = (),

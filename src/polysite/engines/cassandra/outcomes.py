@@ -183,7 +183,8 @@ def kind_for(failure: Failure, work: Work) -> Kind:
 def judged(failure: Failure, work: Work) -> PolysiteError | None:
     """The error to raise for a failure that befell `work`; None: it is done all the same.
 
-    OutcomeUnknown carries the row's name as `reason`; errors of replicas carry how many answered and were needed.
+    OutcomeUnknown and the error of a failed read carry the row's name as `reason`; errors of replicas carry how many answered and
+    were needed.
     """
     kind = kind_for(failure, work)
     judgement = TABLE[kind]
@@ -191,7 +192,7 @@ def judged(failure: Failure, work: Work) -> PolysiteError | None:
     if meaning == DONE:
         return None
     attributes: dict[str, object] = {}
-    if meaning is OutcomeUnknown:
+    if meaning is OutcomeUnknown or kind == "read_failure":
         attributes["reason"] = kind
     if failure.required is not None:
         attributes |= {"replicas_answered": failure.received, "replicas_needed": failure.required}

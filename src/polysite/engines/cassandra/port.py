@@ -7,8 +7,8 @@ A `Statement` says besides its text which CQL types it takes and gives: a driver
     page = await port.read(find, [b"key"], consistency=Consistency.LOCAL_ONE)
     page.rows        # [[bytes.fromhex("0000000000000001"), b"content"]]
 
-Statements are prepared once by their text and again by themselves when a server does not know them (any more). Nothing is
-ever sent twice: no driver retries, none executes speculatively. Only the contact points are spoken to, for control as well.
+Statements are prepared once by their text and again by themselves when a server does not know them (any more). No write is
+ever sent twice: no driver retries, none executes speculatively. A read is asked once more if a replica failed under it. Only the contact points are spoken to, for control as well.
 
 What may be raised, and with which outcome (the table is `outcomes`):
 
