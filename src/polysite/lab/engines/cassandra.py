@@ -176,6 +176,9 @@ class CassandraSpec(msgspec.Struct, frozen=True, kw_only=True):
             # A connection that cannot be made is tried again a second after it was given up: two packets ask in this time, the next
             # one 1.3 s later, where the default of 2 s leaves two seconds without any.
             "internode_tcp_connect_timeout": "1300ms",
+            # What was sent into a cut is repeated less and less often: after 20 s of it the next packet may come another 20 s later, and
+            # nothing passes until then. A connection whose packets nobody acknowledges is given up and made anew.
+            "internode_tcp_user_timeout": "3s",
             "range_request_timeout": "10s",
             "request_timeout": "10s",
             "truncate_request_timeout": "60s",

@@ -23,6 +23,7 @@ class TrafficProcess:
         self._log = folder / f"traffic-{plan.site}.log"
         self._path.write_bytes(msgspec.json.format(msgspec.json.encode(plan)))
         self._loading: subprocess.Popen[bytes] | None = None
+        self._finishing = False
 
     def start(self) -> None:
         """Begin to call. Unavailable: the process ended instead, and its log says why."""
@@ -33,16 +34,18 @@ class TrafficProcess:
             raise Unavailable(f"the clients at {self.plan.site} did not begin: {self._last_words()}")
 
     def finish(self) -> None:
-        """Let every client finish its round; `stop` waits for that."""
-        if self._loading is not None:
+        """Let every client finish its round; `stop` waits for that. Said once: a second signal might find the process at its end, where
+        nobody takes it any more, and would be how it ended."""
+        if self._loading is not None and not self._finishing:
+            self._finishing = True
             self._loading.terminate()
 
     def stop(self) -> None:
         """Let every client finish its round, and wait for that. Unavailable: they did not end, or not well."""
         if self._loading is None:
             return
+        self.finish()
         loading, self._loading = self._loading, None
-        loading.terminate()
         try:
             code = loading.wait(ENDS_S)
         except subprocess.TimeoutExpired:
