@@ -137,3 +137,26 @@ async def test_a_call_is_a_sign_of_life_until_it_ends(seed: int) -> None:
         await asyncio.sleep(1.2)
         with pytest.raises(LockLost):
             await site.renew(lock.reference)
+
+
+@seeded(seeds=5)
+async def test_the_row_that_is_asked_with_the_lock_is_waited_for(seed: int) -> None:
+    """Goal: who takes a lock together with its row lives until it has both, however long the row takes. Method: hold back the read for three
+    leases; the lock is held after it, and is let go a lease after the last call."""
+    async with world_of(seed) as world:
+        one = world.processes[0]
+        site, row = one.coordinator, world.row("a")
+        first = await site.acquire([row], lease_ms=LEASE_MS)
+        waiting = asyncio.ensure_future(site.acquire([row], lease_ms=LEASE_MS, wait_ms=60_000, read=True))
+        await asyncio.sleep(0.1)
+        gate = one.faults.hold("read")
+        await site.release(first.reference)
+        await asyncio.sleep(3.0)
+        assert not waiting.done()
+        gate.set_result(None)
+        lock = await waiting
+        assert lock.held
+        assert (await site.renew(lock.reference)).held
+        await asyncio.sleep(1.2)
+        with pytest.raises(LockLost):
+            await site.renew(lock.reference)

@@ -9,7 +9,7 @@ immutable once built: the same id, bytes and expected version, however often it 
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeAlias
 
 import msgspec
@@ -56,6 +56,7 @@ WISHES_MAX = 64
 
 KEEP_BACK_TRIPS = 4
 STEWARD_IDLE_TRIPS = 10
+SILENT_TRIPS = 10
 DOUBLINGS_MAX = 6
 NOTED_S_MAX = 2.0
 """So long an answer of a steward is listened for, whoever goes on without it; what comes in this time says how slow answers are."""
@@ -259,16 +260,27 @@ def combiner_of(key: bytes, processes: Sequence[str]) -> str:
     return max(processes, key=lambda process: (_rendezvous(key, process), process))
 
 
-def steward_of(cell: LockCell, *, idle_s: float, rtt_s: float) -> Author | None:
+def steward_of(
+    cell: LockCell, *, idle_s: float, rtt_s: float, is_silent: Callable[[Author], bool] = lambda _: False
+) -> Author | None:
     """Which process carries changes of this cell: the head's; while the queue is empty the last changer's for 10 W.
 
-    `idle_s`: how long the caller has seen this version on its own clock; `rtt_s` is W. None: nobody, do your own. It is
-    advice: the register arbitrates.
+    `idle_s`: how long the caller has seen this version on its own clock; `rtt_s` is W. `is_silent`: who is asked in vain at the
+    moment; the first in the queue who is not carries for the rest, for all who hear as little of the head agree on that one,
+    and he is the next head. None: nobody, do your own. It is advice: the register arbitrates.
     """
-    if cell.queue:
-        first = cell.queue[0]
-        return Author(first.site, first.process, first.incarnation)
-    return cell.author if idle_s < STEWARD_IDLE_TRIPS * rtt_s else None
+    for entry in cell.queue:
+        process = Author(entry.site, entry.process, entry.incarnation)
+        if not is_silent(process):
+            return process
+    if cell.queue or idle_s < STEWARD_IDLE_TRIPS * rtt_s:
+        return None if cell.author is None or is_silent(cell.author) else cell.author
+    return None
+
+
+def silent_for_s(rtt_s: float) -> float:
+    """How long a process that did not note a wish in time is not asked again: 10 W."""
+    return SILENT_TRIPS * rtt_s
 
 
 def may_keep_back(cell: LockCell, wish: Wish) -> bool:

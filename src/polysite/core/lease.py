@@ -2,7 +2,7 @@
 
 Whoever waits watches every entry. One whose (ticket, nonce, beat) it has seen unchanged for the entry's lease, on its own
 monotonic clock, may be dropped by a compare-and-set on exactly that: a renewal that races makes it fail. Observers are
-staggered by their place in the queue. That is for dead processes; for dead clients see `ClientLife`.
+staggered by how many living processes are before them in the queue. That is for dead processes; for dead clients see `ClientLife`.
 """
 
 from collections.abc import Iterable
@@ -24,7 +24,8 @@ def answer_limit_s(lease_s: float) -> float:
     return 0.9 * lease_s - 0.05
 
 
-STAGGER_TRIPS = 2
+STAGGER_TRIPS = 4
+"""What the one before needs to see that an entry is dead, drop it, and tell: two for the change, one to tell, and one to spare."""
 BEAT_EVERY = 1 / 3
 
 
@@ -53,13 +54,26 @@ class Observation:
         self._watched = watched
 
     def dead(self, now_s: float, *, place: int = 0, rtt_s: float = 0.0) -> tuple[Observed, ...]:
-        """The entries seen unchanged for their lease and for this observer's stagger (its place in the queue times 2 W)."""
+        """The entries seen unchanged for their lease and for this observer's stagger (its place, see there, times 4 W)."""
         stagger_s = place * STAGGER_TRIPS * rtt_s
         return tuple(
             Observed(seen.ticket, seen.nonce, seen.beat)
             for seen in self._watched.values()
             if now_s - seen.since_s >= seen.lease_s + stagger_s
         )
+
+    def place(self, entries: Iterable[Entry], process: tuple[str, str, str], now_s: float) -> int:
+        """How many other processes have entries before the first one of this `process` (site, name, incarnation; none: at the end) that
+        were not seen unchanged for their lease: each of them may see first that an entry is dead."""
+        before: set[tuple[str, str, str]] = set()
+        for entry in entries:
+            its_process = (entry.site, entry.process, entry.incarnation)
+            if its_process == process:
+                break
+            seen = self._watched.get(entry.ticket)
+            if seen is None or now_s - seen.since_s < seen.lease_s:
+                before.add(its_process)
+        return len(before)
 
     def next_look_s(self, now_s: float, *, place: int = 0, rtt_s: float = 0.0) -> float | None:
         """Seconds until the first entry could be dead, 0 if one is; None if nothing is watched. Look at the cell again then:

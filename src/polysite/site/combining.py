@@ -182,12 +182,17 @@ class Combiner:
     async def look(self, state: KeyState, *, linearizable: bool = False, just_changed: bool = False) -> float:
         """Take in the cell as the nearest replica has it, or as it is now; answers the round trips. `just_changed`: if it is newer
         than what was known here, it was changed a moment ago."""
-        if linearizable:
-            view = await self._cells.read(state.encoded)
-            cost = self._cells.costs.read
-        else:
-            view = await self._cells.read_local(state.encoded)
-            cost = self._cells.costs.read_local
+        try:
+            if linearizable:
+                view = await self._cells.read(state.encoded)
+                cost = self._cells.costs.read
+            else:
+                view = await self._cells.read_local(state.encoded)
+                cost = self._cells.costs.read_local
+        except Unavailable:
+            self.stewards.engine_is_away = True
+            raise
+        self.stewards.engine_is_away = False
         self.take(state, view.version, view.content, just_changed=just_changed)
         return cost
 
@@ -200,6 +205,8 @@ class Combiner:
     def _noticed(self, state: KeyState, *, just_changed: bool = True) -> None:
         """A newer cell is known, and own wishes of its change were told so."""
         if self._context.is_wide:
+            if state.moved is not None and not state.moved.done():
+                state.moved.set_result(None)
             state.changed_s = self._clock.monotonic_s() if just_changed else LONG_AGO
             if state.handed:
                 self.stewards.seen(state)
@@ -371,7 +378,7 @@ class Combiner:
             pause_s = self._pause_s(attempt)
             try:
                 if first is None:
-                    answer = await self._cells.compare_and_set(state.encoded, change.expected_version, change.content)
+                    answer = await self._compare_and_set(state, change)
                 elif isinstance(first, CellAnswer):
                     answer, first = first, None
                 else:
@@ -381,11 +388,13 @@ class Combiner:
                 state.trips += costs.compare_and_set
                 attempt += 1
             except Unavailable:
+                self.stewards.engine_is_away = True
                 if attempt == 0:
                     raise
                 # Nobody was asked, so nobody is in anybody's way; and as soon as somebody can be, he is.
                 pause_s = min(pause_s, AWAY_PAUSE_S)
             else:
+                self.stewards.engine_is_away = False
                 if answer.applied:
                     state.trips += costs.compare_and_set
                     self._applied(state, wishes, change)
@@ -404,6 +413,30 @@ class Combiner:
             if self._resolve(state, wishes, change):
                 return not any(pending in state.pending for pending in wishes)
         raise unknown()
+
+    async def _compare_and_set(self, state: KeyState, change: Change) -> CellAnswer:
+        """Send it once. OutcomeUnknown, between sites, also as soon as a newer cell is known than the one it stands on: what is past it tells
+        what became of it, and the engine may take seconds to say that others were quicker."""
+        sending = self._cells.compare_and_set(state.encoded, change.expected_version, change.content)
+        if not self._context.is_wide:
+            return await sending
+        sent = self._context.spawner.spawn(sending, name="site-change-sent")
+        state.moved = moved = asyncio.get_running_loop().create_future()
+        try:
+            await asyncio.wait((sent, moved), return_when=asyncio.FIRST_COMPLETED)
+            if not sent.done() and self.stewards.elsewhere(state) is None:
+                await asyncio.wait(
+                    (sent,)
+                )  # what is left is this process's to change again: not beside what it still sends
+            if not sent.done():
+                self._context.background(_disregarded(sent), name="site-change-outrun")
+                raise unknown()
+            return sent.result()
+        except asyncio.CancelledError:
+            sent.cancel()
+            raise
+        finally:
+            state.moved = None
 
     def _pause_s(self, attempt: int) -> float:
         """Before a change is sent again: those who stand in each other's way between sites are told so only after round trips."""
@@ -476,6 +509,12 @@ class Combiner:
                 pending.future.set_exception(told)
                 # The author may be gone; that is no unretrieved error.
                 pending.future.exception()
+
+
+async def _disregarded(sent: "asyncio.Future[CellAnswer]") -> None:
+    """Its answer tells nothing that is not known."""
+    with contextlib.suppress(PolysiteError):
+        await sent
 
 
 def _next_of(pending: list[PendingWish]) -> list[PendingWish]:

@@ -74,6 +74,8 @@ class KeyState(msgspec.Struct, eq=False):
     kept: "list[PendingWish]" = []
     """Wishes kept back for the release or renewal of the head, which is here."""
     kept_timer: Timer | None = None
+    moved: "asyncio.Future[None] | None" = None
+    """Done when a newer view is known; of who waits for the answer to a change on this one."""
     told: "Push | None" = None
     """What was told the head of this view, if a change of this process put it there."""
     parting: Parting | None = None

@@ -243,10 +243,17 @@ class LockVerbs:
     async def _first_row(self, item: Wanted, acquired: Acquired) -> tuple[dict[str, Any] | None, float]:
         """The row that the lock was asked with: read beside the enqueue if that serves, else got now."""
         assert item.row is not None
-        if acquired.row is not None:
-            row, trips = await self._critical.finish_speculative(acquired.live, acquired.row)
-        else:
-            row, trips = await self._critical.get(acquired.live, item.row)
+        live = acquired.live
+        # The client waits for the row: it lives, however long the lease takes to be renewed first.
+        live.open_calls += 1
+        try:
+            if acquired.row is not None:
+                row, trips = await self._critical.finish_speculative(live, acquired.row)
+            else:
+                row, trips = await self._critical.get(live, item.row)
+        finally:
+            live.open_calls -= 1
+            live.life.sign(self._context.clock.monotonic_s())
         return row_of(item.spec, row), trips
 
     # calls with a reference

@@ -120,6 +120,8 @@ class WishMessage(msgspec.Struct, frozen=True):
 
     `push`: what the sender's own change just told, if that made the process asked the steward. The message with the push and this one
     overtake each other; who is asked before it knows that it is meant would send the wish back.
+
+    `instead`: the sender hears nothing of the head, and asks the first in the queue of whom it does.
     """
 
     key: bytes
@@ -127,6 +129,7 @@ class WishMessage(msgspec.Struct, frozen=True):
     answer_to: str
     forwarded: bool = False
     push: Push | None = None
+    instead: bool = False
 
 
 class Noted(msgspec.Struct, frozen=True):

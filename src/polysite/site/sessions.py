@@ -21,6 +21,8 @@ from polysite.values.tables import TableSpec
 HOLDING = frozenset({"shared", "first", "exclusive"})
 BEAT_RETRY = 1 / 12
 """After this part of the lease a beat that failed is sent again."""
+BEAT_UNDER_WAY = 1 / 4
+"""One that was handed to a steward is under way for this part of the lease before the next is sent."""
 
 
 class LiveSession(msgspec.Struct, eq=False):
@@ -41,7 +43,7 @@ class LiveSession(msgspec.Struct, eq=False):
     standing_waiters: "list[asyncio.Future[None]]" = []
     extending: bool = False
     renewed: "asyncio.Future[float] | None" = None
-    """Done when the first renewal that was sent by itself and is not decided yet is, with its round trips."""
+    """Done when one of the renewals that were sent by themselves and are not decided yet is, with its round trips."""
     promoters: int = 0
     """Calls that wait for the session to be promoted."""
     promotion_stays: bool = False
@@ -387,13 +389,16 @@ class Sessions:
         identities = tuple(live.identity for live in alive)
         if any(_is_unsent_renewal(pending, identities) for pending in state.pending):
             return  # a change that is not answered holds all up; one renewal behind it is enough
+        since_s = self._clock.monotonic_s() - min(live.life.lease_s for live in alive) * BEAT_UNDER_WAY
+        if any(_is_renewal_since(since_s, handed, identities) for handed in state.handed.values()):
+            return  # it goes its own way by itself if its steward is silent; a second one would be one more change
         renewed: asyncio.Future[float] = asyncio.get_running_loop().create_future()
         for live in alive:
             if live.renewed is None or live.renewed.done():
                 live.renewed = renewed
 
         def failed(_error: PolysiteError) -> None:
-            renewed.set_result(0.0)
+            _tell(renewed, 0.0)
 
         def decided(answer: WishAnswer) -> None:
             if isinstance(answer.result, Renewed):
@@ -402,7 +407,10 @@ class Sessions:
                     if live.reference.ticket in tickets:
                         live.core.lease_applied(answer.sent_s)
                         live.life.beat_sent(answer.sent_s)
-            renewed.set_result(answer.round_trips)
+                        if live.renewed is not None:
+                            # An earlier one may still be on its way through a steward that is silent: nobody need wait for it.
+                            _tell(live.renewed, answer.round_trips)
+            _tell(renewed, answer.round_trips)
 
         self.combiner.submit(state, Renew(identities), decided=decided, failed=failed)
 
@@ -457,3 +465,19 @@ def _is_unsent_renewal(pending: PendingWish, identities: tuple[Identity, ...]) -
     """Whether it renews all of these, and its lease counts from when it will be sent."""
     wish = pending.asked.wish
     return pending.own and pending.sent_s is None and isinstance(wish, Renew) and set(identities) <= set(wish.entries)
+
+
+def _tell(waited_for: "asyncio.Future[float]", trips: float) -> None:
+    if not waited_for.done():
+        waited_for.set_result(trips)
+
+
+def _is_renewal_since(since_s: float, handed: PendingWish, identities: tuple[Identity, ...]) -> bool:
+    """Whether it renews all of these with a lease that counts from later than that."""
+    wish = handed.asked.wish
+    return (
+        isinstance(wish, Renew)
+        and handed.sent_s is not None
+        and handed.sent_s >= since_s
+        and set(identities) <= set(wish.entries)
+    )

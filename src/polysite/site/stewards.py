@@ -34,7 +34,7 @@ from polysite.site import peers
 from polysite.site.context import SiteContext
 from polysite.site.keys import UNSEEN, KeyState, KeyTable
 from polysite.site.peers import Noted, PeerChannel, Push, WishMessage
-from polysite.site.wishing import PendingWish
+from polysite.site.wishing import Handing, PendingWish
 from polysite.values.keys import LockKey
 
 HANDED = (Enqueue, Leave, Cancel, CancelRequest, Renew)
@@ -46,6 +46,9 @@ STEWARDS_MAX = 3
 
 PUSH_ANSWER_S = 1.0
 
+SILENT_MAX = 256
+"""Processes whose silence is remembered; that of the one noted longest ago is forgotten first."""
+
 
 class Stewards:
     """Both ends of the steward rule. Without a channel, or with one site (W = 0), every process makes its own changes."""
@@ -56,6 +59,10 @@ class Stewards:
         self._keys = keys
         self._patience: dict[str, Patience] = {}
         """By site."""
+        self._silent: dict[Author, float] = {}
+        """Who was asked to carry wishes lately and did not say that he does; until when nobody asks him again."""
+        self._heard_s: dict[Author, float] = {}
+        """When it answered last."""
         self.channel: Callable[[], PeerChannel | None] = lambda: None
         self.address_of: Callable[[Author], Awaitable[str | None]] = _nowhere
         self.own_address: Callable[[], str | None] = lambda: None
@@ -63,18 +70,23 @@ class Stewards:
         """Has the pending wishes of a key seen to; the combiner's, as the next three are."""
         self.take: Callable[[KeyState, int, bytes], None] = lambda _state, _version, _content: None
         self.look: Callable[[KeyState], Awaitable[float]] = _no_look
+        self.engine_is_away = False
+        """The last time that the engine was asked for a cell, or to change one, it could not be."""
         self.decide: Callable[[KeyState, PendingWish, Result, float], None] = lambda *_: None
 
     # where a wish goes
 
     def elsewhere(self, state: KeyState) -> Author | None:
         """The other process that carries wishes for this key by the newest view; None: this one changes the cell itself."""
+        steward = self._steward_of(state)
+        return None if steward == self._context.author else steward
+
+    def _steward_of(self, state: KeyState) -> Author | None:
         rtt_s = self._context.rtt_s
         if not rtt_s or self.channel() is None:
             return None
         idle_s = self._clock.monotonic_s() - state.changed_s
-        steward = combine.steward_of(state.cell, idle_s=idle_s, rtt_s=rtt_s)
-        return None if steward == self._context.author else steward
+        return combine.steward_of(state.cell, idle_s=idle_s, rtt_s=rtt_s, is_silent=self._is_silent)
 
     def route(self, state: KeyState) -> None:
         """Sort the pending wishes of a key whose cell is known: what is left in `pending` goes into an own change now."""
@@ -106,7 +118,11 @@ class Stewards:
             self._alone_in(state, item, noted_s + self._jitter_s(item))
         state.users += len(wishes)
         for some in _in_messages(wishes):
-            self._context.background(self._send(state, steward, some), name="site-wish")
+            handing = Handing(steward, some, now_s)
+            for item in some:
+                item.handing = handing
+            self._context.background(self._send(state, handing), name="site-wish")
+            self._context.timers.after(noted_s, partial(self._unheard, state, handing))
 
     def outrun(self, state: KeyState) -> None:
         """An own change came too late, for another process had changed the cell: that one is awake, so what went its own way is handed
@@ -116,21 +132,57 @@ class Stewards:
                 item.alone = False
         self.route(state)
 
-    async def _send(self, state: KeyState, steward: Author, wishes: list[PendingWish]) -> None:
-        noted = await self._ask_until_known(steward, state, wishes, answer_to=self.own_address() or "", forwarded=False)
-        if noted is not None and noted.noted:
-            for item in self._open(state, wishes):
+    async def _send(self, state: KeyState, handing: Handing) -> None:
+        steward = handing.steward
+        noted = await self._ask_until_known(
+            steward, state, handing.wishes, answer_to=self.own_address() or "", handing=handing
+        )
+        if noted is None:
+            handing.heard = False
+            self._unheard(state, handing)
+            return
+        handing.heard = True
+        if noted.noted:
+            for item in self._open(handing):
                 self._alone_in(state, item, combine.decided_within_s(self._context.rtt_s, self._beyond_s(steward)))
             return
-        if noted is not None:
-            with contextlib.suppress(PolysiteError):  # a cell that cannot be read here tells nothing
-                self.take(state, noted.version, noted.content)
-        moved = self.elsewhere(state)
-        for item in self._open(state, wishes):
-            if moved is not None and moved != steward and item.stewards < STEWARDS_MAX:
+        with contextlib.suppress(PolysiteError):  # a cell that cannot be read here tells nothing
+            self.take(state, noted.version, noted.content)
+        if self.elsewhere(state) == steward:
+            # By the newest cell it is the steward, and does not carry: its engine is away, or its queue is full.
+            self._note_silence(steward)
+        self._hand_over_again(state, handing)
+
+    def _unheard(self, state: KeyState, handing: Handing) -> None:
+        """The steward did not say in time that it carries these: it counts as silent, and whoever is steward without it carries them."""
+        if self._heard_s.get(handing.steward, -1.0) >= handing.sent_s:
+            return  # it is slow, and answers others: what was asked goes its own way when its turn comes
+        if not handing.heard and self._open(handing):
+            self._note_silence(handing.steward)
+            self._hand_over_again(state, handing)
+
+    def _hand_over_again(self, state: KeyState, handing: Handing) -> None:
+        """To whoever is steward now; where nobody is, or too many were asked, each goes its own way when its turn comes."""
+        steward = self._steward_of(state)
+        for item in self._open(handing):
+            if steward == self._context.author or (
+                steward not in {None, handing.steward} and item.stewards < STEWARDS_MAX
+            ):
                 self._take_back(state, item)
             else:
                 self._alone_in(state, item, self._jitter_s(item))
+
+    def _is_silent(self, process: Author) -> bool:
+        until_s = self._silent.get(process)
+        return until_s is not None and self._clock.monotonic_s() < until_s
+
+    def _note_silence(self, process: Author) -> None:
+        if process == self._context.author or self._is_silent(process):
+            return
+        self._silent.pop(process, None)
+        self._silent[process] = self._clock.monotonic_s() + combine.silent_for_s(self._context.rtt_s)
+        if len(self._silent) > SILENT_MAX:
+            del self._silent[next(iter(self._silent))]
 
     def _beyond_s(self, steward: Author) -> float:
         patience = self._patience.get(steward.site)
@@ -146,15 +198,25 @@ class Stewards:
         return combine.own_attempt_delay_s(self._context.rtt_s, item.stewards, fraction)
 
     async def _ask_until_known(
-        self, steward: Author, state: KeyState, wishes: list[PendingWish], *, answer_to: str, forwarded: bool
+        self,
+        steward: Author,
+        state: KeyState,
+        wishes: list[PendingWish],
+        *,
+        answer_to: str,
+        handing: Handing | None = None,
     ) -> Noted | None:
-        """As `_ask`. Who does not know the cell yet that makes him the steward is told it, and asked again."""
+        """As `_ask`. Who does not know the cell yet that makes him the steward is told it, and asked again. `handing` None: the wishes are
+        others', handed on."""
+        forwarded = handing is None
         noted = await self._ask(steward, state, wishes, answer_to=answer_to, forwarded=forwarded)
         if noted is None or noted.noted or noted.version >= state.version or self.elsewhere(state) != steward:
             return noted
-        for item in self._open(state, wishes):
+        if handing is not None:
+            handing.heard = True
             noted_s = combine.noted_within_s(self._context.trip_s(steward.site)) + self._beyond_s(steward)
-            self._alone_in(state, item, noted_s + self._jitter_s(item))
+            for item in self._open(handing):
+                self._alone_in(state, item, noted_s + self._jitter_s(item))
         push = state.told or Push(state.encoded, state.version, lock_cell.encode(state.cell))
         return await self._ask(steward, state, wishes, answer_to=answer_to, forwarded=forwarded, push=push)
 
@@ -170,7 +232,9 @@ class Stewards:
     ) -> Noted | None:
         """The steward's answer, None if there was none in time."""
         asked = tuple(item.asked for item in wishes)
-        message = WishMessage(state.encoded, asked, answer_to, forwarded, push or state.told)
+        first = lock_cell.head(state.cell)
+        instead = first is not None and steward != Author(first.site, first.process, first.incarnation)
+        message = WishMessage(state.encoded, asked, answer_to, forwarded, push or state.told, instead)
         within_s = combine.noted_within_s(self._context.trip_s(steward.site)) + self._beyond_s(steward)
         if not forwarded:
             # Whoever goes on without the answer still hears how long it took. Of what is handed on somebody else waits for the answer.
@@ -182,19 +246,24 @@ class Stewards:
                 return None
             body = await channel.send(address, "wish", peers.encode(message), answer_s=within_s)
             noted = msgspec.msgpack.decode(body, type=Noted)
+            self._silent.pop(steward, None)
+            self._heard_s[steward] = self._clock.monotonic_s()
             if not forwarded:
                 self._patience.setdefault(steward.site, Patience()).answered(self._clock.monotonic_s() - sent_s)
             return noted
         except (PolysiteError, msgspec.DecodeError):
             return None  # whether it was noted is for the cell to tell
 
-    def _open(self, state: KeyState, wishes: Iterable[PendingWish]) -> list[PendingWish]:
-        return [item for item in wishes if state.handed.get(item.asked.wish_id) is item]
+    def _open(self, handing: Handing) -> list[PendingWish]:
+        """Those that were not handed on, taken back or decided since."""
+        return [item for item in handing.wishes if item.handing is handing]
 
     def _go_alone(self, state: KeyState, item: PendingWish) -> None:
         """The steward was silent for too long: an own change, with the same wish id."""
         if state.handed.get(item.asked.wish_id) is item:
             item.alone = True
+            if item.handing is not None:
+                self._note_silence(item.handing.steward)
             self._take_back(state, item)
 
     def _take_back(self, state: KeyState, item: PendingWish) -> None:
@@ -206,6 +275,7 @@ class Stewards:
     def _end(self, state: KeyState, item: PendingWish) -> None:
         """No longer handed; whoever calls it drops the key afterwards."""
         del state.handed[item.asked.wish_id]
+        item.handing = None
         if item.timer is not None:
             item.timer.cancel()
             item.timer = None
@@ -249,17 +319,37 @@ class Stewards:
         try:
             if state.version == UNSEEN:
                 await self.look(state)
+            if message.push is not None and message.push.key == message.key:
+                with contextlib.suppress(PolysiteError):  # a cell that cannot be read here tells nothing
+                    self.take(state, message.push.version, message.push.content)
             steward = self.elsewhere(state)
-            if steward is None:
+            if self.engine_is_away or any(asked.seen_version > state.version for asked in message.wishes):
+                pass  # somebody else can change the cell; or its author knows a newer one, and tells it when he hears that
+            elif steward is None:
                 if len(state.pending) + len(state.kept) < QUEUE_MAX:
                     self._carry(state, message)
                     return Noted(True, state.version, b"")
+            elif message.instead and not message.forwarded:
+                # Its author would not wait for the answer of one more.
+                self._context.background(self._pass_on(state, steward, message), name="site-wish-passed-on")
+                return Noted(True, state.version, b"")
             elif not message.forwarded:
-                items = [PendingWish(asked, 0.0, None, None) for asked in message.wishes]
-                noted = await self._ask(steward, state, items, answer_to=message.answer_to, forwarded=True)
+                noted = await self._ask(steward, state, _others(message), answer_to=message.answer_to, forwarded=True)
                 if noted is not None and noted.noted:
                     return noted
             return Noted(False, state.version, lock_cell.encode(state.cell))
+        finally:
+            self._keys.drop(state)
+
+    async def _pass_on(self, state: KeyState, steward: Author, message: WishMessage) -> None:
+        """To the head, which this process hears or has not asked lately; if it hears as little of it as their author, it carries them."""
+        self._keys.keep(state)
+        try:
+            noted = await self._ask_until_known(steward, state, _others(message), answer_to=message.answer_to)
+            if noted is None or (not noted.noted and self.elsewhere(state) == steward):
+                self._note_silence(steward)
+                if self._steward_of(state) == self._context.author:
+                    self._carry(state, message)
         finally:
             self._keys.drop(state)
 
@@ -286,7 +376,7 @@ class Stewards:
             by_author.setdefault(item.answer_to, []).append(item)
         for answer_to, items in by_author.items():
             for some in _in_messages(items):
-                work = self._ask_until_known(steward, state, some, answer_to=answer_to, forwarded=True)
+                work = self._ask_until_known(steward, state, some, answer_to=answer_to)
                 self._context.background(work, name="site-wish-handed-on")
 
     # keeping back
@@ -362,6 +452,10 @@ def _check(message: WishMessage) -> None:
             raise BadRequest("no steward carries wishes of this kind")
         if len(asked.wish_id) != ID_BYTES or (isinstance(wish, Enqueue) and len(wish.request_id) not in {0, ID_BYTES}):
             raise BadRequest("ids of wishes and requests have a fixed length")
+
+
+def _others(message: WishMessage) -> list[PendingWish]:
+    return [PendingWish(asked, 0.0, None, None) for asked in message.wishes]
 
 
 def _in_messages(wishes: list[PendingWish]) -> list[list[PendingWish]]:

@@ -80,16 +80,15 @@ class Waiting:
         pause_s = min((entry.lease_s for entry in queue[:1]), default=1.0) / 20
         pause_s = min(settings.look_s_max, max(settings.look_s_min, pause_s))
         assert state.observation is not None
-        next_s = state.observation.next_look_s(now_s, place=self._place(state), rtt_s=self._context.rtt_s)
+        next_s = state.observation.next_look_s(now_s, place=self._place(state, now_s), rtt_s=self._context.rtt_s)
         if next_s is not None:
             pause_s = max(LOOK_S_LEAST, min(pause_s, next_s))
         state.look_timer = self._context.timers.at(now_s + pause_s, lambda: self._look(state))
 
-    def _place(self, state: KeyState) -> int:
-        for place, entry in enumerate(state.cell.queue):
-            if entry.ticket in state.sessions:
-                return place
-        return len(state.cell.queue)
+    def _place(self, state: KeyState, now_s: float) -> int:
+        author = self._context.author
+        assert state.observation is not None
+        return state.observation.place(state.cell.queue, (author.site, author.process, author.incarnation), now_s)
 
     def _look(self, state: KeyState) -> None:
         state.look_timer = None
@@ -123,7 +122,7 @@ class Waiting:
             return
         now_s = self._clock.monotonic_s()
         observation.feed(state.cell.queue, now_s)
-        seen_dead = observation.dead(now_s, place=self._place(state), rtt_s=self._context.rtt_s)
+        seen_dead = observation.dead(now_s, place=self._place(state, now_s), rtt_s=self._context.rtt_s)
         # What lives here is not dead, however long its renewals take.
         dead = tuple(one for one in seen_dead if not self._lives_here(state, one.ticket))
         if not dead or state.preempting:

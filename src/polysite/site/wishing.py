@@ -6,10 +6,19 @@ from collections.abc import Callable
 import msgspec
 
 from polysite.core.combine import AskedWish
-from polysite.core.lock_cell import LockCell
+from polysite.core.lock_cell import Author, LockCell
 from polysite.core.wishes import Result
 from polysite.errors import PolysiteError
 from polysite.site.timers import Timer
+
+
+class Handing(msgspec.Struct, eq=False):
+    """Wishes handed over in one message, and whether the steward answered."""
+
+    steward: Author
+    wishes: "list[PendingWish]"
+    sent_s: float
+    heard: bool = False
 
 
 class WishAnswer(msgspec.Struct, frozen=True):
@@ -50,6 +59,8 @@ class PendingWish(msgspec.Struct, eq=False):
     """Its stewards were silent: an own change carries it."""
     stewards: int = 0
     """Processes that were asked to carry it."""
+    handing: Handing | None = None
+    """While another process is asked to carry it: with which wishes, and what came of that."""
     timer: Timer | None = None
     """When it goes its own way."""
 

@@ -1,8 +1,10 @@
 """Leases: observed on one's own clock, renewed for clients that live."""
 
+import msgspec
 import pytest
 
 from polysite.core.lease import ClientLife, Observation, answer_limit_s, lease_s_min
+from polysite.core.lock_cell import Author, Entry
 from polysite.core.wishes import Identity, Observed, Renew
 from tests.unit.core.checks import make, take_over
 from tests.unit.core.factories import nonce, queue_of
@@ -53,12 +55,45 @@ def test_an_entry_is_silent_if_it_is_still_as_it_was_for_its_lease() -> None:
 
 
 def test_observers_are_staggered_by_their_place() -> None:
-    """Goal: 2 W each. Method: the third in the queue with a W of 100 ms."""
+    """Goal: 4 W each. Method: the third in the queue with a W of 100 ms."""
     watch = Observation()
     watch.feed(queue_of("exclusive").queue, 0.0)
-    assert watch.dead(10.3, place=2, rtt_s=0.1) == ()
-    assert len(watch.dead(10.41, place=2, rtt_s=0.1)) == 1
-    assert watch.next_look_s(10.0, place=2, rtt_s=0.1) == pytest.approx(0.4)
+    assert watch.dead(10.7, place=2, rtt_s=0.1) == ()
+    assert len(watch.dead(10.81, place=2, rtt_s=0.1)) == 1
+    assert watch.next_look_s(10.0, place=2, rtt_s=0.1) == pytest.approx(0.8)
+
+
+def test_a_place_counts_living_processes_before() -> None:
+    """Goal: entries of one process are one observer, and those of a dead one are none. Method: two entries of a process, one of another, and
+    one's own, before and after the first were seen unchanged for their lease."""
+    watch = Observation()
+    first, second = (Author("ams", "p1", "1"), Author("bei", "p1", "1"))
+    mine = ("irv", "p1", "1")
+    queue = [
+        entry_of(1, first),
+        entry_of(2, first),
+        entry_of(3, second),
+        entry_of(4, Author(*mine)),
+        entry_of(5, second),
+    ]
+    watch.feed(queue, 0.0)
+    assert watch.place(queue, mine, 5.0) == 2
+    assert watch.place(queue, ("irv", "p2", "1"), 5.0) == 3
+    watch.feed([queue[0], queue[1], msgspec.structs.replace(queue[2], beat=7), *queue[3:]], 5.0)
+    assert watch.place(queue, mine, 10.0) == 1
+    assert watch.place(queue, mine, 15.0) == 0
+    assert watch.place(queue[3:], mine, 0.0) == 0
+
+
+def entry_of(ticket: int, process: Author) -> Entry:
+    return msgspec.structs.replace(
+        queue_of("exclusive").queue[0],
+        ticket=ticket,
+        nonce=nonce(ticket),
+        site=process.site,
+        process=process.process,
+        incarnation=process.incarnation,
+    )
 
 
 def test_a_client_is_beaten_for_only_while_it_lives() -> None:
