@@ -12,7 +12,7 @@ from polysite.core.lease import answer_limit_s
 from polysite.core.wishes import QUEUE_MAX, Cancel, Compact, Enqueue, Identity, Preempt, ReleaseClean, Wish
 from polysite.errors import BadRequest, OutcomeUnknown, PolysiteError, Unavailable
 from polysite.site import SiteCoordinator, peers
-from polysite.site.keys import Parting
+from polysite.site.keys import KeyState, Parting
 from polysite.site.peers import Noted, Push, WishMessage
 from polysite.testing.loop import seeded
 from polysite.values.keys import LockKey
@@ -250,8 +250,14 @@ async def test_what_a_steward_may_still_carry_is_not_called_refused(seed: int) -
         held = await ams.acquire([row], lease_ms=60_000)
         await asyncio.sleep(1.0)
         stewards = ams._sessions.combiner.stewards
-        carry, later = stewards._carry, []
-        stewards._carry = lambda state, message: later.append((state, message))  # type: ignore[method-assign]
+        carry = stewards._carry
+        later: list[tuple[KeyState, WishMessage]] = []
+
+        def keep(state: KeyState, message: WishMessage) -> bool:
+            later.append((state, message))
+            return True
+
+        stewards._carry = keep  # type: ignore[method-assign]
         cells = bei._sessions.combiner._cells
         real = cells.compare_and_set
 
@@ -674,7 +680,7 @@ async def test_a_wish_that_comes_back_to_its_author(seed: int) -> None:
         held = await bei.acquire([row], lease_ms=60_000)
         await asyncio.sleep(1.0)
         (state,) = bei._keys.in_use()
-        ams._sessions.combiner.stewards._carry = lambda *_: None  # type: ignore[method-assign]
+        ams._sessions.combiner.stewards._carry = lambda *_: True  # type: ignore[method-assign]
         stewards = bei._sessions.combiner.stewards
         stewards.elsewhere = lambda _state: ams._context.author  # type: ignore[method-assign, assignment]
         asked = asyncio.ensure_future(bei.acquire([row], lease_ms=60_000, wait_ms=0))

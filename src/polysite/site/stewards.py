@@ -46,8 +46,8 @@ STEWARDS_MAX = 3
 
 PUSH_ANSWER_S = 1.0
 
-SILENT_MAX = 256
-"""Processes whose silence is remembered; that of the one noted longest ago is forgotten first."""
+KNOWN_MAX = 256
+"""Processes of which it is remembered when they answered, or that they did not; what is oldest is forgotten first."""
 
 
 class Stewards:
@@ -181,7 +181,7 @@ class Stewards:
             return
         self._silent.pop(process, None)
         self._silent[process] = self._clock.monotonic_s() + combine.silent_for_s(self._context.rtt_s)
-        if len(self._silent) > SILENT_MAX:
+        if len(self._silent) > KNOWN_MAX:
             del self._silent[next(iter(self._silent))]
 
     def _beyond_s(self, steward: Author) -> float:
@@ -247,7 +247,10 @@ class Stewards:
             body = await channel.send(address, "wish", peers.encode(message), answer_s=within_s)
             noted = msgspec.msgpack.decode(body, type=Noted)
             self._silent.pop(steward, None)
+            self._heard_s.pop(steward, None)
             self._heard_s[steward] = self._clock.monotonic_s()
+            if len(self._heard_s) > KNOWN_MAX:
+                del self._heard_s[next(iter(self._heard_s))]
             if not forwarded:
                 self._patience.setdefault(steward.site, Patience()).answered(self._clock.monotonic_s() - sent_s)
             return noted
@@ -326,8 +329,7 @@ class Stewards:
             if self.engine_is_away or any(asked.seen_version > state.version for asked in message.wishes):
                 pass  # somebody else can change the cell; or its author knows a newer one, and tells it when he hears that
             elif steward is None:
-                if len(state.pending) + len(state.kept) < QUEUE_MAX:
-                    self._carry(state, message)
+                if self._carry(state, message):
                     return Noted(True, state.version, b"")
             elif message.instead and not message.forwarded:
                 # Its author would not wait for the answer of one more.
@@ -353,7 +355,10 @@ class Stewards:
         finally:
             self._keys.drop(state)
 
-    def _carry(self, state: KeyState, message: WishMessage) -> None:
+    def _carry(self, state: KeyState, message: WishMessage) -> bool:
+        """Take them in; False: more wait here than a queue may hold."""
+        if len(state.pending) + len(state.kept) >= QUEUE_MAX:
+            return False
         known = {item.asked.wish_id for item in (*state.pending, *state.kept)}
         decided = False
         for asked in message.wishes:
@@ -367,6 +372,7 @@ class Stewards:
             self.tell(state, [message.answer_to])
         if state.pending:
             self.start(state)
+        return True
 
     def _hand_on(self, state: KeyState, steward: Author, wishes: list[PendingWish]) -> None:
         """Wishes of others that came too late, or were kept for too long: the new steward carries them, or their author does."""
