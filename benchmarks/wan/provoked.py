@@ -23,6 +23,8 @@ REFUSED = "lock beside a shared holder: first compare-and-set refused"
 WRITE = 1
 FIRST_GET = 1
 LONG_LEASE_MS, SHORT_LEASE_MS = 60_000, 6_000
+SETTLED_W = 5
+"""What was agreed on has reached every site after so many round trips."""
 SENT_S = 0.4
 """Until a request that was made is under way to the other sites."""
 
@@ -107,15 +109,14 @@ async def late(coordinator: Coordinator, watch: Watch, keys: Sequence[KeyName]) 
 async def refused(coordinator: Coordinator, other: Coordinator, watch: Watch, keys: Sequence[KeyName]) -> None:
     """Shared locks beside one that this process holds: it believes to know the cell, and does not look. Another site changes the cell
     without telling, by dropping an entry of its own. Paxos refuses in one round trip where everything agreed on has settled, else in two;
-    so it rests in between."""
-    rest_s = QUIET_W * watch.rtt_ms / 1000 + GRACE_S
+    so it rests in between; but a view that is 10 W old would be looked at again first."""
+    rest_s = SETTLED_W * watch.rtt_ms / 1000
     for key in keys:
         first = await coordinator.acquire([key], kind="shared", lease_ms=LONG_LEASE_MS)
         began_s = time.monotonic()
         beside = await coordinator.acquire([key], kind="shared", lease_ms=LONG_LEASE_MS)
         watch.told(BESIDE, began_s, beside.round_trips)
         theirs = await other.acquire([key], kind="shared", lease_ms=LONG_LEASE_MS)
-        await asyncio.sleep(rest_s)
         await other.preempt(key, fencing_token=theirs.fencing_token)
         await asyncio.sleep(rest_s)
         began_s = time.monotonic()

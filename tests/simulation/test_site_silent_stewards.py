@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from polysite.core.wishes import Renew, Renewed
-from polysite.errors import OutcomeUnknown, Unavailable
+from polysite.errors import LockLost, OutcomeUnknown, Unavailable
 from polysite.site import SiteCoordinator
 from polysite.site.wishing import WishAnswer
 from polysite.testing.loop import seeded
@@ -149,3 +149,22 @@ async def test_any_renewal_that_is_decided_is_enough(seed: int) -> None:
         assert await asyncio.wait_for(waiting, timeout=0.01) == 2.0
         submitted[0][2](Unavailable("the process is closing"))
         await ams.release(held.reference)
+
+
+@seeded(seeds=5)
+async def test_who_comes_back_looks_before_it_changes_anything(seed: int) -> None:
+    """Goal: a process that was stopped does not send changes of what is long past, which would stand in the way of the others. Method: a
+    site's sessions end after the cell was changed elsewhere and nothing of it was heard; its changes are counted."""
+    async with wide_world(seed) as world:
+        ams, bei = world.sites["ams"], world.sites["bei"]
+        held = await ams.acquire([world.row("a")], lease_ms=60_000)
+        await asyncio.sleep(1.0)
+        # Nothing is heard: no push reaches it, and it does not look.
+        world.ocean.silent.add("ams")
+        await bei.preempt(world.row("a"))
+        await asyncio.sleep(1.0)
+        world.ocean.silent.clear()
+        before = world.ocean.changes
+        with pytest.raises(LockLost):
+            await ams.release(held.reference)
+        assert world.ocean.changes == before

@@ -29,6 +29,8 @@ RESOLVE_S_MAX = 30.0
 AWAY_PAUSE_S = 0.25
 """While the engine cannot be asked, a change without an answer is sent again so often, for up to `RESOLVE_S_MAX`."""
 REFUSALS_BEFORE_JITTER = 4
+STALE_TRIPS = 10
+"""After so many W a view is looked at again, at the nearest replica, before a change of this process stands on it."""
 
 
 Begun: TypeAlias = "tuple[list[PendingWish], Change, CellAnswer | BaseException]"
@@ -193,6 +195,8 @@ class Combiner:
             self.stewards.engine_is_away = True
             raise
         self.stewards.engine_is_away = False
+        if view.version == state.version:
+            state.confirmed_s = self._clock.monotonic_s()
         self.take(state, view.version, view.content, just_changed=just_changed)
         return cost
 
@@ -207,6 +211,7 @@ class Combiner:
         if self._context.is_wide:
             if state.moved is not None and not state.moved.done():
                 state.moved.set_result(None)
+            state.confirmed_s = self._clock.monotonic_s()
             state.changed_s = self._clock.monotonic_s() if just_changed else LONG_AGO
             if state.handed:
                 self.stewards.seen(state)
@@ -244,6 +249,10 @@ class Combiner:
             try:
                 if state.version == UNSEEN:
                     state.trips += await self.look(state)
+                elif self._clock.monotonic_s() - state.confirmed_s > STALE_TRIPS * self._context.rtt_s:
+                    # A process that was stopped would change what is long past, in the way of those who did not wait for it.
+                    with contextlib.suppress(Unavailable):
+                        state.trips += await self.look(state)
             except PolysiteError as error:
                 self._fail(state, list(state.pending), error)
             self.stewards.route(state)

@@ -69,6 +69,8 @@ class KeyState(msgspec.Struct, eq=False):
     watch_until_s: float = 0.0
     changed_s: float = LONG_AGO
     """When this view was made, as far as it is known here, on the own clock; only kept where there are several sites."""
+    confirmed_s: float = LONG_AGO
+    """When a replica last said that this view is its newest, or it was made or told; on the own clock, kept as `changed_s`."""
     handed: "dict[bytes, PendingWish]" = {}
     """Wishes that another process, the key's steward, carries; by their ids."""
     kept: "list[PendingWish]" = []
