@@ -53,6 +53,7 @@ from polysite.site.owners import Owners
 from polysite.site.peers import Hello, PeerChannel, Push, SettleMessage, WishMessage
 from polysite.site.plain import PlainWrites
 from polysite.site.processes import LoneSlots, ProcessSlot, ProcessSlots, Registry
+from polysite.site.readiness import refusal_of
 from polysite.site.row_verbs import RowVerbs
 from polysite.site.schema import Schema
 from polysite.site.sections import Sections
@@ -574,10 +575,9 @@ class SiteCoordinator:
         elif self._slot is None:
             reasons.append("the process has not started")
         else:
-            try:
-                await self._store.keyspaces()
-            except PolysiteError as error:
-                reasons.append(f"the store does not answer: {error.code}")
+            refusal = await refusal_of(self._store, self._context)
+            if refusal is not None:
+                reasons.append(f"the store does not answer: {refusal.code}")
         if self._plain.skewed:
             reasons.append(CLOCK_IS_OFF)
         if self._registry is not None and self._registry.doubled:
