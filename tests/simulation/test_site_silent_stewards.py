@@ -168,3 +168,29 @@ async def test_who_comes_back_looks_before_it_changes_anything(seed: int) -> Non
         with pytest.raises(LockLost):
             await ams.release(held.reference)
         assert world.ocean.changes == before
+
+
+@seeded(seeds=3)
+async def test_who_was_stopped_does_not_take_others_for_silent(seed: int) -> None:
+    """Goal: a process that went on after a stop waits a moment for what was answered meanwhile, before it changes the cell beside its steward.
+    Method: a wish whose answers are on their way; its time is over, by far, when the process looks at it."""
+    async with wide_world(seed, rtt_s=0.18) as world:
+        ams, bei = world.sites["ams"], world.sites["bei"]
+        held = await ams.acquire([world.row("a")], lease_ms=60_000)
+        await asyncio.sleep(2.0)
+        asked = asyncio.ensure_future(bei.acquire([world.row("a")], lease_ms=60_000, wait_ms=0))
+        await asyncio.sleep(0.1)
+        stewards = bei._sessions.combiner.stewards
+        (state,) = bei._keys.in_use()
+        (item,) = state.handed.values()
+        assert item.timer is not None
+        item.timer.due_s -= 4.0
+        stewards._go_alone(state, item)
+        assert not item.alone
+        assert list(state.handed.values()) == [item]
+        before = world.ocean.collisions
+        place = await asked
+        assert world.ocean.collisions == before
+        assert not stewards._silent
+        await bei.release(place.reference)
+        await ams.release(held.reference)

@@ -46,6 +46,10 @@ STEWARDS_MAX = 3
 
 PUSH_ANSWER_S = 1.0
 
+STALLED_S = 0.5
+GRACE_S = 0.2
+"""Whose timers are so late was stopped or is busy: what was answered meanwhile has so long to be taken in before anybody counts as silent."""
+
 KNOWN_MAX = 256
 """Processes of which it is remembered when they answered, or that they did not; what is oldest is forgotten first."""
 
@@ -122,7 +126,7 @@ class Stewards:
             for item in some:
                 item.handing = handing
             self._context.background(self._send(state, handing), name="site-wish")
-            self._context.timers.after(noted_s, partial(self._unheard, state, handing))
+            self._unheard_in(state, handing, noted_s)
 
     def outrun(self, state: KeyState) -> None:
         """An own change came too late, for another process had changed the cell: that one is awake, so what went its own way is handed
@@ -152,6 +156,20 @@ class Stewards:
             # By the newest cell it is the steward, and does not carry: its engine is away, or its queue is full.
             self._note_silence(steward)
         self._hand_over_again(state, handing)
+
+    def _unheard_in(self, state: KeyState, handing: Handing, delay_s: float) -> None:
+        due_s = self._clock.monotonic_s() + delay_s
+
+        def over() -> None:
+            if self._stalled(due_s):
+                self._unheard_in(state, handing, GRACE_S)
+            else:
+                self._unheard(state, handing)
+
+        self._context.timers.at(due_s, over)
+
+    def _stalled(self, due_s: float) -> bool:
+        return self._clock.monotonic_s() - due_s > STALLED_S
 
     def _unheard(self, state: KeyState, handing: Handing) -> None:
         """The steward did not say in time that it carries these: it counts as silent, and whoever is steward without it carries them."""
@@ -264,6 +282,9 @@ class Stewards:
     def _go_alone(self, state: KeyState, item: PendingWish) -> None:
         """The steward was silent for too long: an own change, with the same wish id."""
         if state.handed.get(item.asked.wish_id) is item:
+            if item.timer is not None and self._stalled(item.timer.due_s):
+                self._alone_in(state, item, GRACE_S)
+                return
             item.alone = True
             if item.handing is not None:
                 self._note_silence(item.handing.steward)
