@@ -46,6 +46,8 @@ def measure(lab: Laboratory, *, turns: int, repeats: int, only: str | None = Non
             lab.move(rtt_ms)
             few = max(1, repeats // 2)
             told = lab.everywhere("rest_v2", turn=turn, repeats=few)
+            if turn == turns - 1:
+                told += lab.everywhere("waiting_release_v2", turn=turn, repeats=repeats)
             if only is None:
                 told += lab.everywhere("sections", turn=turn, repeats=repeats)
                 told += lab.everywhere("paths", turn=turn, repeats=few)

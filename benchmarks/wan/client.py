@@ -19,6 +19,7 @@ from .keys import GRACE_S, QUIET_W, Quiet
 from .operations import Sections, Watch
 from .profile import W_SPARE_MS
 from .samples import Ways, tell
+from .second_process import second_process
 from .tables import V2, owned, prepare, prepare_v2
 
 FOLLOWS_S, ASKS_S = 400, 0.5
@@ -38,6 +39,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     lasts_s: float = 0
     other_url: str = ""
     """A process at another site."""
+    settings: str = ""
+    """The settings file of the site's process."""
 
 
 async def tables(_plan: Plan, site: Site) -> None:
@@ -52,6 +55,14 @@ async def rest_v2(plan: Plan, _site: Site) -> None:
     keys = Quiet(owned(plan.index, plan.turn), plan.rtt_ms, table=V2)
     prefix = f"{plan.site}-{plan.turn}-{plan.rtt_ms:g}"
     await v2.measure(os.environ["POLYSITE_URL"], Watch(plan.site, plan.rtt_ms), keys, prefix, plan.repeats)
+
+
+async def waiting_release_v2(plan: Plan, _site: Site) -> None:
+    """Releases of REST v2 that are answered when they are carried out, by a process of the site that is set so."""
+    keys = Quiet(owned(plan.index, plan.turn), plan.rtt_ms, table=V2)
+    url = os.environ["POLYSITE_URL"]
+    async with second_process(plan.settings, url, POLYSITE_V2_RELEASE_WAITS="true") as waiting:
+        await v2.measure_release(waiting, Watch(plan.site, plan.rtt_ms), keys, plan.repeats)
 
 
 async def contended_v2(plan: Plan, _site: Site) -> None:
@@ -133,6 +144,7 @@ JOBS = {
     "late": late,
     "refused": refused,
     "rest_v2": rest_v2,
+    "waiting_release_v2": waiting_release_v2,
     "contended_v2": contended_v2,
     "total_v2": total_v2,
     "follow": follow,

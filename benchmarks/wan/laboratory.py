@@ -152,7 +152,8 @@ class Laboratory:
         at = self.sites.index(site)
         other_url = self._urls[self.sites[(at + 1) % len(self.sites)]]
         rtt_ms = self.rtt_ms if rtt_ms is None else rtt_ms
-        plan = Plan(site=site, index=at, rtt_ms=rtt_ms, other_url=other_url, **more)
+        settings = str(Path(self._folder) / "sites" / site / "settings.toml")
+        plan = Plan(site=site, index=at, rtt_ms=rtt_ms, other_url=other_url, settings=settings, **more)
         command = [*POLYSITE, "lab", "exec", "--dir", self._folder, site, "--"]
         command += [sys.executable, "-m", "benchmarks.wan.client", job, msgspec.json.encode(plan).decode()]
         piped = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=dict(os.environ))

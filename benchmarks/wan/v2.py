@@ -26,6 +26,7 @@ from .tables import CONTENDED, KEYSPACE, TEXT, V2
 CREATE, ACQUIRE, GET, GET_PLAIN = "v2: create", "v2: acquire", "v2: get", "v2: get of a row that no section wrote"
 PUT, RELEASE = "v2: put", "v2: release"
 CYCLE = "v2: create, acquire, get, put, release"
+RELEASE_WAITING = "v2: release that waits (v2.release_waits)"
 BOUNDS = {
     CREATE: Bounds(2, 1, 2),
     ACQUIRE: alike(0),
@@ -34,6 +35,7 @@ BOUNDS = {
     PUT: alike(1),
     RELEASE: alike(0),
     CYCLE: Bounds(4, 3, 4),
+    RELEASE_WAITING: Bounds(2, 1, 2),
 }
 WARM_UP = 2
 POLL_S = 0.02
@@ -121,6 +123,21 @@ async def measure(url: str, watch: Watch, keys: Quiet, prefix: str, repeats: int
             await keys.let_go()
             await _plain(client, watch, key)
             await asyncio.sleep(4 * watch.rtt_ms / 1000)
+
+
+async def measure_release(url: str, watch: Watch, keys: Quiet, repeats: int) -> None:
+    """So many releases at a process that answers them when they are carried out."""
+    async with V2Client(url) as client:
+        for number in range(WARM_UP + repeats):
+            watch.muted = number < WARM_UP
+            key = (await keys.take()).key["k"]
+            lock_id, _ = await client.create(key)
+            await client.acquire(lock_id)
+            row, _ = await client.get(key, lock_id)
+            await client.put(key, lock_id, row["n"] + 1)
+            began_s = time.monotonic()
+            watch.told(RELEASE_WAITING, began_s, await client.release(lock_id))
+            await keys.let_go()
 
 
 async def _cycle(client: V2Client, watch: Watch, key: str) -> None:
