@@ -434,9 +434,8 @@ class Combiner:
         try:
             await asyncio.wait((sent, moved), return_when=asyncio.FIRST_COMPLETED)
             if not sent.done() and self.stewards.elsewhere(state) is None:
-                await asyncio.wait(
-                    (sent,)
-                )  # what is left is this process's to change again: not beside what it still sends
+                # What is left is this process's to change again: not beside what it still sends.
+                await asyncio.wait((sent,))
             if not sent.done():
                 self._context.background(_disregarded(sent), name="site-change-outrun")
                 raise unknown()
