@@ -28,6 +28,7 @@ from polysite.lab.engines import (
     start,
 )
 from polysite.lab.engines.accord import COMES_BACK
+from tests.support.accord_nodes import AccordNodes
 
 FIXTURES = {"cassandra_node": "cassandra", "accord_node": "accord", "zookeeper_server": "zookeeper"}
 """Fixture → the engine that a test needs which asks for it."""
@@ -98,13 +99,23 @@ def cassandra_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]
 
 
 @pytest.fixture(scope="session")
-def accord_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+def accord_nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AccordNodes]:
+    """The Cassandra node of version 6 with Accord, and the one that follows it should it hang."""
+
+    def begin() -> Engine:
+        folder = str(tmp_path_factory.mktemp("accord"))
+        spec = AccordSpec(folder=folder, address=free_address((9042, 7000)), accord={"journal": COMES_BACK})
+        return start(spec, require("accord"))
+
+    nodes = AccordNodes(begin)
+    yield nodes
+    nodes.close()
+
+
+@pytest.fixture
+def accord_node(accord_nodes: AccordNodes) -> Engine:
     """One Cassandra node of version 6 with Accord, data centre `dc1`, alone; tests keep out of each other's way by keys of their own."""
-    installation = require("accord")
-    folder = str(tmp_path_factory.mktemp("accord"))
-    spec = AccordSpec(folder=folder, address=free_address((9042, 7000)), accord={"journal": COMES_BACK})
-    with running(start(spec, installation)) as engine:
-        yield engine
+    return accord_nodes.node()
 
 
 @pytest.fixture(scope="session")

@@ -23,6 +23,7 @@ class AccordSpec(CassandraSpec, frozen=True, kw_only=True):
 
     engine: ClassVar[str] = "accord"
 
+    heap_mib: int = 512
     accord: dict[str, Any] = {}  # noqa: RUF012  # msgspec copies it
 
     def yaml(self) -> dict[str, Any]:

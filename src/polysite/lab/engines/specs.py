@@ -91,6 +91,8 @@ def small_jvm(installation: Installation, *, heap_mib: int, folder: str) -> list
         "-XX:TieredStopAtLevel=1",
         "-Xss384k",
         "-XX:-UsePerfData",
+        # Out of memory it would go on in part, which looks like a machine that hangs.
+        "-XX:+ExitOnOutOfMemoryError",
         "-Djava.awt.headless=true",
         f"-Djava.io.tmpdir={folder}/scratch",
         # Outside the classpath, because an archive of loaded classes refuses folders on it.
