@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from polysite.engines.sqlite.driver import Connection
-from polysite.engines.sqlite.records import decode, live, row_stamp_of
+from polysite.engines.sqlite.records import Record, decode, live, row_stamp_of
 from polysite.errors import BadRequest
 from polysite.stores.contract import PAGE_ROWS_MAX, StoredPage
 from polysite.stores.embedded.changes import index_value
@@ -21,9 +21,9 @@ PAGE_BYTES_MAX = 16 * 1024 * 1024
 
 _CURSOR_FORMAT = b"\x01"
 _DIGEST_BYTES = 12
-_NOT_A_CURSOR = "not a cursor of this selection: pass on what the last page answered, unchanged"
+NOT_A_CURSOR = "not a cursor of this selection: pass on what the last page answered, unchanged"
 
-_Spot = tuple[bytes, bytes]
+Spot = tuple[bytes, bytes]
 _encode = msgspec.msgpack.Encoder().encode
 _decode_place = msgspec.msgpack.Decoder(tuple[bytes, bytes]).decode
 
@@ -36,7 +36,11 @@ def stored_row(table: PhysicalTable, key: RowKey, data: bytes | None, part_stamp
     """The row that a record shows at `now_us`; `data` None: there is no record."""
     if data is None:
         return StoredRow(key, {}, False, part_stamp=part_stamp)
-    record = decode(data)
+    return shown_row(table, key, decode(data), part_stamp, now_us)
+
+
+def shown_row(table: PhysicalTable, key: RowKey, record: Record, part_stamp: int, now_us: int) -> StoredRow:
+    """The row that a record shows at `now_us`."""
     shown = live(record, now_us)
     row_stamp = row_stamp_of(shown.row_stamp, table.columns_hash)
     if shown.absent:
@@ -112,10 +116,10 @@ class PartitionPage(msgspec.Struct, frozen=True):
         values = (self.partition, interval.low, interval.high) if bounded else (self.partition, interval.low)
         with closing(connection.stream(table.page[bounded, self.reverse], values)) as found:
             shown = self._shown(found, part_stamp)
-            rows, last = _fill(shown, self.limit, examined_max)
-        return StoredPage(rows, None if last is None else _seal(self._selection(), last), part_stamp)
+            rows, last = fill(shown, self.limit, examined_max)
+        return StoredPage(rows, None if last is None else seal(self._selection(), last), part_stamp)
 
-    def _shown(self, found: Iterator[tuple[Any, ...]], part_stamp: int) -> "Iterator[_Found]":
+    def _shown(self, found: Iterator[tuple[Any, ...]], part_stamp: int) -> "Iterator[Found]":
         for position, clustering, data in found:
             key = RowKey(self.components, tuple(split_parts(clustering)) if clustering is not None else ())
             row = stored_row(self.table, key, data, part_stamp, self.now_us)
@@ -124,9 +128,9 @@ class PartitionPage(msgspec.Struct, frozen=True):
     def _rest(self) -> Interval:
         if self.cursor is None:
             return self.interval
-        partition, position = _open(self._selection(), self.cursor)
+        partition, position = opened(self._selection(), self.cursor)
         if partition != self.partition or not self.interval.holds(position):
-            raise BadRequest(_NOT_A_CURSOR)
+            raise BadRequest(NOT_A_CURSOR)
         if self.reverse:
             return Interval(self.interval.low, position)
         return Interval(position + b"\x00", self.interval.high)
@@ -148,16 +152,16 @@ class TablePage(msgspec.Struct, frozen=True):
 
     def read(self, connection: Connection, examined_max: int | None = None) -> StoredPage:
         """The page, in one snapshot. TooManyExamined as in `PartitionPage`."""
-        start = (b"", b"") if self.cursor is None else _open(self._selection(), self.cursor)
+        start = (b"", b"") if self.cursor is None else opened(self._selection(), self.cursor)
         if self.index is None:
             found = connection.stream(self.table.scan, start)
         else:
             found = connection.stream(self.index.page, (index_value(self.value), *start))
         with closing(found):
-            rows, last = _fill(self._shown(found), self.limit, examined_max)
-        return StoredPage(rows, None if last is None else _seal(self._selection(), last))
+            rows, last = fill(self._shown(found), self.limit, examined_max)
+        return StoredPage(rows, None if last is None else seal(self._selection(), last))
 
-    def _shown(self, found: Iterator[tuple[Any, ...]]) -> "Iterator[_Found]":
+    def _shown(self, found: Iterator[tuple[Any, ...]]) -> "Iterator[Found]":
         for partition, position, clustering, data, deleted, stamp, value in found:
             key = RowKey(
                 tuple(split_parts(partition)), tuple(split_parts(clustering)) if clustering is not None else ()
@@ -180,13 +184,13 @@ class TablePage(msgspec.Struct, frozen=True):
         return _encode(("table", self.table.number, self.index and self.index.made, self.value))
 
 
-_Found = tuple[_Spot, StoredRow | None, int]
+Found = tuple[Spot, StoredRow | None, int]
 
 
-def _fill(found: Iterator[_Found], limit: int, examined_max: int | None) -> tuple[list[StoredRow], _Spot | None]:
+def fill(found: Iterator[Found], limit: int, examined_max: int | None) -> tuple[list[StoredRow], Spot | None]:
     """Up to `limit` shown rows, and the place of the last of them if another shown row follows."""
     rows: list[StoredRow] = []
-    last: _Spot | None = None
+    last: Spot | None = None
     size = examined = 0
     for place, row, length in found:
         examined += 1
@@ -202,21 +206,21 @@ def _fill(found: Iterator[_Found], limit: int, examined_max: int | None) -> tupl
     return rows, None
 
 
-def _seal(selection: bytes, place: _Spot) -> bytes:
+def seal(selection: bytes, place: Spot) -> bytes:
     """A cursor: bound to its selection, and told from anything else by a digest. It hides nothing."""
     body = _encode(place)
     return _CURSOR_FORMAT + _digest(selection, body) + body
 
 
-def _open(selection: bytes, cursor: bytes) -> _Spot:
+def opened(selection: bytes, cursor: bytes) -> Spot:
     """The place a cursor stands at; BadRequest if it is none, or one of another selection."""
     digest, body = cursor[1 : 1 + _DIGEST_BYTES], cursor[1 + _DIGEST_BYTES :]
     if cursor[:1] != _CURSOR_FORMAT or digest != _digest(selection, body):
-        raise BadRequest(_NOT_A_CURSOR)
+        raise BadRequest(NOT_A_CURSOR)
     try:
         return _decode_place(body)
     except msgspec.DecodeError:
-        raise BadRequest(_NOT_A_CURSOR) from None
+        raise BadRequest(NOT_A_CURSOR) from None
 
 
 def _digest(selection: bytes, body: bytes) -> bytes:

@@ -1,0 +1,85 @@
+"""Several sites with their replicas, cells and processes, on the running loop: what faults are done to and clients talk with."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+from polysite.clock import Randomness
+from polysite.site import SiteSettings
+from polysite.testing.processes import MemorySlots
+from polysite.testing.simulated import SeededRandomness, SimulatedClock
+from polysite.testing.world.cells import Registers, WorldCells
+from polysite.testing.world.network import Network
+from polysite.testing.world.processes import Addresses, Process
+from polysite.testing.world.rows import Rows, WorldStore
+
+SITES = ("ams", "bei", "irv")
+
+
+class World:
+    """The sites, by name, with a process each to begin with. `randomness` decides what the world does by chance."""
+
+    def __init__(
+        self, seed: int | str, sites: tuple[str, ...] = SITES, rtt_s: Mapping[frozenset[str], float] | float = 0.05
+    ) -> None:
+        self.seed = seed
+        self.randomness: Randomness = SeededRandomness(f"{seed}/world")
+        self.network = Network(sites, self.randomness, rtt_s)
+        self.rows = Rows(self.network, self.randomness, SimulatedClock())
+        self.registers = Registers(self.network, self.randomness)
+        self.addresses = Addresses(self.network)
+        self.processes: dict[str, list[Process]] = {site: [] for site in sites}
+        self._slots = {site: MemorySlots() for site in sites}
+        self._numbers = 0
+
+    async def start_process(self, site: str, **settings: Any) -> Process:
+        """Another process of that site. `settings` are those of `SiteSettings`."""
+        self._numbers += 1
+        process = Process(
+            self.addresses,
+            site,
+            self._numbers,
+            WorldStore(self.rows, site),
+            WorldCells(self.registers, site),
+            self._slots[site],
+            seed=self.seed,
+            settings=SiteSettings(
+                site=site,
+                address=f"memory:{site}/{self._numbers}",
+                sites=len(self.network.sites),
+                **{"majority_rtt_ms": round(self.network.majority_rtt_s(site) * 1000), **settings},
+            ),
+        )
+        self.processes[site].append(process)
+        await process.start()
+        return process
+
+    def process(self, site: str) -> Process | None:
+        """The newest living process of that site."""
+        return next((process for process in reversed(self.processes[site]) if not process.gate.dead), None)
+
+    async def kill(self, site: str) -> None:
+        """All processes of the site, at this moment."""
+        for process in self.processes[site]:
+            if not process.gate.dead:
+                await process.kill()
+
+    async def close(self) -> None:
+        """End all processes in order."""
+        for processes in self.processes.values():
+            for process in processes:
+                if not process.gate.dead:
+                    process.thaw()
+                    await process.close()
+
+
+@asynccontextmanager
+async def world(
+    seed: int | str, sites: tuple[str, ...] = SITES, rtt_s: Mapping[frozenset[str], float] | float = 0.05, **settings: Any
+) -> AsyncIterator[World]:
+    """A world with a running process at each site; ended clean."""
+    made = World(seed, sites, rtt_s)
+    await asyncio.gather(*(made.start_process(site, **settings) for site in sites))
+    yield made
+    await made.close()
