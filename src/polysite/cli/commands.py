@@ -28,6 +28,7 @@ COMMANDS: dict[str, str] = {
     "export": "exporting:export",
     "import": "importing:import_rows",
     "lab": "lab:lab",
+    "sim": "sim:sim",
     "hash-password": "passwords:hash_password",
     "completion": "completion:completion",
 }

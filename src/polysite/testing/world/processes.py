@@ -42,11 +42,11 @@ class Gate:
         return not self._thawed.is_set()
 
     async def passed(self) -> None:
-        """Return once the process runs. Unavailable: it is dead, and nothing leaves it."""
+        """Return once the process runs. CancelledError: it is dead; nothing leaves it, and nothing in it goes on."""
         while self.is_frozen and not self.dead:
             await self._thawed.wait()
         if self.dead:
-            raise Unavailable("the process is dead")
+            raise asyncio.CancelledError
 
     def kill(self) -> None:
         self.dead = True
@@ -115,8 +115,13 @@ class Process:
         )
 
     async def start(self) -> None:
+        """Return once it serves. Unavailable: it died before."""
         self._addresses.join(self)
-        await self.coordinator.start()
+        task = self.runtime.spawner.spawn(self.coordinator.start(), name=f"start {self.name}")
+        await asyncio.wait({task})
+        if task.cancelled():
+            raise Unavailable("the process died while it started")
+        task.result()
 
     async def close(self) -> None:
         """End in order."""
@@ -128,7 +133,6 @@ class Process:
         """Stop it where it is; `thaw` lets it go on."""
         if self._frozen_s is None and not self.gate.dead:
             self._frozen_s = self._loop.time()
-            self._rate = self.clock.rate
             self.clock.set_rate(0.0)
             self.gate.freeze()
 
@@ -142,6 +146,12 @@ class Process:
         self.clock.step_wall_us(round(lost_s * 1e6))
         self.gate.thaw()
 
+    def drift(self, rate: float) -> None:
+        """Let its clocks run at that rate; those of a frozen process do once it thaws."""
+        self._rate = rate
+        if self._frozen_s is None:
+            self.clock.set_rate(rate)
+
     async def kill(self) -> None:
         """End it at this moment, with everything it was doing."""
         self._addresses.leave(self)
@@ -152,7 +162,10 @@ class Process:
         while tasks := [task for task in spawner.tasks if not task.done() and task is not asyncio.current_task()]:
             for task in tasks:
                 task.cancel()
-            await asyncio.wait(tasks, timeout=1.0)
+            await asyncio.wait(tasks)
+            for task in tasks:
+                if not task.cancelled():
+                    task.exception()  # nobody is left to be told
 
     async def call(self, work: Callable[[SiteCoordinator], Coroutine[Any, Any, T]], *, limit_s: float) -> T:
         """What `work` gives back when it runs in this process. OutcomeUnknown: no answer within `limit_s`, or the process died."""
@@ -166,7 +179,7 @@ class Process:
             task.cancel()
             await asyncio.wait({task}, timeout=0.0)
             raise OutcomeUnknown("no answer within the limit", reason="limit")
-        if task.cancelled() or (self.gate.dead and task.exception() is not None):
+        if self.gate.dead:
             raise OutcomeUnknown("the connection was lost", reason="connection")
         return task.result()
 

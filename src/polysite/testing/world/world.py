@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from polysite.clock import Randomness
+from polysite.errors import PolysiteError
 from polysite.site import SiteSettings
 from polysite.testing.processes import MemorySlots
 from polysite.testing.simulated import SeededRandomness, SimulatedClock
@@ -32,6 +33,8 @@ class World:
         self.processes: dict[str, list[Process]] = {site: [] for site in sites}
         self._slots = {site: MemorySlots() for site in sites}
         self._numbers = 0
+        self._loop = asyncio.get_running_loop()
+        self._starting: set[asyncio.Future[None]] = set()
 
     async def start_process(self, site: str, **settings: Any) -> Process:
         """Another process of that site. `settings` are those of `SiteSettings`."""
@@ -55,6 +58,24 @@ class World:
         await process.start()
         return process
 
+    async def start_process_soon(self, site: str, **settings: Any) -> None:
+        """Have another process of that site start, as soon as its engine lets it: who asks does not wait for it."""
+        self._starting.add(asyncio.ensure_future(self._start(site, **settings)))
+
+    async def _start(self, site: str, **settings: Any) -> None:
+        try:
+            await self.start_process(site, **settings)
+        except PolysiteError:
+            process = self.processes[site][-1]
+            await process.kill()
+            await asyncio.sleep(1.0)
+            if self.process(site) is None:
+                await self._start(site, **settings)
+
+    def now_s(self) -> float:
+        """The one true time."""
+        return self._loop.time()
+
     def process(self, site: str) -> Process | None:
         """The newest living process of that site."""
         return next((process for process in reversed(self.processes[site]) if not process.gate.dead), None)
@@ -67,6 +88,7 @@ class World:
 
     async def close(self) -> None:
         """End all processes in order."""
+        await asyncio.gather(*self._starting)
         for processes in self.processes.values():
             for process in processes:
                 if not process.gate.dead:

@@ -1,0 +1,128 @@
+"""One run of a simulated world: clients, faults, an end without faults, and what the judge says of it."""
+
+import asyncio
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from polysite.testing.history import History, Recorder
+from polysite.testing.judge import judge
+from polysite.testing.loop import run_traced
+from polysite.testing.loop.event_loop import Leaked, Stuck, Unretrieved
+from polysite.testing.simulated import SeededRandomness
+from polysite.testing.world.clients import KEYSPACE, TABLE, Client
+from polysite.testing.world.faults import Fault, carry_out, swarm
+from polysite.testing.world.world import SITES, World
+from polysite.values.tables import ColumnSpec, KeyspaceSpec, TableSpec
+
+LASTS_S = 20.0
+RTT_S = 0.05
+CLIENTS_PER_SITE = 2
+KEYS = ("a", "b")
+LIMIT_S = 600.0
+STEPS_MAX = 3_000_000
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """A run as data: the same plan is the same run."""
+
+    seed: int
+    faults: tuple[Fault, ...] | None = None
+    """None: what `swarm` draws from the seed."""
+    names: tuple[str, ...] = ()
+    """Only these faults are drawn; none: any."""
+    lasts_s: float = LASTS_S
+    sites: tuple[str, ...] = SITES
+    clients: int = CLIENTS_PER_SITE
+    keys: tuple[str, ...] = KEYS
+
+    @property
+    def schedule(self) -> Sequence[Fault]:
+        if self.faults is not None:
+            return self.faults
+        chance = SeededRandomness(f"{self.seed}/faults")
+        return swarm(chance, sites=self.sites, lasts_s=self.lasts_s, names=self.names)
+
+
+class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of a run. `findings` empty: nothing was found against it."""
+
+    seed: int
+    findings: list[str]
+    trace_hash: str
+    calls: int
+    done: int
+    refused: int
+    unknown: int
+    steps: int
+    elapsed_s: float
+    faults: list[str]
+    history: History | None = None
+
+
+def carried_out(plan: Plan) -> Verdict:
+    """The run of that plan, judged."""
+    recorders: list[Recorder] = []
+    try:
+        done = run_traced(lambda: _run(plan, recorders), seed=plan.seed, limit_s=LIMIT_S, limit_steps=STEPS_MAX)
+        found, trace, steps, elapsed_s = done.result, done.trace_hash, done.steps, done.elapsed_s
+    except (Exception, BaseExceptionGroup) as error:  # noqa: BLE001
+        found, trace, steps, elapsed_s = [_told(error)], "", 0, 0.0
+    history = History([call for recorder in recorders for call in recorder.history()])
+    findings = found + judge(history)
+    outcomes = [call.outcome for call in history]
+    return Verdict(
+        seed=plan.seed,
+        findings=findings,
+        trace_hash=trace,
+        calls=len(outcomes),
+        done=outcomes.count("done"),
+        refused=outcomes.count("refused"),
+        unknown=outcomes.count("unknown"),
+        steps=steps,
+        elapsed_s=elapsed_s,
+        faults=[fault.name for fault in plan.schedule],
+        history=history,
+    )
+
+
+async def _run(plan: Plan, recorders: list[Recorder]) -> list[str]:
+    world = World(plan.seed, plan.sites, RTT_S)
+    first, *_ = await asyncio.gather(*(world.start_process(site) for site in plan.sites))
+    spec = TableSpec(
+        keyspace=KEYSPACE,
+        name=TABLE,
+        columns=(ColumnSpec("id", "text"), ColumnSpec("value", "text")),
+        partition_key=("id",),
+        writes="sections",
+    )
+    await first.coordinator.create_keyspace(KeyspaceSpec(name=KEYSPACE))
+    await first.coordinator.create_table(spec)
+    clients: list[Client] = []
+    for site in plan.sites:
+        recorder = Recorder(site=site, process=site, now_s=world.now_s)
+        recorders.append(recorder)
+        clients += [Client(world, site, number, plan.keys, recorder) for number in range(plan.clients)]
+    async with asyncio.TaskGroup() as group:
+        for client in clients:
+            group.create_task(client.run(), name=f"client {client.name}")
+        await carry_out(world, plan.schedule, plan.lasts_s)
+        for client in clients:
+            client.ended = True
+    async with asyncio.TaskGroup() as group:
+        for client in clients:
+            for key in plan.keys:
+                group.create_task(client.settle(key), name=f"settle {client.name}")
+    await world.close()
+    return []
+
+
+def _told(error: BaseException) -> str:
+    """An error that ended a run, in a few lines: the innermost one and where it came from."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    frames = traceback.extract_tb(error.__traceback__)[-6:]
+    where = " < ".join(f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in reversed(frames))
+    return f"the run ended with {type(error).__name__}: {str(error)[:2000]} ({where})"
