@@ -20,6 +20,10 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from polysite.testing.history import Call, History
+from polysite.testing.sequential import judge_sequential
+
+UNDER_A_LOCK = frozenset(("put", "get", "write", "read", "range", "release"))
+
 
 Position = tuple[float, int]
 """Where a write stands in the order of a key's writes: its ticket, and its place in the tenure."""
@@ -52,7 +56,7 @@ def judge(history: History, *, plain: Iterable[str] = ()) -> list[str]:
 
 def judge_locked(calls: History) -> list[str]:
     """What is wrong in the calls about one key that is written under locks only."""
-    return [*_tickets(calls), *_late(calls), *_queues(calls), *_LockedReads(calls).findings()]
+    return [*_tickets(calls), *_late(calls), *_queues(calls), *_LockedReads(calls).findings(), *judge_sequential(calls)]
 
 
 def tickets_granted(calls: History) -> list[tuple[int, Call]]:
@@ -89,15 +93,20 @@ def _last_before(ends: list[float], start_s: float) -> int:
     return bisect_left(ends, start_s) - 1
 
 
+def _is_shared(call: Call) -> bool:
+    return call.verb == "acquire" and isinstance(call.argument, dict) and call.argument.get("kind") == "shared"
+
+
 def _late(calls: History) -> Iterator[str]:
-    """Once a higher ticket is granted, nothing that begins under a lower one is done."""
+    """Once a higher ticket is granted, nothing that begins under a lower one is done; shared ones hold together."""
     granted = [(ticket, call.end_s or 0) for ticket, call in tickets_granted(calls)]
+    shared = {ticket for ticket, call in tickets_granted(calls) if _is_shared(call)}
     for call in calls:
-        if call.outcome != "done" or call.verb not in ("put", "get", "release") or not call.references:
+        if call.outcome != "done" or call.verb not in UNDER_A_LOCK or not call.references:
             continue
         ticket = call.references[0].ticket
         for other, end_s in granted:
-            if other > ticket and end_s <= call.start_s:
+            if other > ticket and end_s <= call.start_s and not (ticket in shared and other in shared):
                 yield f"{call.verb} {call.call_id} of ticket {ticket} was done though it began after ticket {other} was given"
                 break
 
@@ -124,9 +133,9 @@ class _LockedReads:
         self.doubled: list[str] = []
         places: dict[int, int] = {}
         for call in calls:
-            if call.verb in ("put", "section"):
+            if call.verb in ("put", "section") and "writes" not in call.argument:
                 self._write(call, places)
-            if call.outcome != "done":
+            if call.outcome != "done" or "writes" in (call.argument or {}):
                 continue
             if call.verb == "get":
                 ticket = call.references[0].ticket if call.references else None

@@ -2,39 +2,65 @@
 
 Each client is one thread of control at one site. It takes locks, reads, writes values that nobody else writes, dawdles (now and then
 longer than its lease), forgets to release, and goes on after every error. A process that dies is replaced by the next one of the site,
-with the same reference.
+with the same reference. The words it writes down are those of `polysite.testing.sequential`.
 """
 
 import asyncio
 import itertools
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
-from polysite.api import KeyName, LockAnswer, RowGet, RowPut
-from polysite.errors import OutcomeUnknown, PolysiteError, Unavailable
+from polysite.api import Condition, KeyName, RangeDelete, RowDelete, RowGet, RowPut, RowWrite
+from polysite.errors import PolysiteError, Unavailable
 from polysite.site import SiteCoordinator
 from polysite.testing.history import OpenCall, Recorder
 from polysite.testing.simulated import SeededRandomness
 from polysite.testing.world.world import World
+from polysite.values.tables import ClusteringColumn, ColumnSpec, TableSpec
 
 T = TypeVar("T")
 
-KEYSPACE, TABLE = "ks", "votes"
+KEYSPACE = "ks"
+FLAT, WIDE, MIXED = "flat", "wide", "mixed"
+COLUMNS = ("a", "b")
+ROWS = ("r0", "r1", "r2", "r3")
+TABLES = (
+    TableSpec(
+        keyspace=KEYSPACE,
+        name=FLAT,
+        columns=(ColumnSpec("id", "text"), *(ColumnSpec(name, "text") for name in COLUMNS)),
+        partition_key=("id",),
+        writes="sections",
+    ),
+    *(
+        TableSpec(
+            keyspace=KEYSPACE,
+            name=name,
+            columns=(ColumnSpec("id", "text"), ColumnSpec("r", "text"), *(ColumnSpec(of, "text") for of in COLUMNS)),
+            partition_key=("id",),
+            clustering_key=(ClusteringColumn("r"),),
+            writes="sections" if name == WIDE else "mixed",
+        )
+        for name in (WIDE, MIXED)
+    ),
+)
+"""Rows alone in their partition; several rows of a partition; the same where writes without locks are allowed."""
+
 CALL_S = 20.0
 """The longest a call may take; locks are waited for less."""
 
 WAIT_MS = 8_000
 LEASES_MS = (700, 1_000, 2_000, 5_000)
-
-
-def key_name(key: str) -> KeyName:
-    return KeyName(keyspace=KEYSPACE, table=TABLE, key={"id": key})
+SETTLED_S = 60.0
+"""After the last fault a lock must be had within this."""
 
 
 class Client:
-    """One client of a site. `keys`: what it works on."""
+    """One client of a site. `keys`: what it works on, table and id."""
 
-    def __init__(self, world: World, site: str, number: int, keys: tuple[str, ...], recorder: Recorder) -> None:
+    def __init__(
+        self, world: World, site: str, number: int, keys: tuple[tuple[str, str], ...], recorder: Recorder
+    ) -> None:
         self._world = world
         self._site = site
         self._keys = keys
@@ -47,124 +73,265 @@ class Client:
 
     async def run(self) -> None:
         """Work until it is told to end."""
-        roads = [self._tenure, self._tenure, self._section, self._look]
+        roads = [self._tenure, self._tenure, self._tenure, self._readers, self._section]
         while not self.ended:
+            table, key = self._keys[self._chance.below(len(self._keys))]
             try:
-                await roads[self._chance.below(len(roads))](self._keys[self._chance.below(len(self._keys))])
+                await roads[self._chance.below(len(roads))](Work(self, table, key))
             except PolysiteError:
                 await self._pause(0.5)
             await self._pause(0.3)
 
     # what it does
 
-    async def _tenure(self, key: str) -> None:
-        """A lock, some gets and puts, and a release that may be forgotten."""
-        lease_ms = LEASES_MS[self._chance.below(len(LEASES_MS))]
-        reference = await self._acquired(key, lease_ms)
-        if reference is None:
-            return
-        for _ in range(self._chance.below(4)):
-            if self._happens(0.15):
-                await asyncio.sleep(self._chance.uniform(0.0, 1.6 * lease_ms / 1000))
-            if self._happens(0.5):
-                await self.put(key, reference)
-            else:
-                await self.get(key, reference)
-        if not self._happens(0.05):
-            await self.release(key, reference, validate=self._happens(0.7))
+    async def _tenure(self, work: "Work") -> None:
+        """A lock, some reads and writes, and a release that may be forgotten."""
+        if await work.acquire(LEASES_MS[self._chance.below(len(LEASES_MS))], read=self.happens(0.3)):
+            for _ in range(self._chance.below(5)):
+                await self._dawdle(work)
+                await self._step(work)
+            await self._leave(work)
 
-    async def _acquired(self, key: str, lease_ms: int) -> str | None:
-        """A reference that holds; None: it was given up, or lost."""
-        with self._begin("acquire", key, {"lease_ms": lease_ms}) as call:
-            answer = await self._ask(
-                lambda site: site.acquire([key_name(key)], lease_ms=lease_ms, wait_ms=WAIT_MS), WAIT_MS / 1000 + 10
-            )
-            if answer.held:
-                call.answer(reference=answer.reference)
-                return answer.reference
-            call.end("unknown", code="waiting")
-        await self._ask(lambda site: site.release(answer.reference, validate=False), CALL_S)
-        return None
+    async def _readers(self, work: "Work") -> None:
+        """A shared lock, some reads, perhaps a promotion and writes."""
+        if await work.acquire(LEASES_MS[self._chance.below(len(LEASES_MS))], kind="shared"):
+            for _ in range(self._chance.below(3)):
+                await self._dawdle(work)
+                await self._read(work)
+            if self.happens(0.3):
+                await work.promote()
+                for _ in range(self._chance.below(3)):
+                    await self._step(work)
+            await self._leave(work)
 
-    async def put(self, key: str, reference: str) -> None:
-        value = self._value()
-        with self._begin("put", key, {"value": value}, reference):
-            await self._ask(
-                lambda site: site.put(key_name(key), {"value": value}, level="critical", reference=reference), CALL_S
-            )
+    async def _section(self, work: "Work") -> None:
+        await work.section()
 
-    async def get(self, key: str, reference: str) -> None:
-        with self._begin("get", key, None, reference) as call:
-            answer = await self._ask(lambda site: site.get(key_name(key), level="critical", reference=reference), CALL_S)
-            call.answer(_shown(answer.row))
+    async def _step(self, work: "Work") -> None:
+        if self.happens(0.45):
+            await self._read(work)
+        elif self.happens(0.15):
+            await _all([work.write(write) for write in work.writes_apart()])
+        elif self.happens(0.2):
+            await work.write(work.one_write(), work.one_write())
+        else:
+            await work.write(work.one_write())
 
-    async def release(self, key: str, reference: str, *, validate: bool) -> None:
-        if not validate:
-            await self._ask(lambda site: site.release(reference, validate=False), CALL_S)
-            return
-        with self._begin("release", key, None, reference):
-            await self._ask(lambda site: site.release(reference, validate=True), CALL_S)
+    async def _read(self, work: "Work") -> None:
+        if work.is_wide and self.happens(0.4):
+            await work.read_range()
+        else:
+            await work.read(work.some_row())
 
-    async def _section(self, key: str) -> None:
-        value = self._value()
-        with self._begin("section", key, {"value": value}) as call:
-            answer = await self._ask(
-                lambda site: site.section(
-                    key_name(key), [RowGet(), RowPut(columns={"value": value})], wait_ms=WAIT_MS, lease_ms=2_000
-                ),
-                WAIT_MS / 1000 + 10,
-            )
-            call.answer({"read": _shown(answer.results[0]), "ticket": answer.fencing_token})
+    async def _dawdle(self, work: "Work") -> None:
+        if self.happens(0.12):
+            await asyncio.sleep(self._chance.uniform(0.0, 1.6 * work.lease_ms / 1000))
 
-    async def _look(self, key: str) -> None:
-        """What a majority has, without a lock."""
-        with self._begin("get", key) as call:
-            answer = await self._ask(lambda site: site.get(key_name(key), level="quorum"), CALL_S)
-            call.answer(_shown(answer.row))
+    async def _leave(self, work: "Work") -> None:
+        if not self.happens(0.05):
+            await work.release(validate=self.happens(0.7))
 
-    async def settle(self, key: str) -> None:
+    async def settle(self, table: str, key: str) -> None:
         """After the faults: a lock must be had, and what is read then is the last word."""
-        until_s = self._world.now_s() + 60.0
+        until_s = self._world.now_s() + SETTLED_S
         while True:
+            work = Work(self, table, key)
             try:
-                reference = await self._acquired(key, 5_000)
-                if reference is not None:
-                    await self.get(key, reference)
-                    await self.release(key, reference, validate=True)
+                if await work.acquire(5_000):
+                    await (work.read_range(whole=True) if work.is_wide else work.read(""))
+                    await work.read(work.some_row())
+                    await work.release(validate=True)
                     return
-            except PolysiteError:
+            except PolysiteError as error:
                 if self._world.now_s() > until_s:
-                    raise
-            await self._pause(0.5)
+                    raise AssertionError(f"{self.name}: {error.code} at the end of all faults") from error
             if self._world.now_s() > until_s:
-                raise AssertionError(f"{self.name}: no lock of {key!r} within 60 s of the last fault")
+                raise AssertionError(f"{self.name}: no lock of {table}/{key} within {SETTLED_S:g} s of the last fault")
+            await self._pause(0.5)
 
     # how it asks
 
-    async def _ask(self, work: Callable[[SiteCoordinator], Coroutine[Any, Any, T]], limit_s: float) -> T:
+    async def ask(self, work: Callable[[SiteCoordinator], Coroutine[Any, Any, T]], limit_s: float = CALL_S) -> T:
+        """The answer of a process of the site."""
         process = self._world.process(self._site)
         if process is None:
             await self._pause(0.2)
             raise Unavailable("no process of the site runs")
         return await process.call(work, limit_s=limit_s)
 
-    def _begin(self, verb: str, key: str, argument: object = None, reference: str | None = None) -> OpenCall:
-        return self._recorder.begin(
-            client=self.name, verb=verb, key=[TABLE, key], argument=argument, reference=reference
-        )
+    def begin(self, verb: str, key: list[str], argument: object = None, reference: str | None = None) -> OpenCall:
+        return self._recorder.begin(client=self.name, verb=verb, key=key, argument=argument, reference=reference)
 
-    def _value(self) -> str:
+    def value(self) -> str:
+        """One that nobody else writes."""
         return f"{self.name}/{next(self._values)}"
 
-    def _happens(self, share: float) -> bool:
+    def happens(self, share: float) -> bool:
         return self._chance.uniform(0.0, 1.0) < share
+
+    def pick(self, of: tuple[T, ...]) -> T:
+        return of[self._chance.below(len(of))]
 
     async def _pause(self, most_s: float) -> None:
         await asyncio.sleep(self._chance.uniform(0.0, most_s))
 
 
-def _shown(row: Any) -> Any:
-    return None if row is None else row["value"]
+class Work:
+    """What a client does about one lock key."""
+
+    def __init__(self, client: Client, table: str, key: str) -> None:
+        self._client = client
+        self._table = table
+        self._key = key
+        self._named = [table, key]
+        self.is_wide = table != FLAT
+        self.lease_ms = LEASES_MS[0]
+        self._reference = ""
+
+    async def acquire(self, lease_ms: int, *, kind: Any = "exclusive", read: bool = False) -> bool:
+        """Whether it holds."""
+        self.lease_ms = lease_ms
+        read = read and not self.is_wide
+        with self._client.begin("acquire", self._named, {"kind": kind, "lease_ms": lease_ms}) as call:
+            answer = await self._client.ask(
+                lambda site: site.acquire(
+                    [self._lock()], kind=kind, lease_ms=lease_ms, wait_ms=WAIT_MS, read=read
+                ),
+                WAIT_MS / 1000 + 10,
+            )
+            if answer.held:
+                self._reference = answer.reference
+                rows = answer.rows
+                told = None if rows is None else {"read": _columns(rows[0])}
+                call.answer(told, reference=answer.reference)
+                return True
+            call.end("refused", code="waiting")
+        await self._client.ask(lambda site: site.release(answer.reference, validate=False))
+        return False
+
+    async def promote(self) -> None:
+        with self._client.begin("promote", self._named, None, self._reference):
+            await self._client.ask(lambda site: site.promote(self._reference, wait_ms=WAIT_MS), WAIT_MS / 1000 + 10)
+
+    async def release(self, *, validate: bool) -> None:
+        if not validate:
+            await self._client.ask(lambda site: site.release(self._reference, validate=False))
+            return
+        with self._client.begin("release", self._named, None, self._reference):
+            await self._client.ask(lambda site: site.release(self._reference, validate=True))
+
+    async def write(self, *writes: list[Any]) -> None:
+        asked = [self._asked(write) for write in writes]
+        with self._client.begin("write", self._named, {"writes": list(writes)}, self._reference):
+            if len(asked) == 1 and isinstance(asked[0], RowPut):
+                put = asked[0]
+                await self._client.ask(
+                    lambda site: site.put(
+                        self._row(writes[0][1]), put.columns, level="critical", reference=self._reference
+                    )
+                )
+            elif len(asked) == 1 and isinstance(asked[0], RowDelete):
+                await self._client.ask(
+                    lambda site: site.delete(self._row(writes[0][1]), level="critical", reference=self._reference)
+                )
+            else:
+                await self._client.ask(
+                    lambda site: site.batch(
+                        KEYSPACE, self._table, asked, level="critical", reference=self._reference
+                    )
+                )
+
+    async def read(self, row: str) -> None:
+        with self._client.begin("read", self._named, {"row": row}, self._reference) as call:
+            answer = await self._client.ask(
+                lambda site: site.get(self._row(row), level="critical", reference=self._reference)
+            )
+            call.answer(_columns(answer.row))
+
+    async def read_range(self, *, whole: bool = False) -> None:
+        low, high = (None, None) if whole else self._some_range()
+        with self._client.begin("range", self._named, {"low": low, "high": high}, self._reference) as call:
+            answer = await self._client.ask(
+                lambda site: site.select(
+                    KEYSPACE, self._table, where=self._where(low, high), level="critical", reference=self._reference
+                )
+            )
+            call.answer([[row["r"], _columns(row)] for row in answer.rows])
+
+    async def section(self) -> None:
+        """Read a row and write it, in one call."""
+        row = self.some_row()
+        columns = self._some_columns()
+        steps = [RowGet(key=self._row(row).key), RowPut(key=self._row(row).key, columns=columns)]
+        argument = {"row": row, "writes": [["put", row, columns]]}
+        with self._client.begin("section", self._named, argument) as call:
+            answer = await self._client.ask(
+                lambda site: site.section(self._lock(), steps, wait_ms=WAIT_MS, lease_ms=2_000),
+                WAIT_MS / 1000 + 10,
+            )
+            call.answer({"row": _columns(answer.results[0]), "ticket": answer.fencing_token})
+
+    # what is written
+
+    def one_write(self) -> list[Any]:
+        row = self.some_row()
+        if self._client.happens(0.7):
+            return ["put", row, self._some_columns()]
+        if self.is_wide and self._client.happens(0.4):
+            return ["range", *self._some_range()]
+        return ["delete", row]
+
+    def writes_apart(self) -> list[list[Any]]:
+        """Writes that may be made at once, because their order does not matter: of different rows, or of different columns."""
+        if self.is_wide:
+            return [["put", row, self._some_columns()] for row in ROWS if self._client.happens(0.6)]
+        return [["put", "", {name: self._client.value()}] for name in COLUMNS]
+
+    def some_row(self) -> str:
+        return self._client.pick(ROWS) if self.is_wide else ""
+
+    def _some_range(self) -> tuple[str | None, str | None]:
+        low = self._client.pick((None, *ROWS))
+        high = self._client.pick((None, *ROWS))
+        return (low, high) if low is None or high is None or low < high else (high, low)
+
+    def _some_columns(self) -> dict[str, Any]:
+        """Some of the columns, now and then one as null."""
+        chosen = [name for name in COLUMNS if self._client.happens(0.6)] or [self._client.pick(COLUMNS)]
+        return {name: None if self._client.happens(0.1) else self._client.value() for name in chosen}
+
+    # as the coordinator has it
+
+    def _lock(self) -> KeyName:
+        return KeyName(keyspace=KEYSPACE, table=self._table, key={"id": self._key})
+
+    def _row(self, row: str) -> KeyName:
+        key = {"id": self._key, "r": row} if self.is_wide else {"id": self._key}
+        return KeyName(keyspace=KEYSPACE, table=self._table, key=key)
+
+    def _where(self, low: str | None, high: str | None) -> list[Condition]:
+        where = [Condition(column="id", comparison="eq", value=self._key)]
+        if low is not None:
+            where.append(Condition(column="r", comparison="ge", value=low))
+        if high is not None:
+            where.append(Condition(column="r", comparison="lt", value=high))
+        return where
+
+    def _asked(self, write: list[Any]) -> RowWrite:
+        if write[0] == "put":
+            return RowPut(key=self._row(write[1]).key, columns=write[2])
+        if write[0] == "delete":
+            return RowDelete(key=self._row(write[1]).key)
+        return RangeDelete(where=self._where(write[1], write[2]))
 
 
-__all__ = ["CALL_S", "KEYSPACE", "TABLE", "Client", "LockAnswer", "OutcomeUnknown", "key_name"]
+async def _all(works: list[Awaitable[None]]) -> None:
+    """Do them at once; the first error, once all have ended."""
+    for outcome in await asyncio.gather(*works, return_exceptions=True):
+        if isinstance(outcome, BaseException):
+            raise outcome
+
+
+def _columns(row: dict[str, Any] | None) -> dict[str, Any] | None:
+    """The columns of a row that have a value."""
+    return None if row is None else {name: row[name] for name in COLUMNS if row[name] is not None}

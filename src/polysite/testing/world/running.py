@@ -12,15 +12,15 @@ from polysite.testing.judge import judge
 from polysite.testing.loop import run_traced
 from polysite.testing.loop.event_loop import Leaked, Stuck, Unretrieved
 from polysite.testing.simulated import SeededRandomness
-from polysite.testing.world.clients import KEYSPACE, TABLE, Client
+from polysite.testing.world.clients import FLAT, KEYSPACE, MIXED, TABLES, WIDE, Client
 from polysite.testing.world.faults import Fault, carry_out, swarm
 from polysite.testing.world.world import SITES, World
-from polysite.values.tables import ColumnSpec, KeyspaceSpec, TableSpec
+from polysite.values.tables import KeyspaceSpec
 
 LASTS_S = 20.0
 RTT_S = 0.05
 CLIENTS_PER_SITE = 2
-KEYS = ("a", "b")
+KEYS = ((FLAT, "x"), (WIDE, "x"), (MIXED, "x"))
 LIMIT_S = 600.0
 STEPS_MAX = 3_000_000
 
@@ -36,7 +36,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     lasts_s: float = LASTS_S
     sites: tuple[str, ...] = SITES
     clients: int = CLIENTS_PER_SITE
-    keys: tuple[str, ...] = KEYS
+    keys: tuple[tuple[str, str], ...] = KEYS
 
     @property
     def schedule(self) -> Sequence[Fault]:
@@ -91,15 +91,9 @@ def carried_out(plan: Plan) -> Verdict:
 async def _run(plan: Plan, recorders: list[Recorder]) -> list[str]:
     world = World(plan.seed, plan.sites, RTT_S)
     first, *_ = await asyncio.gather(*(world.start_process(site) for site in plan.sites))
-    spec = TableSpec(
-        keyspace=KEYSPACE,
-        name=TABLE,
-        columns=(ColumnSpec("id", "text"), ColumnSpec("value", "text")),
-        partition_key=("id",),
-        writes="sections",
-    )
     await first.coordinator.create_keyspace(KeyspaceSpec(name=KEYSPACE))
-    await first.coordinator.create_table(spec)
+    for spec in TABLES:
+        await first.coordinator.create_table(spec)
     clients: list[Client] = []
     for site in plan.sites:
         recorder = Recorder(site=site, process=site, now_s=world.now_s)
@@ -113,8 +107,8 @@ async def _run(plan: Plan, recorders: list[Recorder]) -> list[str]:
             client.ended = True
     async with asyncio.TaskGroup() as group:
         for client in clients:
-            for key in plan.keys:
-                group.create_task(client.settle(key), name=f"settle {client.name}")
+            for table, key in plan.keys:
+                group.create_task(client.settle(table, key), name=f"settle {client.name}")
     await world.close()
     return []
 
