@@ -6,7 +6,7 @@ PYTHON ?= $(shell for name in python3.11 python3 python3.13 python3.12; do \
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test quick check bench bench-long bench-wan bench-wan-zookeeper bench-sites example example-sites docs setup setup-run lock conformance example-v2
+.PHONY: help run test quick check bench bench-long bench-wan bench-wan-zookeeper bench-sites example example-sites docs setup setup-run lock conformance example-v2 sim sim-night
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-19s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,6 +29,12 @@ check: setup ## format, lint, types, import rules, generated files, docs
 docs: setup ## check links, words and examples of the docs
 	@$(BIN)/python scripts/check.py docs
 	@$(BIN)/python -m pytest tests/docs
+
+sim: setup ## 2,000 schedules of faults in the simulated world, judged; a few minutes
+	@$(BIN)/polysite sim run --seeds 1..2000
+
+sim-night: setup ## ten times as many of other seeds; an hour
+	@$(BIN)/polysite sim run --seeds 100001..120000
 
 bench: setup ## the speed ratios; fails when one is missed
 	@$(BIN)/python -m benchmarks

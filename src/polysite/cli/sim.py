@@ -24,6 +24,7 @@ class SimCommands(Late):
         "run": "sim:run",
         "replay": "sim:replay",
         "judge": "sim:judge",
+        "mutants": "sim:mutants",
         "faults": "sim:faults",
     }
 
@@ -66,7 +67,9 @@ def run(seeds: str, names: str, jobs: int | None, as_json: bool) -> int:
 @click.command()
 @click.argument("seed", type=int)
 @faults_option
-@click.option("--history", type=click.Path(dir_okay=False, path_type=Path), help="Write the history there, for `sim judge`.")
+@click.option(
+    "--history", type=click.Path(dir_okay=False, path_type=Path), help="Write the history there, for `sim judge`."
+)
 @json_option
 def replay(seed: int, names: str, history: Path | None, as_json: bool) -> int:
     """One run again, by its seed: its faults, its trace, its verdict. Ends as `run` does."""
@@ -106,6 +109,42 @@ def judge(files: tuple[Path, ...], plain: tuple[str, ...], as_json: bool) -> int
         for finding in findings or ["nothing is found against it"]:
             click.echo(finding)
     return exits.REFUSED if findings else exits.DONE
+
+
+@click.command()
+@click.argument("names", nargs=-1)
+@click.option(
+    "--search", type=click.IntRange(0), default=0, metavar="N", help="Try the seeds below N where none is known."
+)
+@click.option("--record", "keep", is_flag=True, help="Keep the seeds that were found, in the project's file.")
+@click.option("--jobs", type=click.IntRange(1), help="Processes side by side; one per processor unless it is said.")
+@json_option
+def mutants(names: tuple[str, ...], search: int, keep: bool, jobs: int | None, as_json: bool) -> int:
+    """Put known faults back into the code, one at a time, and show the run that convicts each.
+
+    Ends with 0 if all are convicted, else with 10.
+    """
+    from polysite.testing.mutants import convicting
+    from polysite.testing.mutants.table import MUTANTS
+
+    chosen = [mutant for mutant in MUTANTS if not names or mutant.name in names]
+    if unknown := set(names) - {mutant.name for mutant in chosen}:
+        raise BadRequest(f"there is no mutant {min(unknown)!r}")
+    found = []
+    for one in convicting.convictions(chosen, search=search, jobs=jobs):
+        found.append(one)
+        if not as_json:
+            told_by = (
+                f"yes   seed {one.seed:<6} after {one.runs:<4} {one.finding[:110]}" if one.seed is not None else "NO"
+            )
+            click.echo(f"{one.name:55} {told_by}")
+    if keep:
+        convicting.record({one.name: one.seed for one in found if one.seed is not None})
+    if as_json:
+        print_json([one._asdict() for one in found])
+    else:
+        click.echo(f"{sum(one.seed is not None for one in found)} of {len(found)} convicted")
+    return exits.DONE if all(one.seed is not None for one in found) else exits.REFUSED
 
 
 @click.command()
@@ -152,8 +191,7 @@ def told(whole: "Total") -> list[str]:
         f"{sum(whole.faults.values())} faults:",
         *(f"  {count:6} {name}" for name, count in sorted(whole.faults.items())),
     ]
-    for verdict in whole.illegal:
-        lines.append(f"seed {verdict.seed}: {'; '.join(verdict.findings[:3])}")
+    lines += [f"seed {verdict.seed}: {'; '.join(verdict.findings[:3])}" for verdict in whole.illegal]
     lines.append(f"{len(whole.illegal)} illegal")
     return lines
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import msgspec
 
 from polysite.core.lock_cell import Entry
-from polysite.core.wishes import Observed
+from polysite.core.wishes import Identity, Observed
 
 
 def lease_s_min(rtt_s: float) -> float:
@@ -52,6 +52,14 @@ class Observation:
                 seen = _Watched(entry.ticket, entry.nonce, entry.beat, entry.lease_s, now_s)
             watched[entry.ticket] = seen
         self._watched = watched
+
+    def heard(self, entries: Iterable[Identity], now_s: float) -> None:
+        """The process of these entries asks for a beat of them. That is as good a sign of life as the beat, which may be long in coming
+        where the one who is to change the cell is silent."""
+        for ticket, nonce in entries:
+            seen = self._watched.get(ticket)
+            if seen is not None and seen.nonce == nonce:
+                self._watched[ticket] = seen._replace(since_s=now_s)
 
     def dead(self, now_s: float, *, place: int = 0, rtt_s: float = 0.0) -> tuple[Observed, ...]:
         """The entries seen unchanged for their lease and for this observer's stagger (its place, see there, times 4 W)."""

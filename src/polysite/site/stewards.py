@@ -24,6 +24,7 @@ from polysite.core.wishes import (
     Cancel,
     CancelRequest,
     Enqueue,
+    Identity,
     Leave,
     Refusal,
     Renew,
@@ -258,6 +259,8 @@ class Stewards:
             # Whoever goes on without the answer still hears how long it took. Of what is handed on somebody else waits for the answer.
             within_s = max(combine.NOTED_S_MAX, within_s)
         sent_s = self._clock.monotonic_s()
+        patience = self._patience.setdefault(steward.site, Patience())
+        patience.asked(sent_s)
         try:
             channel, address = self.channel(), await self.address_of(steward)
             if channel is None or address is None:
@@ -269,8 +272,8 @@ class Stewards:
             self._heard_s[steward] = self._clock.monotonic_s()
             if len(self._heard_s) > KNOWN_MAX:
                 del self._heard_s[next(iter(self._heard_s))]
-            if not forwarded:
-                self._patience.setdefault(steward.site, Patience()).answered(self._clock.monotonic_s() - sent_s)
+            learn = patience.heard if forwarded else patience.answered
+            learn(sent_s, self._clock.monotonic_s())
             return noted
         except (PolysiteError, msgspec.DecodeError):
             return None  # whether it was noted is for the cell to tell
@@ -346,6 +349,10 @@ class Stewards:
             if message.push is not None and message.push.key == message.key:
                 with contextlib.suppress(PolysiteError):  # a cell that cannot be read here tells nothing
                     self.take(state, message.push.version, message.push.content)
+            if state.observation is not None:
+                now_s = self._clock.monotonic_s()
+                state.observation.feed(state.cell.queue, now_s)
+                state.observation.heard(_renewed(message), now_s)
             steward = self.elsewhere(state)
             if self.engine_is_away or any(asked.seen_version > state.version for asked in message.wishes):
                 pass  # somebody else can change the cell; or its author knows a newer one, and tells it when he hears that
@@ -483,6 +490,11 @@ def _check(message: WishMessage) -> None:
 
 def _others(message: WishMessage) -> list[PendingWish]:
     return [PendingWish(asked, 0.0, None, None) for asked in message.wishes]
+
+
+def _renewed(message: WishMessage) -> list[Identity]:
+    """The entries of which a beat is asked for: they live."""
+    return [entry for asked in message.wishes if isinstance(asked.wish, Renew) for entry in asked.wish.entries]
 
 
 def _in_messages(wishes: list[PendingWish]) -> list[list[PendingWish]]:

@@ -101,7 +101,9 @@ def _judged(calls: list[Call]) -> Iterator[str]:
                 for row, held in _shown(call, told, rows):
                     may_hold = rows.may_hold(row)
                     # An older form of history tells one column of the row, and so not whether it is there.
-                    fits = {may for may in may_hold if may == held or (held is None and call.verb != "read" and not may)}
+                    fits = {
+                        may for may in may_hold if may == held or (held is None and call.verb != "read" and not may)
+                    }
                     if not fits:
                         yield _finding(call, row, held, may_hold)
                     rows.settle(row, held)
@@ -112,12 +114,13 @@ def _judged(calls: list[Call]) -> Iterator[str]:
 def tenures(calls: Iterable[Call]) -> list[Tenure]:
     """The tenures in their order."""
     found: dict[tuple[float, int], Tenure] = {}
-    granted: list[tuple[float, float]] = []
     promoted: dict[int, tuple[float, float]] = {}
     ordered = sorted(calls, key=lambda call: call.start_s)
-    for call in ordered:
-        if call.outcome == "done" and call.verb in ("acquire", "section"):
-            granted.append((call.end_s or math.inf, _ticket(call)))
+    granted = [
+        (call.end_s or math.inf, _ticket(call))
+        for call in ordered
+        if call.outcome == "done" and call.verb in ("acquire", "section")
+    ]
     for call in ordered:
         ticket = _ticket(call)
         if not ticket or call.outcome == "refused":
@@ -144,7 +147,9 @@ def _made(section: Call, row: str, held: Held) -> bool:
     """Whether what the row holds shows that the section happened: nobody else writes its values."""
     values = {value for _, value in held or ()}
     return any(
-        write[0] == "put" and write[1] == row and any(value in values for value in write[2].values() if value is not None)
+        write[0] == "put"
+        and write[1] == row
+        and any(value in values for value in write[2].values() if value is not None)
         for write in _writes(section)
     )
 

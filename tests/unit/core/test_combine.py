@@ -256,20 +256,51 @@ def test_patience_with_slow_answers() -> None:
     listened for. Method: round trips of 50 ms; no answer yet, quick ones, slow ones, quick ones again, very slow ones."""
     patience = Patience()
     assert patience.beyond_s(0.05) == 0.0
+    at_s = 0.0
+
+    def answer(took_s: float) -> None:
+        """Something else was heard just before, so that nobody takes it for a standstill."""
+        nonlocal at_s
+        at_s += took_s + 1.0
+        patience.heard(at_s - 0.001, at_s - 0.001)
+        patience.answered(at_s - took_s, at_s)
+
     for _ in range(20):
-        patience.answered(0.055)
+        answer(0.055)
     assert patience.beyond_s(0.05) == 0.0
     for turn in range(20):
-        patience.answered(0.3 + 0.2 * (turn % 2))
+        answer(0.3 + 0.2 * (turn % 2))
     slow_s = patience.beyond_s(0.05)
     assert 0.5 <= noted_within_s(0.05) + slow_s <= 1.0
     assert decided_within_s(0.05, slow_s) == pytest.approx(decided_within_s(0.05) + 4 * slow_s)
     for _ in range(40):
-        patience.answered(0.055)
+        answer(0.055)
     assert patience.beyond_s(0.05) < 0.05
     for _ in range(20):
-        patience.answered(5.0)
+        answer(5.0)
     assert noted_within_s(0.05) + patience.beyond_s(0.05) == pytest.approx(NOTED_S_MAX)
+
+
+@pytest.mark.parametrize("order", [1, -1], ids=["oldest first", "newest first"])
+def test_patience_learns_nothing_of_a_standstill(order: int) -> None:
+    """Goal: a process that was frozen is asked as if nothing had been. Method: it answers at once, stands for two seconds in which it is asked
+    twenty times, and then answers them all, in either order; and again, with half a second less than counts."""
+    patience = Patience()
+    for at in range(20):
+        patience.asked(float(at))
+        patience.answered(at, at + 0.05)
+    asked = [100.0 + 0.1 * number for number in range(20)]
+    for sent_s in asked:
+        patience.asked(sent_s)
+    for sent_s in asked[::order]:
+        patience.answered(sent_s, 102.0)
+    assert patience.beyond_s(0.05) == 0.0
+    asked = [200.0 + 0.01 * number for number in range(20)]
+    for sent_s in asked:
+        patience.asked(sent_s)
+    for sent_s in asked[::order]:
+        patience.answered(sent_s, 200.4)
+    assert patience.beyond_s(0.05) > 0.1
 
 
 def test_entries_of_an_incarnation() -> None:

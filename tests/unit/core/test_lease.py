@@ -54,6 +54,19 @@ def test_an_entry_is_silent_if_it_is_still_as_it_was_for_its_lease() -> None:
     assert watch.silent(first, 160.0) is None
 
 
+def test_who_asks_for_a_beat_lives() -> None:
+    """Goal: an entry whose process asks for a beat is not dead, though the beat is long in coming; another nonce's wish says nothing. Method:
+    one entry, asked for before its lease is over; and once more by an older session."""
+    cell = queue_of("exclusive")
+    (entry,) = cell.queue
+    observation = Observation()
+    observation.feed(cell.queue, 0.0)
+    observation.heard([entry.identity], 0.9 * entry.lease_s)
+    assert observation.dead(1.5 * entry.lease_s) == ()
+    observation.heard([Identity(entry.ticket, b"other"), Identity(entry.ticket + 1, entry.nonce)], 1.8 * entry.lease_s)
+    assert [dead.ticket for dead in observation.dead(1.9 * entry.lease_s)] == [entry.ticket]
+
+
 def test_observers_are_staggered_by_their_place() -> None:
     """Goal: 4 W each. Method: the third in the queue with a W of 100 ms."""
     watch = Observation()

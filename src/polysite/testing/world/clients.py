@@ -194,9 +194,7 @@ class Work:
         read = read and not self.is_wide
         with self._client.begin("acquire", self._named, {"kind": kind, "lease_ms": lease_ms}) as call:
             answer = await self._client.ask(
-                lambda site: site.acquire(
-                    [self._lock()], kind=kind, lease_ms=lease_ms, wait_ms=WAIT_MS, read=read
-                ),
+                lambda site: site.acquire([self._lock()], kind=kind, lease_ms=lease_ms, wait_ms=WAIT_MS, read=read),
                 WAIT_MS / 1000 + 10,
             )
             if answer.held:
@@ -236,9 +234,7 @@ class Work:
                 )
             else:
                 await self._client.ask(
-                    lambda site: site.batch(
-                        KEYSPACE, self._table, asked, level="critical", reference=self._reference
-                    )
+                    lambda site: site.batch(KEYSPACE, self._table, asked, level="critical", reference=self._reference)
                 )
 
     async def read(self, row: str) -> None:

@@ -187,7 +187,9 @@ NAMES: dict[str, tuple[_Act, _Act]] = {
 """Name → how it begins and how it ends."""
 
 
-def swarm(randomness: SeededRandomness, *, sites: Sequence[str], lasts_s: float, names: Sequence[str] = ()) -> list[Fault]:
+def swarm(
+    randomness: SeededRandomness, *, sites: Sequence[str], lasts_s: float, names: Sequence[str] = ()
+) -> list[Fault]:
     """Faults for a run of that length, in order of their beginning. `names`: only these; none: all."""
     chosen = [name for name in (names or NAMES) if randomness.uniform(0.0, 1.0) < SHARE_OF_NAMES]
     faults: list[Fault] = []

@@ -32,7 +32,9 @@ class Weather:
 class Network:
     """The links between sites by name. A link has a direction."""
 
-    def __init__(self, sites: Iterable[str], randomness: Randomness, rtt_s: Mapping[frozenset[str], float] | float) -> None:
+    def __init__(
+        self, sites: Iterable[str], randomness: Randomness, rtt_s: Mapping[frozenset[str], float] | float
+    ) -> None:
         """`rtt_s`: of each pair of sites, or of all."""
         self.sites = tuple(sites)
         self._randomness = randomness

@@ -267,9 +267,7 @@ class Channel:
             await gate.passed()
 
 
-async def _handled(
-    process: Process, kind: str, body: bytes, answer: Callable[[bytes | PolysiteError], Any]
-) -> None:
+async def _handled(process: Process, kind: str, body: bytes, answer: Callable[[bytes | PolysiteError], Any]) -> None:
     """Have the process take in a message."""
     try:
         await process.gate.passed()

@@ -167,9 +167,7 @@ class WorldStore(Store):
             capabilities.add("cross_site_quorum")
         self.capabilities = frozenset(capabilities)
         wide = 1 if len(rows.replicas) > 1 else 0
-        self.costs = StoreCosts(
-            read_majority=wide, write_majority=wide, conditional=2 * wide, conditional_refused=wide
-        )
+        self.costs = StoreCosts(read_majority=wide, write_majority=wide, conditional=2 * wide, conditional_refused=wide)
 
     async def start(self) -> None:
         self._rows.check_engine(self._site)

@@ -10,7 +10,6 @@ import msgspec
 from polysite.testing.history import History, Recorder
 from polysite.testing.judge import judge
 from polysite.testing.loop import run_traced
-from polysite.testing.loop.event_loop import Leaked, Stuck, Unretrieved
 from polysite.testing.simulated import SeededRandomness
 from polysite.testing.world.clients import FLAT, KEYSPACE, MIXED, TABLES, WIDE, Client
 from polysite.testing.world.faults import Fault, carry_out, swarm

@@ -98,7 +98,10 @@ class World:
 
 @asynccontextmanager
 async def world(
-    seed: int | str, sites: tuple[str, ...] = SITES, rtt_s: Mapping[frozenset[str], float] | float = 0.05, **settings: Any
+    seed: int | str,
+    sites: tuple[str, ...] = SITES,
+    rtt_s: Mapping[frozenset[str], float] | float = 0.05,
+    **settings: Any,
 ) -> AsyncIterator[World]:
     """A world with a running process at each site; ended clean."""
     made = World(seed, sites, rtt_s)

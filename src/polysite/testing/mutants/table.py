@@ -1,0 +1,482 @@
+"""The mutants: small changes of the production code, each a rule left out, with where the rule comes from.
+
+Text is matched exactly; `tests/unit/testing/test_mutants.py` sees to it that every change still fits. Sources: I1 to I19 and the table of
+mutants are `locks.md` 6.5 of the design, B1 to B19 its faults of the original, 1.6 its steps.
+"""
+
+from typing import NamedTuple
+
+from polysite.testing.mutants.applying import Edit
+
+_CORE = "polysite.core."
+_TRANSITIONS, _SESSION, _TENURE, _RANGES = (f"{_CORE}{name}" for name in ("transitions", "session", "tenure", "ranges"))
+_RESTAMP, _ROWSTATE, _SETTLE, _COMBINE, _CELL = (
+    f"{_CORE}{name}" for name in ("restamp", "rowstate", "settle", "combine", "lock_cell")
+)
+_LEASE = f"{_CORE}lease"
+_CRITICAL = "polysite.site.critical"
+
+SMALL_WINDOW = Edit(f"{_CORE}stamps", "WINDOW = 2**20", "WINDOW = 12")
+"""Beside a mutant that only shows when a tenure uses up its window; the sound code survives with it."""
+
+
+class Mutant(NamedTuple):
+    """A named small change. `source`: the rule it leaves out. `seed`: of a run that convicts it, None if none was found yet."""
+
+    name: str
+    source: str
+    edits: tuple[Edit, ...]
+    seed: int | None = None
+
+
+def _one(name: str, source: str, module: str, old: str, new: str, *others: Edit, seed: int | None = None) -> Mutant:
+    return Mutant(name, source, (Edit(module, old, new), *others), seed)
+
+
+MUTANTS: tuple[Mutant, ...] = (
+    # the cell
+    _one(
+        "release clean sets floor := last",
+        "6.5",
+        _TRANSITIONS,
+        "    return max(cell.floor, last + 1, now)\n",
+        "    return max(cell.floor, last)\n",
+    ),
+    _one(
+        "dirty release treated as clean",
+        "6.5; 1.6 unacknowledged put; B9",
+        _TENURE,
+        "        if self._ledger.clean():\n",
+        "        if True:\n",
+    ),
+    _one(
+        "dirty release without fence",
+        "6.5; 1.6 flag",
+        _TRANSITIONS,
+        "    return replace(_pop(cell, floor=floor), fence=floor), DONE\n",
+        "    return _pop(cell, floor=floor), DONE\n",
+    ),
+    _one(
+        "preempt without fence",
+        "6.5; 1.6 flag; B4, B6, B10, B17, B19",
+        _TRANSITIONS,
+        "        floor = max(cell.floor + WINDOW, now)\n        after = replace(after, floor=floor, fence=floor)\n",
+        "        floor = max(cell.floor + WINDOW, now)\n        after = replace(after, floor=floor)\n",
+    ),
+    _one(
+        "preempt sets floor := last seen",
+        "6.5; 1.6 slot",
+        _TRANSITIONS,
+        "        floor = max(cell.floor + WINDOW, now)\n        after = replace(after, floor=floor, fence=floor)\n",
+        "        floor = cell.floor\n        after = replace(after, floor=floor, fence=floor)\n",
+    ),
+    _one(
+        "take over without fence",
+        "6.5",
+        _TRANSITIONS,
+        "        floor = cell.floor + WINDOW\n        after = replace(after, floor=floor, fence=floor)\n    return after, DONE\n",
+        "        floor = cell.floor + WINDOW\n        after = replace(after, floor=floor)\n    return after, DONE\n",
+    ),
+    _one(
+        "take over without new window",
+        "6.5",
+        _TRANSITIONS,
+        "        floor = cell.floor + WINDOW\n        after = replace(after, floor=floor, fence=floor)\n    return after, DONE\n",
+        "        after = replace(after, fence=cell.floor)\n    return after, DONE\n",
+    ),
+    _one(
+        "nonce unchecked: who was taken over goes on",
+        "6.5; I1",
+        _CELL,
+        "    if entry is None or entry.nonce != nonce:\n        return None\n    first = cell.queue[0]\n",
+        "    if entry is None:\n        return None\n    first = cell.queue[0]\n",
+    ),
+    _one(
+        "write past the window",
+        "6.5",
+        _TENURE,
+        "        return self._next_stamp + count <= self._window_end\n",
+        "        return True\n",
+        SMALL_WINDOW,
+    ),
+    _one(
+        "extend keeps window",
+        "6.5",
+        _TRANSITIONS,
+        "    return replace(cell, floor=cell.floor + WINDOW), DONE\n",
+        "    return replace(cell, floor=cell.floor + 1), DONE\n",
+        SMALL_WINDOW,
+    ),
+    _one(
+        "enqueue without max(floor)",
+        "6.5; 1.6 ticket; B5",
+        _TRANSITIONS,
+        "    floor = cell.floor if cell.queue else max(cell.floor + 1, now)\n",
+        "    floor = cell.floor if cell.queue else now\n",
+        Edit(_TRANSITIONS, "    check_step(cell, after)\n    return after, result\n", "    return after, result\n"),
+    ),
+    _one(
+        "release by one who is not head",
+        "6.5; B16",
+        _TRANSITIONS,
+        "    return None if entry is cell.queue[0] else NOT_HEAD\n",
+        "    return None\n",
+        Edit(
+            _TENURE,
+            "            return Cancel(self.ticket, self.nonce)\n",
+            "            return ReleaseClean(self.ticket, self.nonce, None)\n",
+        ),
+    ),
+    _one(
+        "fence cleared by a clean release",
+        "6.5; B5",
+        _TRANSITIONS,
+        "    return _pop(cell, floor=_floor_after(cell, wish.last, now)), DONE\n",
+        "    return replace(_pop(cell, floor=_floor_after(cell, wish.last, now)), fence=0), DONE\n",
+        Edit(_TRANSITIONS, "    check_step(cell, after)\n    return after, result\n", "    return after, result\n"),
+    ),
+    _one(
+        "preempt drops entries that live",
+        "6.5 preempt; B26",
+        _LEASE,
+        "            if now_s - seen.since_s >= seen.lease_s + stagger_s\n",
+        "            if now_s - seen.since_s >= seen.lease_s / 8 + stagger_s\n",
+    ),
+    _one(
+        "preempt by ticket alone: a beat does not save",
+        "6.5 preempt; B26",
+        _TRANSITIONS,
+        "        if (entry.ticket, entry.nonce, entry.beat) in observed\n",
+        "        if any(entry.ticket == seen.ticket for seen in observed)\n",
+    ),
+    # reads and the fence
+    _one(
+        "no fence rule",
+        "6.5; 1.6 sync; B2, B3",
+        _RESTAMP,
+        "    return unsettled or counts_from < fence or (mixed and counts_from == 0)\n",
+        "    return unsettled or (mixed and counts_from == 0)\n",
+    ),
+    _one(
+        "compare row_stamp with fence - 1",
+        "6.5",
+        _RESTAMP,
+        "    return unsettled or counts_from < fence or (mixed and counts_from == 0)\n",
+        "    return unsettled or counts_from < fence - 1 or (mixed and counts_from == 0)\n",
+    ),
+    _one(
+        "unsettled rule missing",
+        "6.5",
+        _RESTAMP,
+        "    return unsettled or counts_from < fence or (mixed and counts_from == 0)\n",
+        "    return counts_from < fence or (mixed and counts_from == 0)\n",
+    ),
+    _one(
+        "absent rows not re-stamped",
+        "6.5",
+        _RESTAMP,
+        "    counts_from = row_counts_from(row)\n",
+        "    counts_from = row_counts_from(row)\n    if not is_there(row):\n        return False\n",
+    ),
+    _one(
+        "highest cell stamp used in place of row_stamp",
+        "6.5; I7",
+        _RESTAMP,
+        "    return max(row.row_stamp, row.part_stamp)\n",
+        "    return max(row.row_stamp, row.part_stamp, *(cell.stamp for cell in row.cells.values()), 0)\n",
+    ),
+    _one(
+        "row_stamp set by partial puts",
+        "6.5; I7",
+        _RESTAMP,
+        "row_stamp=stamp if covers else None, absent=False",
+        "row_stamp=stamp, absent=False",
+    ),
+    _one(
+        "put on an absent row without nulls",
+        "6.5",
+        _RESTAMP,
+        "    if covers and len(cells) < len(columns):\n",
+        "    if False:\n",
+    ),
+    _one(
+        "partial put leaves the absent mark",
+        "6.5",
+        _RESTAMP,
+        "row_stamp=stamp if covers else None, absent=False, life_ms=life_ms",
+        "row_stamp=stamp if covers else None, absent=None, life_ms=life_ms",
+    ),
+    _one(
+        "re-stamp only the columns present",
+        "6.5",
+        _RESTAMP,
+        "            name: (row.cells[name].value if name in row.cells else None) for name in columns\n",
+        "            name: row.cells[name].value for name in columns if name in row.cells\n",
+    ),
+    _one(
+        "re-stamp at the old stamp",
+        "6.5; 1.6 low stamp; B2",
+        _RESTAMP,
+        "        put = Put(key=row.key, cells=values, stamp=first, row_stamp=first, absent=False)\n",
+        "        put = Put(key=row.key, cells=values, stamp=max(1, *(cell.stamp for cell in row.cells.values()), 0), row_stamp=first, absent=False)\n",
+    ),
+    _one(
+        "re-stamp not awaited",
+        "6.5",
+        _CRITICAL,
+        "            if isinstance(got, Restamp):\n                trips += await self._send(live, got.planned)\n                return got.row, trips\n",
+        "            if isinstance(got, Restamp):\n                return got.row, trips\n",
+        Edit(
+            _SESSION,
+            "        self._ledger.sent(operation)\n        return Restamp(operation.planned, rewritten.row)\n",
+            "        self._end(operation)\n        return Restamp(operation.planned, rewritten.row)\n",
+        ),
+    ),
+    _one(
+        "absent re-stamp without row tombstone",
+        "6.5",
+        _RESTAMP,
+        "    return Rewritten((DeleteRow(key=row.key, stamp=first), mark), after)\n",
+        "    return Rewritten((mark,), after)\n",
+    ),
+    _one(
+        "waiter uses the fence seen at enqueue",
+        "I6",
+        _TENURE,
+        "        self.fence = cell.fence\n        self.standing = now_role\n",
+        "        self.standing = now_role\n",
+    ),
+    _one(
+        "speculative read without version check",
+        "6.5",
+        _SESSION,
+        "            or self.first_version != version + 1\n",
+        "",
+    ),
+    _one(
+        "speculative read: fence ignored",
+        "6.5",
+        _SESSION,
+        "        operation = self._begin_read(part, self._ledger.row(part, key))\n        got = self.got(ReadRow(operation.op, key), row)\n",
+        "        return Answer(row)\n        operation = self._begin_read(part, self._ledger.row(part, key))\n        got = self.got(ReadRow(operation.op, key), row)\n",
+    ),
+    _one(
+        "get overlaps own put",
+        "I10",
+        _SESSION,
+        "        blockers = self._ledger.blockers_of_row(part, row, for_get=True)\n",
+        "        blockers = self._ledger.blockers_of_row(part, row, for_get=False)\n",
+        Edit(
+            _SESSION,
+            "        if row.copy is not None and not (settle",
+            "        if row.copy is not None and not row.inflight and not (settle",
+        ),
+    ),
+    _one(
+        "known absent outlives a send",
+        "I9",
+        _ROWSTATE,
+        "            and not row.inflight\n            and not part.inflight\n            and not part.row_unsettled(row)\n",
+        "",
+        Edit(
+            _SESSION,
+            "        self._ledger.set_copy(row, row_after_put(row.copy, put))\n",
+            "        self._ledger.set_copy(row, row.copy if row.copy is not None and not row.copy.present else row_after_put(row.copy, put))\n",
+        ),
+    ),
+    _one(
+        "one stamp for a whole batch",
+        "I3",
+        _SESSION,
+        "                effect.covers = stamp if covers else effect.covers\n            stamp += 1\n",
+        "                effect.covers = stamp if covers else effect.covers\n            stamp += 0\n",
+    ),
+    _one(
+        "covering write with a lower stamp settles",
+        "6.5",
+        _ROWSTATE,
+        "        return lost > max(row.covered, self.covered)\n",
+        "        return lost > max(row.covered, self.covered) and not row.covered\n",
+        Edit(
+            _ROWSTATE,
+            "            for op in [op for op, lost in row.unanswered.items() if lost < covered]:\n",
+            "            for op in [op for op, lost in row.unanswered.items() if covered]:\n",
+        ),
+    ),
+    _one(
+        "stale retry executed",
+        "I11",
+        _ROWSTATE,
+        "        part = operation.part\n        if operation.range_stamp and part.last_sent > max(",
+        "        return True\n        part = operation.part\n        if operation.range_stamp and part.last_sent > max(",
+    ),
+    _one(
+        "late push accepted",
+        "I14",
+        _SESSION,
+        "        if not self._is_first or self._release is not None or version != self.first_version:\n            return False\n",
+        "        if not self._is_first or self._release is not None:\n            return False\n",
+        Edit(
+            _SESSION,
+            "        if key in part.rows or part.last_sent or part.exclusive_op or self._doubts(row):\n            return False\n",
+            "        if self._doubts(row):\n            return False\n",
+        ),
+    ),
+    _one(
+        "acknowledge after one replica",
+        "6.5; 1.6 quorum",
+        _CRITICAL,
+        '                        await self._store.write(core.table, sending.writes, "majority")\n',
+        '                        await self._store.write(core.table, sending.writes, "local")\n',
+    ),
+    _one(
+        "read from one replica",
+        "1.6 quorum",
+        _CRITICAL,
+        '                row = await self._store.read(core.table, read.key, "majority")\n',
+        '                row = await self._store.read(core.table, read.key, "local")\n',
+    ),
+    # ranges
+    _one(
+        "range get without settling",
+        "I13; B41",
+        _RANGES,
+        "        return part_stamp < self.fence or (self._mixed and part_stamp == 0)\n",
+        "        return False\n",
+    ),
+    _one(
+        "part_stamp not compared with fence",
+        "I13",
+        _RANGES,
+        "        return part_stamp < self.fence or (self._mixed and part_stamp == 0)\n",
+        "        return part_stamp == 0 and (self.fence > 0 or self._mixed)\n",
+    ),
+    _one(
+        "unsettled rows ignored by range gets",
+        "I13",
+        _RANGES,
+        "        unsettled = self._is_first and part.unsettled\n",
+        "        unsettled = self._is_first and part.range_unsettled\n",
+    ),
+    _one(
+        "settle without range tombstone",
+        "I13",
+        _SETTLE,
+        "        writes: list[Write] = [tombstone, *found]\n",
+        "        writes: list[Write] = [*found]\n",
+    ),
+    _one(
+        "settled rows at the tombstone's stamp",
+        "I13",
+        _SETTLE,
+        "        tombstone_stamp = stamp\n        stamp += 1\n",
+        "        tombstone_stamp = stamp\n",
+    ),
+    _one(
+        "batches of a settle not awaited",
+        "I13",
+        _ROWSTATE,
+        "                part.unanswered[op] = operation.range_stamp\n            self.void_copies(part)\n",
+        "                pass\n            self.void_copies(part)\n",
+    ),
+    _one(
+        "one row's re-stamp settles the partition",
+        "6.5",
+        _ROWSTATE,
+        "            row.covered = max(row.covered, effect.covers)\n",
+        "            row.covered = max(row.covered, effect.covers)\n            self.cover_partition(part, effect.covers)\n",
+    ),
+    _one(
+        "unanswered range delete released clean",
+        "6.5",
+        _ROWSTATE,
+        "            if part.inflight or part.unsettled:\n                return False\n",
+        "            if part.inflight or any(map(part.row_unsettled, part.rows.values())):\n                return False\n",
+        Edit(
+            _ROWSTATE,
+            "        if not row.unanswered and not self.unanswered:\n            return False\n        lost = max(max(row.unanswered.values(), default=0), max(self.unanswered.values(), default=0))\n",
+            "        if not row.unanswered:\n            return False\n        lost = max(row.unanswered.values(), default=0)\n",
+        ),
+    ),
+    # shared holders
+    _one(
+        "shared: all re-stamp",
+        "6.5; B7",
+        _SESSION,
+        '        if self.standing == "shared":\n            if self._doubts(row):\n',
+        "        if False:\n            if self._doubts(row):\n",
+    ),
+    _one(
+        "shared reader keeps its old fence",
+        "I5, I12",
+        _SESSION,
+        "        if self.version < version or self.fence != operation.fence:\n            return ReadAgain()\n",
+        "",
+    ),
+    _one(
+        "shared: re-read on retry of a re-stamp",
+        "I11",
+        _SESSION,
+        '        if operation.kind == "restamp" and self._shared_kind:\n',
+        "        if False:\n",
+    ),
+    _one(
+        "shared: part_stamp trusted at first sight",
+        "I13",
+        _RANGES,
+        "        return not self._shared_kind or part_stamp == operation.known_part_stamp\n",
+        "        return True\n",
+    ),
+    _one(
+        "promotion without upto",
+        "6.5; B15",
+        _TRANSITIONS,
+        'kind="promoting", upto=run[-1].ticket)), DONE\n',
+        'kind="promoting", upto=entry.ticket)), DONE\n',
+    ),
+    _one(
+        "shared readers beside a writer",
+        "B15",
+        _CELL,
+        '        return "exclusive" if first is entry else "waiting"\n',
+        '        return "exclusive" if first is entry else "shared" if entry.kind == "shared" else "waiting"\n',
+    ),
+    # leases
+    _one(
+        "answers are done whatever the lease",
+        "I15; B11",
+        _TENURE,
+        '        return until_s is not None and now_s < until_s and self.standing != "lost"\n',
+        '        return until_s is not None and self.standing != "lost"\n',
+    ),
+    # wishes, changes, unknown answers
+    _one(
+        "absence read as released",
+        "I18",
+        _COMBINE,
+        "        if entry is None or entry.nonce != wish.nonce:\n            return None\n        if isinstance(wish, Promote):\n",
+        "        if entry is None or entry.nonce != wish.nonce:\n            return Done()\n        if isinstance(wish, Promote):\n",
+    ),
+    _one(
+        "a version that has not moved means not made",
+        "I18",
+        _COMBINE,
+        "    if version == change.expected_version:\n        return SendAgain()\n",
+        "    if version == change.expected_version:\n        return NotMade({})\n",
+    ),
+    _one(
+        "a wish is carried out again",
+        "I17",
+        _COMBINE,
+        "        if remembered is not None:\n            results[asked.wish_id] = remembered\n            continue\n",
+        "",
+    ),
+    _one(
+        "a request is enqueued again",
+        "6.5 enqueue; B24",
+        _TRANSITIONS,
+        "        if queued is not None:\n            return cell, Enqueued(queued.ticket, repeated=True)\n        gone = departed_ticket(cell, wish.request_id)\n        if gone is not None:\n            return cell, Enqueued(gone, repeated=True, gone=True)\n",
+        "",
+    ),
+)
+"""Each is convicted by a run of the simulation, or its seed is None and it is looked for."""

@@ -1,0 +1,164 @@
+"""Runs of the simulated bad world: a few fault schedules in every test run, and that a run is its seed.
+
+Goal: nothing acknowledged is lost and nothing waits for ever, whatever breaks. Method: `polysite.testing.world` under swarms of faults, judged by
+its histories; `make sim` does thousands. Also: the world itself does what its faults say.
+"""
+
+import asyncio
+import json
+import subprocess
+import sys
+
+import pytest
+
+from polysite.api import KeyName
+from polysite.errors import OutcomeUnknown, PolysiteError
+from polysite.testing.loop import run, seeded
+from polysite.testing.simulated import SeededRandomness
+from polysite.testing.world import World, world
+from polysite.testing.world.campaign import quiet
+from polysite.testing.world.clients import FLAT, KEYSPACE, TABLES
+from polysite.testing.world.faults import NAMES, Fault, carry_out, swarm
+from polysite.testing.world.running import Plan, carried_out
+from polysite.values.tables import KeyspaceSpec
+
+KEY = KeyName(keyspace=KEYSPACE, table=FLAT, key={"id": "x"})
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_a_swarm_of_faults(seed: int) -> None:
+    """Nothing is found against the run, and it was a run: calls were done, and faults injected."""
+    with quiet():
+        verdict = carried_out(Plan(seed=seed))
+    assert verdict.findings == []
+    assert verdict.done > 50
+    assert verdict.faults
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_fault_alone(name: str) -> None:
+    """Each fault, at a site with the others well: nothing is found, and every key is had again after it."""
+    faults = tuple(
+        Fault(at_s=at_s, lasts_s=3.0, name=name, site=site, other=other, amount=0.9)
+        for at_s, site, other in ((1.0, "ams", "bei"), (6.0, "irv", "ams"))
+    )
+    with quiet():
+        verdict = carried_out(Plan(seed=7, faults=faults, lasts_s=12.0))
+    assert verdict.findings == []
+
+
+def test_a_run_is_its_seed() -> None:
+    """Two fresh processes, with other hashes of text, take the same steps and write the same history."""
+    script = (
+        "import json; from polysite.testing.world.campaign import quiet\n"
+        "from polysite.testing.world.running import Plan, carried_out\n"
+        "with quiet(): verdict = carried_out(Plan(seed=11))\n"
+        "print(json.dumps([verdict.trace_hash, verdict.history.encode().decode()]))"
+    )
+    told = [
+        json.loads(
+            subprocess.run(
+                [sys.executable, "-c", script], env={"PYTHONHASHSEED": salt}, capture_output=True, text=True, check=True
+            ).stdout
+        )
+        for salt in ("1", "2")
+    ]
+    assert told[0] == told[1]
+    assert told[0][0]
+
+
+def test_schedules_are_drawn_from_the_seed() -> None:
+    """Equal seeds give equal faults, others give others; only those that were named."""
+    drawn = [
+        swarm(SeededRandomness(seed), sites=("a", "b"), lasts_s=10.0, names=["site cut off"])
+        for seed in (1, 1, 2, 3, 4)
+    ]
+    assert drawn[0] == drawn[1]
+    assert any(other != drawn[0] for other in drawn)
+    assert {fault.name for faults in drawn for fault in faults} == {"site cut off"}
+
+
+async def _table(made: World) -> None:
+    first = made.process("ams")
+    assert first is not None
+    await first.coordinator.create_keyspace(KeyspaceSpec(name=KEYSPACE))
+    for spec in TABLES:
+        await first.coordinator.create_table(spec)
+
+
+@seeded
+async def test_a_killed_process_answers_nothing_more() -> None:
+    """Who called it hears that the outcome is not known; its lock is had at another site after its lease."""
+    async with world(1) as made:
+        await _table(made)
+        ams, bei = made.process("ams"), made.process("bei")
+        assert ams is not None and bei is not None
+        await ams.call(lambda site: site.acquire([KEY], lease_ms=1_000), limit_s=5)
+        asked = asyncio.ensure_future(
+            bei.call(lambda site: site.acquire([KEY], lease_ms=1_000, wait_ms=5_000), limit_s=9)
+        )
+        waiting = asyncio.ensure_future(ams.call(lambda site: site.acquire([KEY], wait_ms=9_000), limit_s=9))
+        await asyncio.sleep(0.3)
+        await ams.kill()
+        with pytest.raises(OutcomeUnknown):
+            await waiting
+        assert (await asked).held
+
+
+@seeded
+async def test_a_frozen_process_wakes_with_its_clocks_ahead() -> None:
+    """Frozen past its lease, it is told that it lost the lock, and what it then writes is refused."""
+    async with world(1) as made:
+        await _table(made)
+        ams, bei = made.process("ams"), made.process("bei")
+        assert ams is not None and bei is not None
+        lock = await ams.call(lambda site: site.acquire([KEY], lease_ms=1_000), limit_s=5)
+        before_s, before_us = ams.clock.monotonic_s(), ams.clock.wall_us()
+        ams.freeze()
+        assert (await bei.call(lambda site: site.acquire([KEY], lease_ms=9_000, wait_ms=9_000), limit_s=9)).held
+        assert ams.clock.monotonic_s() == before_s
+        ams.thaw()
+        assert ams.clock.monotonic_s() - before_s > 1.0
+        assert ams.clock.wall_us() - before_us > 1_000_000
+        with pytest.raises(PolysiteError) as refused:
+            await ams.call(
+                lambda site: site.put(KEY, {"a": "late"}, level="critical", reference=lock.reference), limit_s=9
+            )
+        assert refused.value.code in ("lock_lost", "outcome_unknown")
+        row = (await bei.call(lambda site: site.get(KEY, level="quorum"), limit_s=5)).row
+        assert row is None
+
+
+@seeded
+async def test_what_a_replica_missed_comes_by_hints_or_by_reading() -> None:
+    """A cut replica lacks a write; a majority read that meets it mends it, and without one the hint does."""
+    async with world(1) as made:
+        await _table(made)
+        ams = made.process("ams")
+        assert ams is not None
+        made.network.cut_off("irv")
+        await ams.call(lambda site: site.section(KEY, [_put("1")], lease_ms=2_000), limit_s=5)
+        number = made.rows.catalogue.table(KEYSPACE, FLAT).number
+        replicas = made.rows.replicas
+        assert not any(replicas["irv"].partition(number, key).rows for key in replicas["irv"].partitions(number))
+        made.network.heal()
+        await asyncio.sleep(6.0)
+        assert any(replicas["irv"].partition(number, key).rows for key in replicas["irv"].partitions(number))
+        assert made.rows.hinted > 0
+
+
+def _put(value: str) -> object:
+    from polysite.api import RowPut
+
+    return RowPut(columns={"a": value})
+
+
+def test_faults_end() -> None:
+    """A schedule that outlasts the run is mended when the run ends."""
+
+    async def main() -> None:
+        async with world(1) as made:
+            await carry_out(made, [Fault(at_s=0.5, lasts_s=99.0, name="site cut off", site="bei")], 1.0)
+            assert not made.network.is_cut("bei", "ams")
+
+    run(main, seed=1)
