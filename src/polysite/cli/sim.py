@@ -80,7 +80,7 @@ def replay(seed: int, names: str, history: Path | None, as_json: bool) -> int:
     with quiet():
         verdict = carried_out(plan)
     if history is not None and verdict.history is not None:
-        history.write_text(verdict.history.encode(), encoding="utf-8")
+        history.write_bytes(verdict.history.encode())
     if as_json:
         print_json({**_shown(verdict), "schedule": msgspec.to_builtins(plan.schedule)})
     else:

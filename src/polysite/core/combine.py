@@ -62,8 +62,8 @@ NOTED_S_MAX = 2.0
 """So long an answer of a steward is listened for, whoever goes on without it; what comes in this time says how slow answers are."""
 
 
-STALL_S = 0.5
-"""How long nothing must be heard of a site, though it was asked, before it counts as having stood still."""
+BURST_GAP_S, BURST_S = 0.03, 0.3
+"""Answers of a site come together if no more than that lies between two of them, and between the first and the last."""
 
 
 class AskedWish(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -302,34 +302,27 @@ class Patience(msgspec.Struct, gc=False):
     """How long answers of a site's stewards took lately: their mean and mean deviation, as TCP has it (RFC 6298). Between busy
     machines a `noted` takes longer than the round trip, and who does not wait for it changes the cell beside the steward.
 
-    A process that stood still is not slow: when it goes on it answers all that it was asked meanwhile, and from that nothing is to be learnt of
-    the next answer. So a time in which nothing was heard of the site, though something was asked, does not count if it is `STALL_S` or longer.
+    A process that stood still is not slow: when it goes on it answers at once all that it was asked meanwhile. So of answers that come together
+    the quickest counts, which is the one that was asked for last.
     """
 
     mean_s: float | None = None
     deviation_s: float = 0.0
-    heard_s: float = float("-inf")
-    asked_s: float | None = None
-    """When it was first asked since it was last heard."""
-    stall: tuple[float, float] = (0.0, 0.0)
+    burst: tuple[float, float, float] = (float("-inf"), float("-inf"), 0.0)
+    """When the answers that came together last began to come, when the last of them came, and how long the quickest took."""
+    before: tuple[float | None, float] = (None, 0.0)
+    """Mean and deviation without them."""
 
-    def asked(self, now_s: float) -> None:
-        """Something is sent now (own monotonic clock)."""
-        if self.asked_s is None:
-            self.asked_s = now_s
-
-    def heard(self, sent_s: float, now_s: float) -> None:
-        """Something that was sent at `sent_s` is answered now, which says nothing of how long answers take."""
-        unheard_since_s = max(self.heard_s, sent_s if self.asked_s is None else self.asked_s)
-        self.heard_s, self.asked_s = now_s, None
-        if now_s - unheard_since_s >= STALL_S:
-            self.stall = (unheard_since_s, now_s)
-
-    def answered(self, sent_s: float, now_s: float) -> None:
-        """What was sent at `sent_s` is answered now."""
-        self.heard(sent_s, now_s)
-        stalled_s = max(0.0, min(now_s, self.stall[1]) - max(sent_s, self.stall[0]))
-        took_s = now_s - sent_s - stalled_s
+    def answered(self, took_s: float, now_s: float) -> None:
+        """An answer came now (own monotonic clock), which took so long."""
+        began_s, last_s, quickest_s = self.burst
+        if now_s - last_s <= BURST_GAP_S and now_s - began_s <= BURST_S:
+            took_s = min(took_s, quickest_s)
+            self.mean_s, self.deviation_s = self.before
+        else:
+            began_s = now_s
+            self.before = (self.mean_s, self.deviation_s)
+        self.burst = (began_s, now_s, took_s)
         if self.mean_s is None:
             self.mean_s, self.deviation_s = took_s, took_s / 4
             return

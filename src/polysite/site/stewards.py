@@ -259,8 +259,6 @@ class Stewards:
             # Whoever goes on without the answer still hears how long it took. Of what is handed on somebody else waits for the answer.
             within_s = max(combine.NOTED_S_MAX, within_s)
         sent_s = self._clock.monotonic_s()
-        patience = self._patience.setdefault(steward.site, Patience())
-        patience.asked(sent_s)
         try:
             channel, address = self.channel(), await self.address_of(steward)
             if channel is None or address is None:
@@ -272,8 +270,9 @@ class Stewards:
             self._heard_s[steward] = self._clock.monotonic_s()
             if len(self._heard_s) > KNOWN_MAX:
                 del self._heard_s[next(iter(self._heard_s))]
-            learn = patience.heard if forwarded else patience.answered
-            learn(sent_s, self._clock.monotonic_s())
+            if not forwarded:
+                now_s = self._clock.monotonic_s()
+                self._patience.setdefault(steward.site, Patience()).answered(now_s - sent_s, now_s)
             return noted
         except (PolysiteError, msgspec.DecodeError):
             return None  # whether it was noted is for the cell to tell

@@ -10,7 +10,7 @@ import itertools
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
-from polysite.api import Condition, KeyName, RangeDelete, RowDelete, RowGet, RowPut, RowWrite
+from polysite.api import Condition, KeyName, RangeDelete, RowDelete, RowGet, RowPut, RowWrite, Step
 from polysite.errors import PolysiteError, Unavailable
 from polysite.site import SiteCoordinator
 from polysite.testing.history import OpenCall, Recorder
@@ -258,7 +258,7 @@ class Work:
         """Read a row and write it, in one call."""
         row = self.some_row()
         columns = self._some_columns()
-        steps = [RowGet(key=self._row(row).key), RowPut(key=self._row(row).key, columns=columns)]
+        steps: list[Step] = [RowGet(key=self._row(row).key), RowPut(key=self._row(row).key, columns=columns)]
         argument = {"row": row, "writes": [["put", row, columns]]}
         with self._client.begin("section", self._named, argument) as call:
             answer = await self._client.ask(

@@ -105,9 +105,11 @@ class Process:
         self._rate = self.clock.rate
         self._loop = asyncio.get_running_loop()
         self._slot_taken: Any = None
+        gated_store: Any = Gated(store, self.gate)
+        gated_cells: Any = Gated(cells, self.gate)
         self.coordinator = SiteCoordinator(
-            Gated(store, self.gate),
-            Gated(cells, self.gate),
+            gated_store,
+            gated_cells,
             self.runtime,
             settings,
             slots=_Slots(slots, self),
