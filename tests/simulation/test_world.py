@@ -11,7 +11,7 @@ import sys
 
 import pytest
 
-from polysite.api import KeyName
+from polysite.api import KeyName, RowPut
 from polysite.errors import OutcomeUnknown, PolysiteError
 from polysite.testing.loop import run, seeded
 from polysite.testing.simulated import SeededRandomness
@@ -97,7 +97,9 @@ async def test_a_killed_process_answers_nothing_more() -> None:
         asked = asyncio.ensure_future(
             bei.call(lambda site: site.acquire([KEY], lease_ms=1_000, wait_ms=5_000), limit_s=9)
         )
-        waiting = asyncio.ensure_future(ams.call(lambda site: site.acquire([KEY], wait_ms=9_000), limit_s=9))
+        waiting = asyncio.ensure_future(
+            ams.call(lambda site: site.acquire([KEY], lease_ms=1_000, wait_ms=9_000), limit_s=9)
+        )
         await asyncio.sleep(0.3)
         await ams.kill()
         with pytest.raises(OutcomeUnknown):
@@ -115,7 +117,8 @@ async def test_a_frozen_process_wakes_with_its_clocks_ahead() -> None:
         lock = await ams.call(lambda site: site.acquire([KEY], lease_ms=1_000), limit_s=5)
         before_s, before_us = ams.clock.monotonic_s(), ams.clock.wall_us()
         ams.freeze()
-        assert (await bei.call(lambda site: site.acquire([KEY], lease_ms=9_000, wait_ms=9_000), limit_s=9)).held
+        after = await bei.call(lambda site: site.acquire([KEY], lease_ms=9_000, wait_ms=9_000, read=True), limit_s=9)
+        assert after.rows == [None]
         assert ams.clock.monotonic_s() == before_s
         ams.thaw()
         assert ams.clock.monotonic_s() - before_s > 1.0
@@ -137,7 +140,7 @@ async def test_what_a_replica_missed_comes_by_hints_or_by_reading() -> None:
         ams = made.process("ams")
         assert ams is not None
         made.network.cut_off("irv")
-        await ams.call(lambda site: site.section(KEY, [_put("1")], lease_ms=2_000), limit_s=5)
+        await ams.call(lambda site: site.section(KEY, [RowPut(columns={"a": "1"})], lease_ms=2_000), limit_s=5)
         number = made.rows.catalogue.table(KEYSPACE, FLAT).number
         replicas = made.rows.replicas
         assert not any(replicas["irv"].partition(number, key).rows for key in replicas["irv"].partitions(number))
@@ -145,12 +148,6 @@ async def test_what_a_replica_missed_comes_by_hints_or_by_reading() -> None:
         await asyncio.sleep(6.0)
         assert any(replicas["irv"].partition(number, key).rows for key in replicas["irv"].partitions(number))
         assert made.rows.hinted > 0
-
-
-def _put(value: str) -> object:
-    from polysite.api import RowPut
-
-    return RowPut(columns={"a": value})
 
 
 def test_faults_end() -> None:

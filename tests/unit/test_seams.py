@@ -170,6 +170,15 @@ ALLOWED: dict[str, dict[str, str]] = {
         "threads": "refuses threads, which no seed decides",
         "spawn": "is the loop that runs the tasks",
     },
+    "polysite.testing.mutants": {
+        "threads": "a mutant lives in a process of its own",
+        "files": "keeps the seeds that convict the mutants, beside their table",
+    },
+    "polysite.testing.world": {
+        "sleep": "lets the loop's one true time pass, which no process's clock is",
+        "spawn": "carries clients and starts of processes, which belong to no simulated process; each is waited for",
+        "threads": "runs many worlds side by side, each in a process of its own",
+    },
     "polysite.testing.history": {"files": "reads histories back for a judge"},
     "polysite.testing.simulated": {
         "chance": "draws from a seed",

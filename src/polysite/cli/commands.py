@@ -29,6 +29,7 @@ COMMANDS: dict[str, str] = {
     "import": "importing:import_rows",
     "lab": "lab:lab",
     "sim": "sim:sim",
+    "demo": "demo:demo",
     "hash-password": "passwords:hash_password",
     "completion": "completion:completion",
 }

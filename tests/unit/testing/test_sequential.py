@@ -134,7 +134,10 @@ ILLEGAL = {
     .write(1, ["range", None, None])
     .acquire(2)
     .range(2, [["x", FULL]]),
-    "a section read an older state": Script().section(1, FULL).section(2, {"a": "2"}).section(3, {"a": "3"}, read=FULL),
+    "a section read an older state": Script()
+    .section(1, FULL)
+    .section(2, {"a": "2"}, read=FULL)
+    .section(3, {"a": "3"}, read=FULL),
     "an answered section is lost": Script().section(1, FULL).section(2, {"a": "2"}),
     "a promoted writer's put is lost": locked(1, 2).promote(1).put(1, FULL).acquire(3).read(3, None),
 }

@@ -1,0 +1,98 @@
+"""`polysite sim` and `polysite demo`: what they print, and how they end."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from polysite.testing.loop import run
+from polysite.testing.world.demo import Demo
+
+
+def polysite(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "polysite.cli", *arguments], capture_output=True, text=True, check=False
+    )
+
+
+def test_run() -> None:
+    """Some seeds: what was asked, injected and found is counted."""
+    done = polysite("sim", "run", "--seeds", "3..6", "--jobs", "1", "--json")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["runs"] == 4
+    assert told["illegal"] == []
+    assert told["done"] + told["refused"] + told["unknown"] == told["calls"]
+    assert sum(told["faults"].values()) > 10
+
+
+def test_replay_is_the_same_twice(tmp_path: Path) -> None:
+    """Trace and history of one seed, from two processes; its history can be judged from its file."""
+    histories = [tmp_path / name for name in ("one", "other")]
+    told = [json.loads(polysite("sim", "replay", "9", "--json", "--history", str(path)).stdout) for path in histories]
+    assert told[0] == told[1]
+    assert told[0]["trace_hash"]
+    assert histories[0].read_bytes() == histories[1].read_bytes()
+    judged = polysite("sim", "judge", str(histories[0]))
+    assert (judged.returncode, judged.stdout.strip()) == (0, "nothing is found against it")
+
+
+def test_a_history_that_cannot_be(tmp_path: Path) -> None:
+    """An acknowledged write that the next holder does not see is told, and the command ends with 10."""
+    path = tmp_path / "history"
+    assert polysite("sim", "replay", "9", "--history", str(path)).returncode == 0
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    read = next(line for line in lines if line["verb"] == "read" and line.get("value"))
+    read["value"] = {"a": "never written"}
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    judged = polysite("sim", "judge", str(path))
+    assert judged.returncode == 10
+    assert "never written" in judged.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["run", "--seeds", "5..2"], "comes before the first"),
+        (["run", "--seeds", "some"], "FIRST..LAST"),
+        (["run", "--faults", "rain"], "there is no fault 'rain'"),
+        (["mutants", "rain"], "there is no mutant 'rain'"),
+    ],
+)
+def test_what_cannot_be_asked(arguments: list[str], told: str) -> None:
+    """It says what is wrong, and nothing is run."""
+    done = polysite("sim", *arguments)
+    assert done.returncode == 10
+    assert told in done.stderr
+
+
+def test_a_mutant_is_convicted() -> None:
+    """By the runs of its own process; the sound code is not."""
+    done = polysite("sim", "mutants", "--search", "30", "--jobs", "1", "--json", "acknowledge after one replica")
+    (told,) = json.loads(done.stdout)
+    assert done.returncode == 0
+    assert told["seed"] is not None
+    assert told["finding"]
+
+
+def test_demo_in_virtual_time() -> None:
+    """The counter is raised at every site, the killed one's too, the zombie is refused, every site reads the same, and the judge is content."""
+    lines: list[str] = []
+
+    async def main() -> Demo:
+        demo = Demo(lines.append)
+        assert await demo.run() == []
+        return demo
+
+    demo = run(main, seed=1)
+    assert all(count > 3 for count in demo.raised.values())
+    assert demo.late.startswith("is answered")
+    read = [line for line in lines if " reads " in line]
+    assert len(read) == 3
+    assert len({line.split()[-1] for line in read}) == 1
+    assert int(read[0].split()[-1]) < 1_000_000
+    costs = {name: trips for name, trips, _, _ in demo.costs()}
+    assert costs["put"] == 1
+    assert costs["release"] == 0
