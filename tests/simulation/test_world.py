@@ -19,6 +19,7 @@ from polysite.testing.world import World, world
 from polysite.testing.world.campaign import quiet
 from polysite.testing.world.clients import FLAT, KEYSPACE, TABLES
 from polysite.testing.world.faults import NAMES, Fault, carry_out, swarm
+from polysite.testing.world.processes import Process
 from polysite.testing.world.running import Plan, carried_out
 from polysite.values.tables import KeyspaceSpec
 
@@ -78,21 +79,21 @@ def test_schedules_are_drawn_from_the_seed() -> None:
     assert {fault.name for faults in drawn for fault in faults} == {"site cut off"}
 
 
-async def _table(made: World) -> None:
-    first = made.process("ams")
-    assert first is not None
-    await first.coordinator.create_keyspace(KeyspaceSpec(name=KEYSPACE))
+async def _with_tables(made: World) -> tuple[Process, Process]:
+    """The processes of two sites, once the clients' tables are there."""
+    ams, bei = made.process("ams"), made.process("bei")
+    assert ams is not None and bei is not None
+    await ams.coordinator.create_keyspace(KeyspaceSpec(name=KEYSPACE))
     for spec in TABLES:
-        await first.coordinator.create_table(spec)
+        await ams.coordinator.create_table(spec)
+    return ams, bei
 
 
 @seeded
 async def test_a_killed_process_answers_nothing_more() -> None:
     """Who called it hears that the outcome is not known; its lock is had at another site after its lease."""
     async with world(1) as made:
-        await _table(made)
-        ams, bei = made.process("ams"), made.process("bei")
-        assert ams is not None and bei is not None
+        ams, bei = await _with_tables(made)
         await ams.call(lambda site: site.acquire([KEY], lease_ms=1_000), limit_s=5)
         asked = asyncio.ensure_future(
             bei.call(lambda site: site.acquire([KEY], lease_ms=1_000, wait_ms=5_000), limit_s=9)
@@ -111,9 +112,7 @@ async def test_a_killed_process_answers_nothing_more() -> None:
 async def test_a_frozen_process_wakes_with_its_clocks_ahead() -> None:
     """Frozen past its lease, it is told that it lost the lock, and what it then writes is refused."""
     async with world(1) as made:
-        await _table(made)
-        ams, bei = made.process("ams"), made.process("bei")
-        assert ams is not None and bei is not None
+        ams, bei = await _with_tables(made)
         lock = await ams.call(lambda site: site.acquire([KEY], lease_ms=1_000), limit_s=5)
         before_s, before_us = ams.clock.monotonic_s(), ams.clock.wall_us()
         ams.freeze()
@@ -136,9 +135,7 @@ async def test_a_frozen_process_wakes_with_its_clocks_ahead() -> None:
 async def test_what_a_replica_missed_comes_by_hints_or_by_reading() -> None:
     """A cut replica lacks a write; a majority read that meets it mends it, and without one the hint does."""
     async with world(1) as made:
-        await _table(made)
-        ams = made.process("ams")
-        assert ams is not None
+        ams, _ = await _with_tables(made)
         made.network.cut_off("irv")
         await ams.call(lambda site: site.section(KEY, [RowPut(columns={"a": "1"})], lease_ms=2_000), limit_s=5)
         number = made.rows.catalogue.table(KEYSPACE, FLAT).number

@@ -2,8 +2,9 @@
 
 Goal: "no error at the other sites", as the lab's drill `freeze-holder` asks it of real processes; there about one acquire in a hundred was told
 `lock_lost`, which these rounds show too without what mends it. Method: one site holds twenty keys, each with a lease of 24 W, and is frozen for two
-seconds out of every three and a half; sixteen clients at the two others want the same keys all the time. One of some two hundred tenures may fail: where the frozen one wakes while two others change the cell, three proposals
-at once may keep one of them out for its lease.
+seconds out of every three and a half; sixteen clients at the two others want the same keys all the time. With even distances nobody of some eight hundred may fail (two to eight did, before);
+where messages take up to twice as long, two may: when the frozen one wakes while two others change the cell, three proposals at once may keep one of them
+out for its lease.
 """
 
 import asyncio
@@ -20,7 +21,7 @@ from polysite.testing.world.clients import FLAT, KEYSPACE, TABLES
 from polysite.testing.world.processes import Process
 from polysite.values.tables import KeyspaceSpec
 
-ROUNDS = 8
+ROUNDS = 20
 LEASE_MS = 1_200
 KEYS = [KeyName(keyspace=KEYSPACE, table=FLAT, key={"id": f"k{number}"}) for number in range(20)]
 
@@ -54,9 +55,9 @@ class Crowd:
         await process.call(lambda site: site.release(lock.reference), limit_s=30)
 
 
-@pytest.mark.parametrize("jitter_s", [0.0, 0.05])
-@seeded(seeds=3, limit_steps=3_000_000)
-async def test_who_waits_keeps_his_place(seed: int, jitter_s: float) -> None:
+@pytest.mark.parametrize(("jitter_s", "lost_max"), [(0.0, 0), (0.05, 2)])
+@seeded(seeds=3, limit_steps=6_000_000)
+async def test_who_waits_keeps_his_place(seed: int, jitter_s: float, lost_max: int) -> None:
     """With messages that take as long as the way is, and with some that take twice as long."""
     async with world(seed) as made:
         processes = {site: made.process(site) for site in made.network.sites}
@@ -80,8 +81,7 @@ async def test_who_waits_keeps_his_place(seed: int, jitter_s: float) -> None:
                 irv.thaw()
                 await asyncio.sleep(1.5)
             crowd.ended = True
-        for site in ("ams", "bei"):
-            failed = {code: count for (of, code), count in crowd.codes.items() if of == site and code != "done"}
-            assert sum(failed.values()) <= 1, failed
-            assert crowd.codes[site, "done"] > 50
+        failed = {(of, code): count for (of, code), count in crowd.codes.items() if of != "irv" and code != "done"}
+        assert sum(failed.values()) <= lost_max, failed
+        assert min(crowd.codes[site, "done"] for site in ("ams", "bei")) > 150
         assert any(of == "irv" and code != "done" for of, code in crowd.codes), "nobody was frozen past his lease"

@@ -10,7 +10,7 @@ import msgspec
 from polysite.engines.sqlite.driver import Connection
 from polysite.engines.sqlite.records import Record, decode, live, row_stamp_of
 from polysite.errors import BadRequest
-from polysite.stores.contract import PAGE_ROWS_MAX, StoredPage
+from polysite.stores.contract import PAGE_ROWS_MAX, Predicate, StoredPage
 from polysite.stores.embedded.changes import index_value
 from polysite.stores.embedded.layout import Interval, PhysicalIndex, PhysicalTable, Place
 from polysite.values.keys import RowKey, split_parts
@@ -72,6 +72,21 @@ def read_placed(connection: Connection, table: PhysicalTable, key: RowKey, place
     found = connection.first(table.read_clustered, place[:2])
     assert found is not None
     return stored_row(table, key, found[0], found[1] or 0, now_us)
+
+
+def column_value(table: PhysicalTable, row: StoredRow, column: str) -> bytes | None:
+    """The serialised value of any column, None for null; a row that is not there has every column null."""
+    cell = row.cells.get(column)
+    if cell is not None or not row.present or column not in table.spec.key_names:
+        return None if cell is None else cell.value
+    return (row.key.partition + row.key.clustering)[table.spec.key_names.index(column)]
+
+
+def holds(table: PhysicalTable, expected: Predicate, row: StoredRow) -> bool:
+    """Whether a row is as a conditional write expects it."""
+    if expected.exists is not None and expected.exists != row.present:
+        return False
+    return all(column_value(table, row, column) == wanted for column, wanted in expected.equals.items())
 
 
 def check_limit(limit: int) -> None:

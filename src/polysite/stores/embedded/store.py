@@ -33,6 +33,7 @@ from polysite.stores.embedded.reading import (
     TablePage,
     TooManyExamined,
     check_limit,
+    holds,
     read_placed,
     read_row,
 )
@@ -239,7 +240,7 @@ class EmbeddedStore(Store):
                 if found.present:
                     return Conditional(False, [], found)
             rows = [read_row(connection, current, item.key, now_us) for item in expect]
-            if not all(_holds(current, item, row) for item, row in zip(expect, rows, strict=True)):
+            if not all(holds(current, item, row) for item, row in zip(expect, rows, strict=True)):
                 return Conditional(False, rows)
             if writes:
                 stamp = connection.first(_NEXT_STAMP, (now_us, len(writes)))
@@ -397,20 +398,6 @@ def _current(connection: Connection, spec: TableSpec) -> PhysicalTable:
     By what the caller means and not by what the loop found: the table may have been made anew since, with equal columns.
     """
     return WriterSchema.of(connection).current(connection).resolve(spec)
-
-
-def _holds(table: PhysicalTable, item: Predicate, row: StoredRow) -> bool:
-    if item.exists is not None and item.exists != row.present:
-        return False
-    return all(_value(table, row, column) == wanted for column, wanted in item.equals.items())
-
-
-def _value(table: PhysicalTable, row: StoredRow, column: str) -> bytes | None:
-    """The serialised value of any column, None for null; a row that is not there has every column null."""
-    cell = row.cells.get(column)
-    if cell is not None or not row.present or column not in table.spec.key_names:
-        return None if cell is None else cell.value
-    return (row.key.partition + row.key.clustering)[table.spec.key_names.index(column)]
 
 
 def _fill_index(connection: Connection, table: PhysicalTable, made: int) -> None:

@@ -3,7 +3,7 @@
     schedule = swarm(SeededRandomness(17), sites=("ams", "bei", "irv"), lasts_s=30.0)
     await carry_out(world, schedule)
 
-A fault is done to a world and undone again; all that is still on at the end is undone by `mend`. `swarm` draws which faults a run
+A fault is done to a world and undone again; where two of one kind overlap, the first that ends ends both. All that is still on at the end is undone by `mend`. `swarm` draws which faults a run
 has at all, and then when: runs that leave most faults out find what runs with a little of everything do not (Groce and others,
 Swarm Testing, 2012).
 """

@@ -24,7 +24,17 @@ from polysite.stores.contract import (
 )
 from polysite.stores.embedded.changes import Change, prepare
 from polysite.stores.embedded.layout import Interval, PhysicalTable
-from polysite.stores.embedded.reading import NOT_A_CURSOR, Found, check_limit, fill, opened, seal, shown_row
+from polysite.stores.embedded.reading import (
+    NOT_A_CURSOR,
+    Found,
+    check_limit,
+    column_value,
+    fill,
+    holds,
+    opened,
+    seal,
+    shown_row,
+)
 from polysite.testing.world.catalogue import Catalogue
 from polysite.testing.world.network import Network, Refused
 from polysite.testing.world.replica import Partition, Replica
@@ -316,7 +326,7 @@ class WorldStore(Store):
         # Agreed on: what is done here is done at one moment, with what every earlier agreement left behind.
         whole = self._everybody(physical, physical.partition(partitions.pop())) if partitions else Partition()
         found = [self._shown(physical, item.key, whole, physical.place(item.key)[1]) for item in expect]
-        if not all(_holds(physical, item, row) for item, row in zip(expect, found, strict=True)):
+        if not all(holds(physical, item, row) for item, row in zip(expect, found, strict=True)):
             return Conditional(False, found)
         if writes:
             now_us = rows.clock.wall_us()
@@ -459,18 +469,4 @@ class WorldStore(Store):
 
 
 def _matches(physical: PhysicalTable, row: StoredRow, index: tuple[str, bytes] | None) -> bool:
-    return index is None or _value(physical, row, index[0]) == index[1]
-
-
-def _holds(physical: PhysicalTable, item: Predicate, row: StoredRow) -> bool:
-    if item.exists is not None and item.exists != row.present:
-        return False
-    return all(_value(physical, row, column) == wanted for column, wanted in item.equals.items())
-
-
-def _value(physical: PhysicalTable, row: StoredRow, column: str) -> bytes | None:
-    """The serialised value of any column, None for null; a row that is not there has every column null."""
-    cell = row.cells.get(column)
-    if cell is not None or not row.present or column not in physical.spec.key_names:
-        return None if cell is None else cell.value
-    return (row.key.partition + row.key.clustering)[physical.spec.key_names.index(column)]
+    return index is None or column_value(physical, row, index[0]) == index[1]
