@@ -169,6 +169,34 @@ async def test_every_type_comes_back_as_it_went(store: CassandraStore, cells: di
     assert {cell.stamp for cell in row.cells.values()} == {stamp}
 
 
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        ("inet", "::ffff:1.2.3.4"),
+        ("tuple<inet, int>", ["::ffff:1.2.3.4", 1]),
+        ("list<inet>", ["::ffff:1.2.3.4"]),
+        ("set<inet>", ["::ffff:1.2.3.4"]),
+        ("set<tuple<inet, int>>", [["::ffff:1.2.3.4", 1]]),
+        ("map<inet, inet>", [["::ffff:1.2.3.4", "::ffff:1.2.3.5"]]),
+        ("map<int, set<inet>>", [[1, ["::ffff:1.2.3.4"]]]),
+    ],
+)
+async def test_an_ipv4_address_inside_an_ipv6_one(store: CassandraStore, kind: str, value: Any) -> None:
+    """Goal: our bytes are what Cassandra keeps, which rewrites such an address where it is a member. Method: as a value, in a tuple, as members."""
+    spec = TableSpec(
+        keyspace="types",
+        name=f"inet_{spelled(kind)}",
+        columns=(ColumnSpec("k", "int"), ColumnSpec("v", kind)),
+        partition_key=("k",),
+        writes="eventual",
+    )
+    await store.create_keyspace(KeyspaceSpec(name="types"))
+    await store.create_table(check_table(spec))
+    key, data = RowKey((number(1),)), parse_type(kind).json_to_bytes(value)
+    await store.write(spec, [Put(key=key, cells={"v": data}, stamp=next(_numbers))], "majority")
+    assert (await store.read(spec, key, "majority")).cells["v"].value == data
+
+
 @pytest.mark.parametrize("kind", [*ORDERED_SCALARS, "list<int>", "tuple<int, text>"])
 async def test_every_type_in_a_key_and_under_an_index(store: CassandraStore, kind: str) -> None:
     """Goal: each type stands in partition and clustering keys in the order we take it to have, is found by its index, and compared in a condition.

@@ -17,6 +17,7 @@ SPELLING_MAX = 4096
 """Longest spelling of a type, in characters."""
 
 _text = TextType("text", "utf-8")
+_INET_MEMBER = InetType(folds=True)
 _SCALARS: dict[str, CqlType] = {
     "ascii": TextType("ascii", "ascii"),
     "bigint": IntegerType("bigint", ">q"),
@@ -159,6 +160,7 @@ def _compound(name: str, parameters: tuple[CqlType, ...]) -> CqlType:
         raise BadRequest(
             f"{name} takes {wanted} {'types' if wanted > 1 else 'type'}, not {len(parameters)}, such as {_EXAMPLES[name]}"
         )
+    parameters = tuple(_INET_MEMBER if isinstance(parameter, InetType) else parameter for parameter in parameters)
     if name == "list":
         return ListType(parameters[0])
     if not parameters[0].is_orderable:

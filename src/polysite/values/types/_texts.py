@@ -197,23 +197,27 @@ class UuidType(StringFormType[uuid.UUID]):
 class InetType(StringFormType[IPv4Address | IPv6Address]):
     """inet: Python IPv4Address or IPv6Address (without a zone), the usual text forms. Sorted as unsigned bytes.
 
-    An IPv4 address written inside an IPv6 one (::ffff:1.2.3.4) stays the 16 bytes it is.
+    An IPv4 address written inside an IPv6 one (::ffff:1.2.3.4) stays the 16 bytes it is, but not as a member of a list, a set or a map
+    (`folds`): there it is the IPv4 address that it means, for Cassandra 5.0 makes it so when it stores them (seen on a real one; in tuples it does not).
     """
 
-    __slots__ = ()
+    __slots__ = ("_folds",)
+    _folds: bool
     value_form = "an IPv4Address or IPv6Address without a zone"
     json_form = 'a string such as "192.0.2.7" or "2001:db8::1"'
     text_form = "an address such as 192.0.2.7 or 2001:db8::1"
 
-    def __init__(self) -> None:
+    def __init__(self, *, folds: bool = False) -> None:
         super().__init__("inet")
+        self._keep(_folds=folds)
 
     def canonical(self, value: object) -> IPv4Address | IPv6Address:
         if not isinstance(value, IPv4Address | IPv6Address):
             raise self.refuse_value(value)
         if isinstance(value, IPv6Address) and value.scope_id is not None:
             raise self.refuse_content("takes addresses without a zone; the one given has one")
-        return value
+        mapped = value.ipv4_mapped if self._folds and isinstance(value, IPv6Address) else None
+        return value if mapped is None else mapped
 
     def encode(self, value: IPv4Address | IPv6Address) -> bytes:
         return value.packed
