@@ -13,7 +13,8 @@ import pytest
 
 from polysite.testing.mutants.applying import Edit, NotThere, changed
 from polysite.testing.mutants.convicting import recorded
-from polysite.testing.mutants.table import MUTANTS, Mutant
+from polysite.testing.mutants.mutant import Mutant
+from polysite.testing.mutants.table import MUTANTS
 
 
 def source_of(module: str) -> str:

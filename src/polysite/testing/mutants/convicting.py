@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from polysite.testing.mutants.applying import apply
-from polysite.testing.mutants.table import MUTANTS, Mutant
+from polysite.testing.mutants.mutant import Mutant
+from polysite.testing.mutants.table import MUTANTS
 
 SEEDS = Path(__file__).with_name("seeds.json")
 """Name of a mutant → the seed of a run that convicts it, the shortest way there that was found."""

@@ -4,9 +4,9 @@ Text is matched exactly; `tests/unit/testing/test_mutants.py` sees to it that ev
 mutants are `locks.md` 6.5 of the design, B1 to B19 its faults of the original, 1.6 its steps.
 """
 
-from typing import NamedTuple
-
 from polysite.testing.mutants.applying import Edit
+from polysite.testing.mutants.mutant import Mutant, one
+from polysite.testing.mutants.site_table import SITE_MUTANTS
 
 _CORE = "polysite.core."
 _TRANSITIONS, _SESSION, _TENURE, _RANGES = (f"{_CORE}{name}" for name in ("transitions", "session", "tenure", "ranges"))
@@ -20,78 +20,65 @@ SMALL_WINDOW = Edit(f"{_CORE}stamps", "WINDOW = 2**20", "WINDOW = 12")
 """Beside a mutant that only shows when a tenure uses up its window; the sound code survives with it."""
 
 
-class Mutant(NamedTuple):
-    """A named small change. `source`: the rule it leaves out. `seed`: of a run that convicts it, None if none was found yet."""
-
-    name: str
-    source: str
-    edits: tuple[Edit, ...]
-    seed: int | None = None
-
-
-def _one(name: str, source: str, module: str, old: str, new: str, *others: Edit, seed: int | None = None) -> Mutant:
-    return Mutant(name, source, (Edit(module, old, new), *others), seed)
-
-
 MUTANTS: tuple[Mutant, ...] = (
     # the cell
-    _one(
+    one(
         "release clean sets floor := last",
         "6.5",
         _TRANSITIONS,
         "    return max(cell.floor, last + 1, now)\n",
         "    return max(cell.floor, last)\n",
     ),
-    _one(
+    one(
         "dirty release treated as clean",
         "6.5; 1.6 unacknowledged put; B9",
         _TENURE,
         "        if self._ledger.clean():\n",
         "        if True:\n",
     ),
-    _one(
+    one(
         "dirty release without fence",
         "6.5; 1.6 flag",
         _TRANSITIONS,
         "    return replace(_pop(cell, floor=floor), fence=floor), DONE\n",
         "    return _pop(cell, floor=floor), DONE\n",
     ),
-    _one(
+    one(
         "preempt without fence",
         "6.5; 1.6 flag; B4, B6, B10, B17, B19",
         _TRANSITIONS,
         "        floor = max(cell.floor + WINDOW, now)\n        after = replace(after, floor=floor, fence=floor)\n",
         "        floor = max(cell.floor + WINDOW, now)\n        after = replace(after, floor=floor)\n",
     ),
-    _one(
+    one(
         "preempt sets floor := last seen",
         "6.5; 1.6 slot",
         _TRANSITIONS,
         "        floor = max(cell.floor + WINDOW, now)\n        after = replace(after, floor=floor, fence=floor)\n",
         "        floor = cell.floor\n        after = replace(after, floor=floor, fence=floor)\n",
     ),
-    _one(
+    one(
         "take over without fence",
         "6.5",
         _TRANSITIONS,
         "        floor = cell.floor + WINDOW\n        after = replace(after, floor=floor, fence=floor)\n    return after, DONE\n",
         "        floor = cell.floor + WINDOW\n        after = replace(after, floor=floor)\n    return after, DONE\n",
     ),
-    _one(
+    one(
         "take over without new window",
         "6.5",
         _TRANSITIONS,
         "        floor = cell.floor + WINDOW\n        after = replace(after, floor=floor, fence=floor)\n    return after, DONE\n",
         "        after = replace(after, fence=cell.floor)\n    return after, DONE\n",
     ),
-    _one(
+    one(
         "nonce unchecked: who was taken over goes on",
         "6.5; I1",
         _CELL,
         "    if entry is None or entry.nonce != nonce:\n        return None\n    first = cell.queue[0]\n",
         "    if entry is None:\n        return None\n    first = cell.queue[0]\n",
     ),
-    _one(
+    one(
         "write past the window",
         "6.5",
         _TENURE,
@@ -99,7 +86,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "        return True\n",
         SMALL_WINDOW,
     ),
-    _one(
+    one(
         "extend keeps window",
         "6.5",
         _TRANSITIONS,
@@ -107,7 +94,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "    return replace(cell, floor=cell.floor + 1), DONE\n",
         SMALL_WINDOW,
     ),
-    _one(
+    one(
         "enqueue without max(floor)",
         "6.5; 1.6 ticket; B5",
         _TRANSITIONS,
@@ -115,7 +102,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "    floor = cell.floor if cell.queue else now\n",
         Edit(_TRANSITIONS, "    check_step(cell, after)\n    return after, result\n", "    return after, result\n"),
     ),
-    _one(
+    one(
         "release by one who is not head",
         "6.5; B16",
         _TRANSITIONS,
@@ -127,7 +114,7 @@ MUTANTS: tuple[Mutant, ...] = (
             "            return ReleaseClean(self.ticket, self.nonce, None)\n",
         ),
     ),
-    _one(
+    one(
         "fence cleared by a clean release",
         "6.5; B5",
         _TRANSITIONS,
@@ -135,14 +122,14 @@ MUTANTS: tuple[Mutant, ...] = (
         "    return replace(_pop(cell, floor=_floor_after(cell, wish.last, now)), fence=0), DONE\n",
         Edit(_TRANSITIONS, "    check_step(cell, after)\n    return after, result\n", "    return after, result\n"),
     ),
-    _one(
+    one(
         "preempt drops entries that live",
         "6.5 preempt; B26",
         _LEASE,
         "            if now_s - seen.since_s >= seen.lease_s + stagger_s\n",
         "            if now_s - seen.since_s >= seen.lease_s / 8 + stagger_s\n",
     ),
-    _one(
+    one(
         "preempt by ticket alone: a beat does not save",
         "6.5 preempt; B26",
         _TRANSITIONS,
@@ -150,77 +137,77 @@ MUTANTS: tuple[Mutant, ...] = (
         "        if any(entry.ticket == seen.ticket for seen in observed)\n",
     ),
     # reads and the fence
-    _one(
+    one(
         "no fence rule",
         "6.5; 1.6 sync; B2, B3",
         _RESTAMP,
         "    return unsettled or counts_from < fence or (mixed and counts_from == 0)\n",
         "    return unsettled or (mixed and counts_from == 0)\n",
     ),
-    _one(
+    one(
         "compare row_stamp with fence - 1",
         "6.5",
         _RESTAMP,
         "    return unsettled or counts_from < fence or (mixed and counts_from == 0)\n",
         "    return unsettled or counts_from < fence - 1 or (mixed and counts_from == 0)\n",
     ),
-    _one(
+    one(
         "unsettled rule missing",
         "6.5",
         _RESTAMP,
         "    return unsettled or counts_from < fence or (mixed and counts_from == 0)\n",
         "    return counts_from < fence or (mixed and counts_from == 0)\n",
     ),
-    _one(
+    one(
         "absent rows not re-stamped",
         "6.5",
         _RESTAMP,
         "    counts_from = row_counts_from(row)\n",
         "    counts_from = row_counts_from(row)\n    if not is_there(row):\n        return False\n",
     ),
-    _one(
+    one(
         "highest cell stamp used in place of row_stamp",
         "6.5; I7",
         _RESTAMP,
         "    return max(row.row_stamp, row.part_stamp)\n",
         "    return max(row.row_stamp, row.part_stamp, *(cell.stamp for cell in row.cells.values()), 0)\n",
     ),
-    _one(
+    one(
         "row_stamp set by partial puts",
         "6.5; I7",
         _RESTAMP,
         "row_stamp=stamp if covers else None, absent=False",
         "row_stamp=stamp, absent=False",
     ),
-    _one(
+    one(
         "put on an absent row without nulls",
         "6.5",
         _RESTAMP,
         "    if covers and len(cells) < len(columns):\n",
         "    if False:\n",
     ),
-    _one(
+    one(
         "partial put leaves the absent mark",
         "6.5",
         _RESTAMP,
         "row_stamp=stamp if covers else None, absent=False, life_ms=life_ms",
         "row_stamp=stamp if covers else None, absent=None, life_ms=life_ms",
     ),
-    _one(
+    one(
         "re-stamp only the columns present",
         "6.5",
         _RESTAMP,
         "            name: (row.cells[name].value if name in row.cells else None) for name in columns\n",
         "            name: row.cells[name].value for name in columns if name in row.cells\n",
     ),
-    _one(
+    one(
         "re-stamp at the old stamp",
         "6.5; 1.6 low stamp; B2",
         _RESTAMP,
         "        put = Put(key=row.key, cells=values, stamp=first, row_stamp=first, absent=False)\n",
         "        put = Put(key=row.key, cells=values, stamp=max(1, *(cell.stamp for cell in row.cells.values()), 0), row_stamp=first, absent=False)\n",
     ),
-    _one(
+    one(
         "re-stamp not awaited",
         "6.5",
         _CRITICAL,
@@ -232,35 +219,35 @@ MUTANTS: tuple[Mutant, ...] = (
             "        self._end(operation)\n        return Restamp(operation.planned, rewritten.row)\n",
         ),
     ),
-    _one(
+    one(
         "absent re-stamp without row tombstone",
         "6.5",
         _RESTAMP,
         "    return Rewritten((DeleteRow(key=row.key, stamp=first), mark), after)\n",
         "    return Rewritten((mark,), after)\n",
     ),
-    _one(
+    one(
         "waiter uses the fence seen at enqueue",
         "I6",
         _TENURE,
         "        self.fence = cell.fence\n        self.standing = now_role\n",
         "        self.standing = now_role\n",
     ),
-    _one(
+    one(
         "speculative read without version check",
         "6.5",
         _SESSION,
         "            or self.first_version != version + 1\n",
         "",
     ),
-    _one(
+    one(
         "speculative read: fence ignored",
         "6.5",
         _SESSION,
         "        operation = self._begin_read(part, self._ledger.row(part, key))\n        got = self.got(ReadRow(operation.op, key), row)\n",
         "        return Answer(row)\n        operation = self._begin_read(part, self._ledger.row(part, key))\n        got = self.got(ReadRow(operation.op, key), row)\n",
     ),
-    _one(
+    one(
         "get overlaps own put",
         "I10",
         _SESSION,
@@ -272,7 +259,7 @@ MUTANTS: tuple[Mutant, ...] = (
             "        if row.copy is not None and not row.inflight and not (settle",
         ),
     ),
-    _one(
+    one(
         "known absent outlives a send",
         "I9",
         _ROWSTATE,
@@ -284,14 +271,14 @@ MUTANTS: tuple[Mutant, ...] = (
             "        self._ledger.set_copy(row, row.copy if row.copy is not None and not row.copy.present else row_after_put(row.copy, put))\n",
         ),
     ),
-    _one(
+    one(
         "one stamp for a whole batch",
         "I3",
         _SESSION,
         "                effect.covers = stamp if covers else effect.covers\n            stamp += 1\n",
         "                effect.covers = stamp if covers else effect.covers\n            stamp += 0\n",
     ),
-    _one(
+    one(
         "covering write with a lower stamp settles",
         "6.5",
         _ROWSTATE,
@@ -303,14 +290,14 @@ MUTANTS: tuple[Mutant, ...] = (
             "            for op in [op for op, lost in row.unanswered.items() if covered]:\n",
         ),
     ),
-    _one(
+    one(
         "stale retry executed",
         "I11",
         _ROWSTATE,
         "        part = operation.part\n        if operation.range_stamp and part.last_sent > max(",
         "        return True\n        part = operation.part\n        if operation.range_stamp and part.last_sent > max(",
     ),
-    _one(
+    one(
         "late push accepted",
         "I14",
         _SESSION,
@@ -322,14 +309,14 @@ MUTANTS: tuple[Mutant, ...] = (
             "        if self._doubts(row):\n            return False\n",
         ),
     ),
-    _one(
+    one(
         "acknowledge after one replica",
         "6.5; 1.6 quorum",
         _CRITICAL,
         '                        await self._store.write(core.table, sending.writes, "majority")\n',
         '                        await self._store.write(core.table, sending.writes, "local")\n',
     ),
-    _one(
+    one(
         "read from one replica",
         "1.6 quorum",
         _CRITICAL,
@@ -337,56 +324,56 @@ MUTANTS: tuple[Mutant, ...] = (
         '                row = await self._store.read(core.table, read.key, "local")\n',
     ),
     # ranges
-    _one(
+    one(
         "range get without settling",
         "I13; B41",
         _RANGES,
         "        return part_stamp < self.fence or (self._mixed and part_stamp == 0)\n",
         "        return False\n",
     ),
-    _one(
+    one(
         "part_stamp not compared with fence",
         "I13",
         _RANGES,
         "        return part_stamp < self.fence or (self._mixed and part_stamp == 0)\n",
         "        return part_stamp == 0 and (self.fence > 0 or self._mixed)\n",
     ),
-    _one(
+    one(
         "unsettled rows ignored by range gets",
         "I13",
         _RANGES,
         "        unsettled = self._is_first and part.unsettled\n",
         "        unsettled = self._is_first and part.range_unsettled\n",
     ),
-    _one(
+    one(
         "settle without range tombstone",
         "I13",
         _SETTLE,
         "        writes: list[Write] = [tombstone, *found]\n",
         "        writes: list[Write] = [*found]\n",
     ),
-    _one(
+    one(
         "settled rows at the tombstone's stamp",
         "I13",
         _SETTLE,
         "        tombstone_stamp = stamp\n        stamp += 1\n",
         "        tombstone_stamp = stamp\n",
     ),
-    _one(
+    one(
         "batches of a settle not awaited",
         "I13",
         _ROWSTATE,
         "                part.unanswered[op] = operation.range_stamp\n            self.void_copies(part)\n",
         "                pass\n            self.void_copies(part)\n",
     ),
-    _one(
+    one(
         "one row's re-stamp settles the partition",
         "6.5",
         _ROWSTATE,
         "            row.covered = max(row.covered, effect.covers)\n",
         "            row.covered = max(row.covered, effect.covers)\n            self.cover_partition(part, effect.covers)\n",
     ),
-    _one(
+    one(
         "unanswered range delete released clean",
         "6.5",
         _ROWSTATE,
@@ -399,42 +386,42 @@ MUTANTS: tuple[Mutant, ...] = (
         ),
     ),
     # shared holders
-    _one(
+    one(
         "shared: all re-stamp",
         "6.5; B7",
         _SESSION,
         '        if self.standing == "shared":\n            if self._doubts(row):\n',
         "        if False:\n            if self._doubts(row):\n",
     ),
-    _one(
+    one(
         "shared reader keeps its old fence",
         "I5, I12",
         _SESSION,
         "        if self.version < version or self.fence != operation.fence:\n            return ReadAgain()\n",
         "",
     ),
-    _one(
+    one(
         "shared: re-read on retry of a re-stamp",
         "I11",
         _SESSION,
         '        if operation.kind == "restamp" and self._shared_kind:\n',
         "        if False:\n",
     ),
-    _one(
+    one(
         "shared: part_stamp trusted at first sight",
         "I13",
         _RANGES,
         "        return not self._shared_kind or part_stamp == operation.known_part_stamp\n",
         "        return True\n",
     ),
-    _one(
+    one(
         "promotion without upto",
         "6.5; B15",
         _TRANSITIONS,
         'kind="promoting", upto=run[-1].ticket)), DONE\n',
         'kind="promoting", upto=entry.ticket)), DONE\n',
     ),
-    _one(
+    one(
         "shared readers beside a writer",
         "B15",
         _CELL,
@@ -442,7 +429,7 @@ MUTANTS: tuple[Mutant, ...] = (
         '        return "exclusive" if first is entry else "shared" if entry.kind == "shared" else "waiting"\n',
     ),
     # leases
-    _one(
+    one(
         "answers are done whatever the lease",
         "I15; B11",
         _TENURE,
@@ -450,33 +437,34 @@ MUTANTS: tuple[Mutant, ...] = (
         '        return until_s is not None and self.standing != "lost"\n',
     ),
     # wishes, changes, unknown answers
-    _one(
+    one(
         "absence read as released",
         "I18",
         _COMBINE,
         "        if entry is None or entry.nonce != wish.nonce:\n            return None\n        if isinstance(wish, Promote):\n",
         "        if entry is None or entry.nonce != wish.nonce:\n            return Done()\n        if isinstance(wish, Promote):\n",
     ),
-    _one(
+    one(
         "a version that has not moved means not made",
         "I18",
         _COMBINE,
         "    if version == change.expected_version:\n        return SendAgain()\n",
         "    if version == change.expected_version:\n        return NotMade({})\n",
     ),
-    _one(
+    one(
         "a wish is carried out again",
         "I17",
         _COMBINE,
         "        if remembered is not None:\n            results[asked.wish_id] = remembered\n            continue\n",
         "",
     ),
-    _one(
+    one(
         "a request is enqueued again",
         "6.5 enqueue; B24",
         _TRANSITIONS,
         "        if queued is not None:\n            return cell, Enqueued(queued.ticket, repeated=True)\n        gone = departed_ticket(cell, wish.request_id)\n        if gone is not None:\n            return cell, Enqueued(gone, repeated=True, gone=True)\n",
         "",
     ),
+    *SITE_MUTANTS,
 )
 """Each is convicted by a run of the simulation, or its seed is None and it is looked for."""
