@@ -20,7 +20,9 @@ Calls as it knows them (others it passes over); rows are named by JSON texts, `"
 """
 
 import math
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator
+from itertools import accumulate
 from typing import Any, TypeAlias
 
 from polysite.testing.history import Call
@@ -86,7 +88,7 @@ def judge_sequential(calls: Iterable[Call]) -> Iterator[str]:
 
 
 def _judged(calls: list[Call]) -> Iterator[str]:
-    floating = {call.call_id: call for call in calls if call.verb == "section" and call.outcome == "unknown"}
+    floating = _floating(calls)
     rows = Rows()
     for tenure in tenures(calls):
         # What was asked for before this tenure was had may have come before it.
@@ -111,22 +113,57 @@ def _judged(calls: list[Call]) -> Iterator[str]:
                         del floating[number]
 
 
+def _floating(calls: list[Call]) -> dict[str, Call]:
+    """The sections of unknown outcome that may have left something to be seen: the others are passed over, since whatever they wrote was
+    written over before anybody read it. (A null has no value to be known by.)"""
+    shown = {value for call in calls for step, told in _steps(call) if step == "read" for value in _values(told)}
+    return {
+        call.call_id: call
+        for call in calls
+        if call.verb == "section"
+        and call.outcome == "unknown"
+        and any(
+            write[0] != "put" or any(value is None or _known(value) in shown for value in write[2].values())
+            for write in _writes(call)
+        )
+    }
+
+
+def _values(told: Any) -> Iterator[Any]:
+    """All the values in what a read told."""
+    if isinstance(told, dict):
+        yield from map(_known, told.values())
+    elif isinstance(told, list):
+        for _, columns in told:
+            yield from map(_known, columns.values())
+    else:
+        yield _known(told)
+
+
+def _known(value: Any) -> Any:
+    """The value as something that a set can hold."""
+    return value if value.__hash__ is not None else repr(value)
+
+
 def tenures(calls: Iterable[Call]) -> list[Tenure]:
     """The tenures in their order."""
     found: dict[tuple[float, int], Tenure] = {}
     promoted: dict[int, tuple[float, float]] = {}
     ordered = sorted(calls, key=lambda call: call.start_s)
-    granted = [
+    granted = sorted(
         (call.end_s or math.inf, _ticket(call))
         for call in ordered
         if call.outcome == "done" and call.verb in ("acquire", "section")
-    ]
+    )
+    ends = [end_s for end_s, _ in granted]
+    highest = list(accumulate((other for _, other in granted), max))
     for call in ordered:
         ticket = _ticket(call)
         if not ticket or call.outcome == "refused":
             continue
         if call.verb == "promote" and call.outcome == "done":
-            before = max((other for end_s, other in granted if end_s <= (call.end_s or 0.0)), default=ticket)
+            there = bisect_right(ends, call.end_s or 0.0)
+            before = highest[there - 1] if there else ticket
             promoted[int(ticket)] = (call.end_s or 0.0, before)
         place = (ticket, 0)
         since_s, behind = promoted.get(int(ticket), (math.inf, 0.0))
