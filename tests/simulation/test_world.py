@@ -17,10 +17,11 @@ from polysite.testing.loop import run, seeded
 from polysite.testing.simulated import SeededRandomness
 from polysite.testing.world import World, world
 from polysite.testing.world.campaign import quiet
-from polysite.testing.world.clients import FLAT, KEYSPACE, TABLES
+from polysite.testing.world.clients import TABLES
 from polysite.testing.world.faults import NAMES, Fault, carry_out, swarm
 from polysite.testing.world.processes import Process
 from polysite.testing.world.running import Plan, carried_out
+from polysite.testing.world.traffic import FLAT, KEYSPACE
 from polysite.values.tables import KeyspaceSpec
 
 KEY = KeyName(keyspace=KEYSPACE, table=FLAT, key={"id": "x"})

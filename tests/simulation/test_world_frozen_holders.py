@@ -17,8 +17,9 @@ from polysite.errors import PolysiteError
 from polysite.testing.loop import seeded
 from polysite.testing.simulated import SeededRandomness
 from polysite.testing.world import World, world
-from polysite.testing.world.clients import FLAT, KEYSPACE, TABLES
+from polysite.testing.world.clients import TABLES
 from polysite.testing.world.processes import Process
+from polysite.testing.world.traffic import FLAT, KEYSPACE
 from polysite.values.tables import KeyspaceSpec
 
 ROUNDS = 20

@@ -1,8 +1,8 @@
 """Clients of a simulated world: what they ask, in what order, and what they write down of it.
 
 Each client is one thread of control at one site. It takes locks, reads, writes values that nobody else writes, dawdles (now and then
-longer than its lease), forgets to release, and goes on after every error. A process that dies is replaced by the next one of the site,
-with the same reference. The words it writes down are those of `polysite.testing.sequential`.
+longer than its lease), forgets to release, and goes on after every error; how much of each says its `Traffic`. A process that dies is
+replaced by the next one of the site, with the same reference. The words it writes down are those of `polysite.testing.sequential`.
 """
 
 import asyncio
@@ -10,18 +10,17 @@ import itertools
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
-from polysite.api import Condition, KeyName, RangeDelete, RowDelete, RowGet, RowPut, RowWrite, Step
-from polysite.errors import PolysiteError, Unavailable
+from polysite.api import Condition, KeyName, LockAnswer, RangeDelete, RowDelete, RowGet, RowPut, RowWrite, Step
+from polysite.errors import OutcomeUnknown, PolysiteError, Unavailable
 from polysite.site import SiteCoordinator
 from polysite.testing.history import OpenCall, Recorder
 from polysite.testing.simulated import SeededRandomness
+from polysite.testing.world.traffic import FLAT, KEYSPACE, MIXED, WIDE, Traffic
 from polysite.testing.world.world import World
 from polysite.values.tables import ClusteringColumn, ColumnSpec, TableSpec
 
 T = TypeVar("T")
 
-KEYSPACE = "ks"
-FLAT, WIDE, MIXED = "flat", "wide", "mixed"
 COLUMNS = ("a", "b")
 ROWS = ("r0", "r1", "r2", "r3")
 TABLES = (
@@ -44,26 +43,21 @@ TABLES = (
         for name in (WIDE, MIXED)
     ),
 )
-"""Rows alone in their partition; several rows of a partition; the same where writes without locks are allowed."""
-
 CALL_S = 20.0
 """The longest a call may take; locks are waited for less."""
 
 WAIT_MS = 8_000
-LEASES_MS = (700, 1_000, 2_000, 5_000)
 SETTLED_S = 60.0
 """After the last fault a lock must be had within this."""
 
 
 class Client:
-    """One client of a site. `keys`: what it works on, table and id."""
+    """One client of a site."""
 
-    def __init__(
-        self, world: World, site: str, number: int, keys: tuple[tuple[str, str], ...], recorder: Recorder
-    ) -> None:
+    def __init__(self, world: World, site: str, number: int, traffic: Traffic, recorder: Recorder) -> None:
         self._world = world
         self._site = site
-        self._keys = keys
+        self.traffic = traffic
         self._recorder = recorder
         self.name = f"{site}-{number}"
         self._chance = SeededRandomness(f"{world.seed}/client {self.name}")
@@ -73,34 +67,39 @@ class Client:
 
     async def run(self) -> None:
         """Work until it is told to end."""
-        roads = [self._tenure, self._tenure, self._tenure, self._readers, self._section]
+        of = self.traffic
+        roads = (
+            *of.tenures * (self._tenure,),
+            *of.readers * (self._readers,),
+            *of.sections * (self._section,),
+        )
         while not self.ended:
-            table, key = self._keys[self._chance.below(len(self._keys))]
+            table, key = self.pick(of.keys)
             try:
-                await roads[self._chance.below(len(roads))](Work(self, table, key))
+                await self.pick(roads)(Work(self, table, key))
             except PolysiteError:
                 await self._pause(0.5)
-            await self._pause(0.3)
+            await self._pause(of.pause_s)
 
     # what it does
 
     async def _tenure(self, work: "Work") -> None:
         """A lock, some reads and writes, and a release that may be forgotten."""
-        if await work.acquire(LEASES_MS[self._chance.below(len(LEASES_MS))], read=self.happens(0.3)):
-            for _ in range(self._chance.below(5)):
+        if await work.acquire(self.pick(self.traffic.leases_ms), read=self.happens(self.traffic.read_first)):
+            for _ in range(self._steps()):
                 await self._dawdle(work)
                 await self._step(work)
             await self._leave(work)
 
     async def _readers(self, work: "Work") -> None:
         """A shared lock, some reads, perhaps a promotion and writes."""
-        if await work.acquire(LEASES_MS[self._chance.below(len(LEASES_MS))], kind="shared"):
-            for _ in range(self._chance.below(3)):
+        if await work.acquire(self.pick(self.traffic.leases_ms), kind="shared"):
+            for _ in range(self._steps()):
                 await self._dawdle(work)
                 await self._read(work)
-            if self.happens(0.3):
+            if self.happens(self.traffic.promotions):
                 await work.promote()
-                for _ in range(self._chance.below(3)):
+                for _ in range(self._steps()):
                     await self._step(work)
             await self._leave(work)
 
@@ -108,28 +107,28 @@ class Client:
         await work.section()
 
     async def _step(self, work: "Work") -> None:
-        if self.happens(0.45):
+        if self.happens(self.traffic.reads):
             await self._read(work)
-        elif self.happens(0.15):
+        elif self.happens(self.traffic.at_once):
             await _all([work.write(write) for write in work.writes_apart()])
-        elif self.happens(0.2):
+        elif self.happens(self.traffic.batches):
             await work.write(work.one_write(), work.one_write())
         else:
             await work.write(work.one_write())
 
     async def _read(self, work: "Work") -> None:
-        if work.is_wide and self.happens(0.4):
+        if work.is_wide and self.happens(self.traffic.ranges):
             await work.read_range()
         else:
             await work.read(work.some_row())
 
     async def _dawdle(self, work: "Work") -> None:
-        if self.happens(0.12):
-            await asyncio.sleep(self._chance.uniform(0.0, 1.6 * work.lease_ms / 1000))
+        if self.happens(self.traffic.dawdles):
+            await asyncio.sleep(self._chance.uniform(0.0, self.traffic.dawdle_leases * work.lease_ms / 1000))
 
     async def _leave(self, work: "Work") -> None:
-        if not self.happens(0.05):
-            await work.release(validate=self.happens(0.7))
+        if not self.happens(self.traffic.forgotten):
+            await work.release(validate=not self.happens(self.traffic.unproven))
 
     async def settle(self, table: str, key: str) -> None:
         """After the faults: a lock must be had, and what is read then is the last word."""
@@ -152,8 +151,10 @@ class Client:
     # how it asks
 
     async def ask(self, work: Callable[[SiteCoordinator], Coroutine[Any, Any, T]], limit_s: float = CALL_S) -> T:
-        """The answer of a process of the site."""
+        """The answer of a process of the site: the newest, or now and then another."""
         process = self._world.process(self._site)
+        if process is not None and self.happens(self.traffic.hops):
+            process = self.pick(tuple(self._world.living(self._site)))
         if process is None:
             await self._pause(0.2)
             raise Unavailable("no process of the site runs")
@@ -166,8 +167,15 @@ class Client:
         """One that nobody else writes."""
         return f"{self.name}/{next(self._values)}"
 
+    async def ask_to_write(self, work: Callable[[SiteCoordinator], Coroutine[Any, Any, T]]) -> T:
+        """The answer, if the client has the patience for it."""
+        return await self.ask(work, self.traffic.hurry_s if self.happens(self.traffic.hurried) else CALL_S)
+
+    def _steps(self) -> int:
+        return self._chance.below(self.traffic.steps + 1)
+
     def happens(self, share: float) -> bool:
-        return self._chance.uniform(0.0, 1.0) < share
+        return bool(share) and self._chance.uniform(0.0, 1.0) < share
 
     def pick(self, of: tuple[T, ...]) -> T:
         return of[self._chance.below(len(of))]
@@ -181,22 +189,33 @@ class Work:
 
     def __init__(self, client: Client, table: str, key: str) -> None:
         self._client = client
+        self._traffic = client.traffic
+        self._rows = ROWS[: client.traffic.rows]
         self._table = table
         self._key = key
         self._named = [table, key]
         self.is_wide = table != FLAT
-        self.lease_ms = LEASES_MS[0]
+        self.lease_ms = self._traffic.leases_ms[0]
         self._reference = ""
 
     async def acquire(self, lease_ms: int, *, kind: Any = "exclusive", read: bool = False) -> bool:
         """Whether it holds."""
         self.lease_ms = lease_ms
         read = read and not self.is_wide
-        with self._client.begin("acquire", self._named, {"kind": kind, "lease_ms": lease_ms}) as call:
-            answer = await self._client.ask(
-                lambda site: site.acquire([self._lock()], kind=kind, lease_ms=lease_ms, wait_ms=WAIT_MS, read=read),
-                WAIT_MS / 1000 + 10,
+        request = self._client.value() if self._client.happens(self._traffic.asked_again) else None
+
+        def asked(site: SiteCoordinator) -> Coroutine[Any, Any, LockAnswer]:
+            return site.acquire(
+                [self._lock()], kind=kind, lease_ms=lease_ms, wait_ms=WAIT_MS, read=read, idempotency_key=request
             )
+
+        with self._client.begin("acquire", self._named, {"kind": kind, "lease_ms": lease_ms}) as call:
+            try:
+                answer = await self._client.ask(asked, WAIT_MS / 1000 + 10)
+            except (OutcomeUnknown, Unavailable):
+                if request is None:
+                    raise
+                answer = await self._client.ask(asked, WAIT_MS / 1000 + 10)
             if answer.held:
                 self._reference = answer.reference
                 rows = answer.rows
@@ -223,17 +242,17 @@ class Work:
         with self._client.begin("write", self._named, {"writes": list(writes)}, self._reference):
             if len(asked) == 1 and isinstance(asked[0], RowPut):
                 put = asked[0]
-                await self._client.ask(
+                await self._client.ask_to_write(
                     lambda site: site.put(
                         self._row(writes[0][1]), put.columns, level="critical", reference=self._reference
                     )
                 )
             elif len(asked) == 1 and isinstance(asked[0], RowDelete):
-                await self._client.ask(
+                await self._client.ask_to_write(
                     lambda site: site.delete(self._row(writes[0][1]), level="critical", reference=self._reference)
                 )
             else:
-                await self._client.ask(
+                await self._client.ask_to_write(
                     lambda site: site.batch(KEYSPACE, self._table, asked, level="critical", reference=self._reference)
                 )
 
@@ -271,30 +290,30 @@ class Work:
 
     def one_write(self) -> list[Any]:
         row = self.some_row()
-        if self._client.happens(0.7):
+        if not self._client.happens(self._traffic.deletes):
             return ["put", row, self._some_columns()]
-        if self.is_wide and self._client.happens(0.4):
+        if self.is_wide and self._client.happens(self._traffic.ranges):
             return ["range", *self._some_range()]
         return ["delete", row]
 
     def writes_apart(self) -> list[list[Any]]:
         """Writes that may be made at once, because their order does not matter: of different rows, or of different columns."""
         if self.is_wide:
-            return [["put", row, self._some_columns()] for row in ROWS if self._client.happens(0.6)]
+            return [["put", row, self._some_columns()] for row in self._rows if self._client.happens(0.6)]
         return [["put", "", {name: self._client.value()}] for name in COLUMNS]
 
     def some_row(self) -> str:
-        return self._client.pick(ROWS) if self.is_wide else ""
+        return self._client.pick(self._rows) if self.is_wide else ""
 
     def _some_range(self) -> tuple[str | None, str | None]:
-        low = self._client.pick((None, *ROWS))
-        high = self._client.pick((None, *ROWS))
+        low = self._client.pick((None, *self._rows))
+        high = self._client.pick((None, *self._rows))
         return (low, high) if low is None or high is None or low < high else (high, low)
 
     def _some_columns(self) -> dict[str, Any]:
-        """Some of the columns, now and then one as null."""
-        chosen = [name for name in COLUMNS if self._client.happens(0.6)] or [self._client.pick(COLUMNS)]
-        return {name: None if self._client.happens(0.1) else self._client.value() for name in chosen}
+        """All of the columns or one, now and then one as null."""
+        chosen = (self._client.pick(COLUMNS),) if self._client.happens(self._traffic.partial) else COLUMNS
+        return {name: None if self._client.happens(self._traffic.nulls) else self._client.value() for name in chosen}
 
     # as the coordinator has it
 

@@ -13,8 +13,9 @@ from polysite.api import KeyName, RowGet
 from polysite.errors import PolysiteError
 from polysite.testing.history import History, Recorder
 from polysite.testing.judge import judge
-from polysite.testing.world.clients import COLUMNS, FLAT, KEYSPACE, TABLES
+from polysite.testing.world.clients import COLUMNS, TABLES
 from polysite.testing.world.processes import Process
+from polysite.testing.world.traffic import FLAT, KEYSPACE
 from polysite.testing.world.world import World
 from polysite.values.tables import KeyspaceSpec
 

@@ -11,15 +11,14 @@ from polysite.testing.history import History, Recorder
 from polysite.testing.judge import judge
 from polysite.testing.loop import run_traced
 from polysite.testing.simulated import SeededRandomness
-from polysite.testing.world.clients import FLAT, KEYSPACE, MIXED, TABLES, WIDE, Client
+from polysite.testing.world.clients import TABLES, Client
 from polysite.testing.world.faults import Fault, carry_out, swarm
+from polysite.testing.world.traffic import KEYSPACE, Traffic, drawn
 from polysite.testing.world.world import SITES, World
 from polysite.values.tables import KeyspaceSpec
 
 LASTS_S = 20.0
 RTT_S = 0.05
-CLIENTS_PER_SITE = 2
-KEYS = ((FLAT, "x"), (WIDE, "x"), (MIXED, "x"))
 LIMIT_S = 600.0
 STEPS_MAX = 3_000_000
 
@@ -34,8 +33,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """Only these faults are drawn; none: any."""
     lasts_s: float = LASTS_S
     sites: tuple[str, ...] = SITES
-    clients: int = CLIENTS_PER_SITE
-    keys: tuple[tuple[str, str], ...] = KEYS
+    traffic: Traffic | None = None
+    """None: what `drawn` draws from the seed."""
 
     @property
     def schedule(self) -> Sequence[Fault]:
@@ -43,6 +42,10 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
             return self.faults
         chance = SeededRandomness(f"{self.seed}/faults")
         return swarm(chance, sites=self.sites, lasts_s=self.lasts_s, names=self.names)
+
+    @property
+    def clients_do(self) -> Traffic:
+        return drawn(self.seed) if self.traffic is None else self.traffic
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,7 +92,8 @@ def carried_out(plan: Plan) -> Verdict:
 
 async def _run(plan: Plan, recorders: list[Recorder]) -> list[str]:
     world = World(plan.seed, plan.sites, RTT_S)
-    first, *_ = await asyncio.gather(*(world.start_process(site) for site in plan.sites))
+    traffic = plan.clients_do
+    first, *_ = await asyncio.gather(*(world.start_process(site) for site in plan.sites * traffic.processes))
     await first.coordinator.create_keyspace(KeyspaceSpec(name=KEYSPACE))
     for spec in TABLES:
         await first.coordinator.create_table(spec)
@@ -97,7 +101,7 @@ async def _run(plan: Plan, recorders: list[Recorder]) -> list[str]:
     for site in plan.sites:
         recorder = Recorder(site=site, process=site, now_s=world.now_s)
         recorders.append(recorder)
-        clients += [Client(world, site, number, plan.keys, recorder) for number in range(plan.clients)]
+        clients += [Client(world, site, number, traffic, recorder) for number in range(traffic.clients)]
     async with asyncio.TaskGroup() as group:
         for client in clients:
             group.create_task(client.run(), name=f"client {client.name}")
@@ -106,7 +110,7 @@ async def _run(plan: Plan, recorders: list[Recorder]) -> list[str]:
             client.ended = True
     async with asyncio.TaskGroup() as group:
         for client in clients:
-            for table, key in plan.keys:
+            for table, key in traffic.keys:
                 group.create_task(client.settle(table, key), name=f"settle {client.name}")
     await world.close()
     return []

@@ -80,6 +80,10 @@ class World:
         """The newest living process of that site."""
         return next((process for process in reversed(self.processes[site]) if not process.gate.dead), None)
 
+    def living(self, site: str) -> list[Process]:
+        """Its processes that are not dead, the oldest first."""
+        return [process for process in self.processes[site] if not process.gate.dead]
+
     async def kill(self, site: str) -> None:
         """All processes of the site, at this moment."""
         for process in self.processes[site]:
