@@ -3,13 +3,16 @@
 Goal: that a run does what its traffic asks for, so that it can be looked for. Method: short runs without faults, and what their histories show.
 """
 
+import asyncio
 from collections import Counter
 from typing import Any
 
 import pytest
 
+from polysite.errors import OutcomeUnknown
 from polysite.testing.history import History
 from polysite.testing.world.campaign import quiet
+from polysite.testing.world.clients import GRACE_S, Client
 from polysite.testing.world.running import Plan, carried_out
 from polysite.testing.world.traffic import DRAWN, FLAT, Traffic, drawn
 
@@ -62,3 +65,54 @@ def test_who_is_in_a_hurry_does_not_know() -> None:
     ]
     assert outcomes[0]["unknown"] == 0
     assert outcomes[1]["unknown"] > 10
+
+
+def test_who_persists_goes_on() -> None:
+    """After a write of unknown outcome more is asked under the same lock; else nothing is."""
+    went_on = []
+    for share in (0.0, 1.0):
+        calls = history_of(persists=share, hurried=1.0, hurry_s=0.01, dawdles=0.0, at_once=0.0, lets_go=0.0)
+        ended = {
+            call.references: call.end_s or 0.0 for call in calls if call.verb == "write" and call.outcome == "unknown"
+        }
+        went_on.append([call for call in calls if call.references and call.start_s > ended.get(call.references, 99.0)])
+    assert not went_on[0]
+    assert len(went_on[1]) > 5
+
+
+def test_who_lets_go_in_the_middle() -> None:
+    """Locks are released while a write under them is under way."""
+    calls = history_of(lets_go=1.0, unproven=0.0, forgotten=0.0)
+    releases = {call.references: call.start_s for call in calls if call.verb == "release"}
+    began = {
+        call.references: call
+        for call in calls
+        if call.verb == "write" and call.start_s < releases.get(call.references, 0.0)
+    }
+    assert any((call.end_s or 99.0) > releases[references] for references, call in began.items())
+
+
+def test_a_call_that_does_not_end_is_told() -> None:
+    """Where no fault is left that could hold a call up, it must end within its limit."""
+
+    class Frozen:
+        async def call(self, _work: Any, *, limit_s: float) -> None:
+            raise OutcomeUnknown("no answer within the limit", reason="limit", limit_s=limit_s)
+
+    class Still:
+        seed = 1
+        time_s = 0.0
+
+        def process(self, _site: str) -> Any:
+            return Frozen()
+
+        def now_s(self) -> float:
+            return self.time_s
+
+    still: Any = Still()
+    client = Client(still, "ams", 0, Traffic(), None)  # type: ignore[arg-type]
+    client.quiet_s = 3.0
+    for still.time_s, limit_s in ((3.0 + GRACE_S / 2, 20.0), (3.0 + GRACE_S, 0.1), (3.0 + GRACE_S, 20.0)):
+        with pytest.raises(OutcomeUnknown):
+            asyncio.run(client.ask(lambda _site: None, limit_s))  # type: ignore[arg-type, return-value]
+    assert client.overdue == ["ams-0: a call that began at 8.000 s did not end within 20 s"]

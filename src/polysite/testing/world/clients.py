@@ -7,14 +7,27 @@ replaced by the next one of the site, with the same reference. The words it writ
 
 import asyncio
 import itertools
+import math
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
-from polysite.api import Condition, KeyName, LockAnswer, RangeDelete, RowDelete, RowGet, RowPut, RowWrite, Step
+from polysite.api import (
+    Condition,
+    KeyName,
+    LockAnswer,
+    RangeDelete,
+    RowDelete,
+    RowGet,
+    RowPut,
+    RowWrite,
+    SectionAnswer,
+    Step,
+)
 from polysite.errors import OutcomeUnknown, PolysiteError, Unavailable
 from polysite.site import SiteCoordinator
 from polysite.testing.history import OpenCall, Recorder
 from polysite.testing.simulated import SeededRandomness
+from polysite.testing.world.processes import Process
 from polysite.testing.world.traffic import FLAT, KEYSPACE, MIXED, WIDE, Traffic
 from polysite.testing.world.world import World
 from polysite.values.tables import ClusteringColumn, ColumnSpec, TableSpec
@@ -49,6 +62,9 @@ CALL_S = 20.0
 WAIT_MS = 8_000
 SETTLED_S = 60.0
 """After the last fault a lock must be had within this."""
+GRACE_S = 5.0
+"""Calls that begin so long after the last fault must end within their limit."""
+KEYED_ATTEMPTS_MAX = 5
 
 
 class Client:
@@ -64,6 +80,10 @@ class Client:
         self._values = itertools.count(1)
         self.ended = False
         """Set from outside: begin nothing more."""
+        self.quiet_s = math.inf
+        """Set from outside: when the last fault has ended."""
+        self.overdue: list[str] = []
+        """Calls that did not end though no fault was left that could have held them up."""
 
     async def run(self) -> None:
         """Work until it is told to end."""
@@ -107,6 +127,13 @@ class Client:
         await work.section()
 
     async def _step(self, work: "Work") -> None:
+        try:
+            await self._do(work)
+        except OutcomeUnknown:
+            if not (work.is_at_home and self.happens(self.traffic.persists)):
+                raise
+
+    async def _do(self, work: "Work") -> None:
         if self.happens(self.traffic.reads):
             await self._read(work)
         elif self.happens(self.traffic.at_once):
@@ -127,8 +154,17 @@ class Client:
             await asyncio.sleep(self._chance.uniform(0.0, self.traffic.dawdle_leases * work.lease_ms / 1000))
 
     async def _leave(self, work: "Work") -> None:
-        if not self.happens(self.traffic.forgotten):
-            await work.release(validate=not self.happens(self.traffic.unproven))
+        if self.happens(self.traffic.forgotten):
+            return
+        validate = not self.happens(self.traffic.unproven)
+        if self.happens(self.traffic.lets_go):
+            await _all([work.write(work.one_write()), self._soon(work.release(validate=validate))])
+        else:
+            await work.release(validate=validate)
+
+    async def _soon(self, then: Awaitable[None]) -> None:
+        await self._pause(0.1)
+        await then
 
     async def settle(self, table: str, key: str) -> None:
         """After the faults: a lock must be had, and what is read then is the last word."""
@@ -150,15 +186,31 @@ class Client:
 
     # how it asks
 
+    def process(self) -> Process | None:
+        """The process that is asked, unless a call hops."""
+        return self._world.process(self._site)
+
     async def ask(self, work: Callable[[SiteCoordinator], Coroutine[Any, Any, T]], limit_s: float = CALL_S) -> T:
         """The answer of a process of the site: the newest, or now and then another."""
-        process = self._world.process(self._site)
+        process = self.process()
         if process is not None and self.happens(self.traffic.hops):
             process = self.pick(tuple(self._world.living(self._site)))
         if process is None:
             await self._pause(0.2)
             raise Unavailable("no process of the site runs")
-        return await process.call(work, limit_s=limit_s)
+        began_s = self._world.now_s()
+        try:
+            return await process.call(work, limit_s=limit_s)
+        except OutcomeUnknown as error:
+            if (
+                began_s >= self.quiet_s + GRACE_S
+                and limit_s > WAIT_MS / 1000
+                and error.attributes.get("reason") == "limit"
+            ):
+                self.overdue.append(
+                    f"{self.name}: a call that began at {began_s:.3f} s did not end within {limit_s:g} s"
+                )
+            raise
 
     def begin(self, verb: str, key: list[str], argument: object = None, reference: str | None = None) -> OpenCall:
         return self._recorder.begin(client=self.name, verb=verb, key=key, argument=argument, reference=reference)
@@ -170,6 +222,20 @@ class Client:
     async def ask_to_write(self, work: Callable[[SiteCoordinator], Coroutine[Any, Any, T]]) -> T:
         """The answer, if the client has the patience for it."""
         return await self.ask(work, self.traffic.hurry_s if self.happens(self.traffic.hurried) else CALL_S)
+
+    async def ask_until_known(self, work: Callable[[SiteCoordinator], Coroutine[Any, Any, T]], limit_s: float) -> T:
+        """The answer to a request with an idempotency key, asked for again and again. One that is refused later may have been carried out
+        by an attempt before, or may yet be: its outcome is not known."""
+        for attempt in range(KEYED_ATTEMPTS_MAX):
+            try:
+                return await self.ask(work, limit_s)
+            except (OutcomeUnknown, Unavailable):
+                await self._pause(1.0)
+            except PolysiteError as error:
+                if attempt == 0:
+                    raise
+                raise OutcomeUnknown("an earlier attempt may have been carried out", reason=error.code) from error
+        raise OutcomeUnknown("no attempt was answered", reason="attempts")
 
     def _steps(self) -> int:
         return self._chance.below(self.traffic.steps + 1)
@@ -197,6 +263,13 @@ class Work:
         self.is_wide = table != FLAT
         self.lease_ms = self._traffic.leases_ms[0]
         self._reference = ""
+        self._home: Process | None = None
+
+    @property
+    def is_at_home(self) -> bool:
+        """Whether calls go straight to the process that gave the lock: what another one was to hand on may come after what is asked next,
+        and then nothing more may be asked."""
+        return not self._traffic.hops and self._home is not None and self._client.process() is self._home
 
     async def acquire(self, lease_ms: int, *, kind: Any = "exclusive", read: bool = False) -> bool:
         """Whether it holds."""
@@ -218,6 +291,7 @@ class Work:
                 answer = await self._client.ask(asked, WAIT_MS / 1000 + 10)
             if answer.held:
                 self._reference = answer.reference
+                self._home = self._client.process()
                 rows = answer.rows
                 told = None if rows is None else {"read": _columns(rows[0])}
                 call.answer(told, reference=answer.reference)
@@ -279,11 +353,16 @@ class Work:
         columns = self._some_columns()
         steps: list[Step] = [RowGet(key=self._row(row).key), RowPut(key=self._row(row).key, columns=columns)]
         argument = {"row": row, "writes": [["put", row, columns]]}
+        request = self._client.value() if self._client.happens(self._traffic.keyed) else None
+
+        def asked(site: SiteCoordinator) -> Coroutine[Any, Any, SectionAnswer]:
+            return site.section(self._lock(), steps, wait_ms=WAIT_MS, lease_ms=2_000, idempotency_key=request)
+
         with self._client.begin("section", self._named, argument) as call:
-            answer = await self._client.ask(
-                lambda site: site.section(self._lock(), steps, wait_ms=WAIT_MS, lease_ms=2_000),
-                WAIT_MS / 1000 + 10,
-            )
+            if request is None:
+                answer = await self._client.ask(asked, WAIT_MS / 1000 + 10)
+            else:
+                answer = await self._client.ask_until_known(asked, WAIT_MS / 1000 + 10)
             call.answer({"row": _columns(answer.results[0]), "ticket": answer.fencing_token})
 
     # what is written

@@ -102,6 +102,10 @@ async def _run(plan: Plan, recorders: list[Recorder]) -> list[str]:
         recorder = Recorder(site=site, process=site, now_s=world.now_s)
         recorders.append(recorder)
         clients += [Client(world, site, number, traffic, recorder) for number in range(traffic.clients)]
+    ends_s = (min(fault.at_s + fault.lasts_s, plan.lasts_s) for fault in plan.schedule)
+    quiet_s = world.now_s() + max(ends_s, default=0.0)
+    for client in clients:
+        client.quiet_s = quiet_s
     async with asyncio.TaskGroup() as group:
         for client in clients:
             group.create_task(client.run(), name=f"client {client.name}")
@@ -113,7 +117,7 @@ async def _run(plan: Plan, recorders: list[Recorder]) -> list[str]:
             for table, key in traffic.keys:
                 group.create_task(client.settle(table, key), name=f"settle {client.name}")
     await world.close()
-    return []
+    return [overdue for client in clients for overdue in client.overdue]
 
 
 def _told(error: BaseException) -> str:

@@ -75,13 +75,19 @@ class Traffic(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     unproven: float = 0.3
     """Share of the releases that do not wait until they are applied."""
     hurried: float = 0.0
-    """Share of the writes whose answer is waited for no longer than `hurry_s`; the client goes on as if nothing were."""
+    """Share of the writes whose answer is waited for no longer than `hurry_s`; then its outcome is unknown."""
     hurry_s: float = 0.08
     hops: float = 0.0
     """Share of the calls that go to some other living process of the site."""
     asked_again: float = 0.0
     """Share of the acquires that carry an idempotency key and are asked again, perhaps of another process, when their outcome is
     unknown."""
+    persists: float = 0.0
+    """Share of the steps of unknown outcome after which the client goes on under the same lock, and may release it in the end."""
+    keyed: float = 0.0
+    """Share of the sections that carry an idempotency key and are asked again until their outcome is known."""
+    lets_go: float = 0.0
+    """Share of the releases that are asked for while a write is under way."""
 
 
 DRAWN: dict[str, Sequence[Any]] = {
@@ -112,6 +118,9 @@ DRAWN: dict[str, Sequence[Any]] = {
     "hurry_s": (0.03, 0.3),
     "hops": (0.3, 1.0),
     "asked_again": (0.5, 1.0),
+    "persists": (0.5, 1.0),
+    "keyed": (0.5, 1.0),
+    "lets_go": (0.3, 1.0),
 }
 """What is drawn for each, where it is drawn."""
 
