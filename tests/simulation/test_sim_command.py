@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from polysite.testing.findings import kind_of
 from polysite.testing.loop import run
+from polysite.testing.mutants.convicting import recorded
 from polysite.testing.world.demo import Demo
 
 
@@ -49,7 +51,11 @@ def test_a_history_that_cannot_be(tmp_path: Path) -> None:
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     judged = polysite("sim", "judge", str(path))
     assert judged.returncode == 10
-    assert "never written" in judged.stdout
+    finding, *picture = judged.stdout.split("\n\n")
+    assert "never written" in finding
+    assert len(picture) == 1
+    assert "*read #" in picture[0]
+    assert max(map(len, picture[0].splitlines()[1:])) <= 128
 
 
 @pytest.mark.parametrize(
@@ -59,6 +65,10 @@ def test_a_history_that_cannot_be(tmp_path: Path) -> None:
         (["run", "--seeds", "some"], "FIRST..LAST"),
         (["run", "--faults", "rain"], "there is no fault 'rain'"),
         (["mutants", "rain"], "there is no mutant 'rain'"),
+        (["replay", "1", "--mutant", "rain"], "there is no mutant 'rain'"),
+        (["replay"], "a seed, or a --plan"),
+        (["replay", "1", "--plan", __file__], "a seed, or a --plan"),
+        (["replay", "--plan", __file__], "has no plan"),
     ],
 )
 def test_what_cannot_be_asked(arguments: list[str], told: str) -> None:
@@ -66,6 +76,29 @@ def test_what_cannot_be_asked(arguments: list[str], told: str) -> None:
     done = polysite("sim", *arguments)
     assert done.returncode == 10
     assert told in done.stderr
+
+
+def test_a_failing_seed_fails_again_and_is_made_smaller(tmp_path: Path) -> None:
+    """The seed that convicts a mutant does so again, with the same trace; a smaller plan is found, which shows the same from its file; what it
+    shows is drawn. Without the mutant there is nothing to make smaller."""
+    name, path = "row_stamp set by partial puts", tmp_path / "plan"
+    seed = str(recorded()[name])
+    asked = ["sim", "replay", seed, "--mutant", name, "--json"]
+    told = [
+        json.loads(polysite(*asked, *more).stdout) for more in ([], ["--shrink", "--runs", "25", "--keep", str(path)])
+    ]
+    smaller = told[1].pop("smaller")
+    assert told[0] == told[1]
+    assert told[0]["findings"]
+    assert kind_of(smaller["finding"]) == kind_of(told[0]["findings"][0])
+    assert len(smaller["plan"]["faults"]) < len(told[0]["schedule"]) / 2
+    assert smaller["runs"] <= 25
+    again = polysite("sim", "replay", "--plan", str(path), "--mutant", name)
+    assert again.returncode == 10
+    assert smaller["finding"] in again.stdout
+    assert "* named by the finding" in again.stdout
+    sound = polysite("sim", "replay", "--plan", str(path), "--shrink")
+    assert (sound.returncode, sound.stdout.splitlines()[-1]) == (0, "nothing is found against it")
 
 
 def test_a_mutant_is_convicted() -> None:

@@ -1,6 +1,8 @@
 """The commands of the simulation: the coordinator in a bad world that a seed decides."""
 
 import re
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +16,7 @@ from polysite.errors import BadRequest
 
 if TYPE_CHECKING:
     from polysite.testing.world.campaign import Total
-    from polysite.testing.world.running import Verdict
+    from polysite.testing.world.running import Plan, Verdict
 
 
 class SimCommands(Late):
@@ -33,6 +35,15 @@ class SimCommands(Late):
 def sim() -> None:
     """The coordinator in a simulated bad world: same seed, same run."""
 
+
+PICTURES_MAX = 3
+"""So many illegal runs of a campaign are made smaller and drawn."""
+
+RUNS_MAX = 60
+"""So many runs are tried to make one smaller."""
+
+INPUT = click.Path(exists=True, dir_okay=False, path_type=Path)
+OUTPUT = click.Path(dir_okay=False, path_type=Path)
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Answer in JSON.")
 faults_option = click.option(
@@ -61,53 +72,88 @@ def run(seeds: str, names: str, jobs: int | None, as_json: bool) -> int:
     else:
         for line in told(whole):
             click.echo(line)
+        for verdict in whole.illegal[:PICTURES_MAX]:
+            _tell_smaller(Plan(seed=verdict.seed, names=chosen))
+        if len(whole.illegal) > PICTURES_MAX:
+            click.echo(f"\nthe other {len(whole.illegal) - PICTURES_MAX}: polysite sim replay SEED --shrink")
     return exits.REFUSED if whole.illegal else exits.DONE
 
 
 @click.command()
-@click.argument("seed", type=int)
+@click.argument("seed", type=int, required=False)
+@click.option("--plan", "plan_file", type=INPUT, metavar="FILE", help="The run of that plan, instead of a seed's.")
 @faults_option
+@click.option("--mutant", metavar="NAME", help="With that known fault in the code (`polysite sim mutants` names them).")
+@click.option("--shrink", is_flag=True, help="Look for a smaller run in which the same is found.")
+@click.option("--runs", type=click.IntRange(1), default=RUNS_MAX, show_default=True, help="So many are tried at most.")
 @click.option(
-    "--history", type=click.Path(dir_okay=False, path_type=Path), help="Write the history there, for `sim judge`."
+    "--keep", type=OUTPUT, metavar="FILE", help="Write the plan there, for --plan; the smaller one of --shrink."
 )
+@click.option("--history", type=OUTPUT, metavar="FILE", help="Write the history there, for `sim judge`.")
 @json_option
-def replay(seed: int, names: str, history: Path | None, as_json: bool) -> int:
-    """One run again, by its seed: its faults, its trace, its verdict. Ends as `run` does."""
+def replay(
+    seed: int | None,
+    plan_file: Path | None,
+    names: str,
+    mutant: str | None,
+    shrink: bool,
+    runs: int,
+    keep: Path | None,
+    history: Path | None,
+    as_json: bool,
+) -> int:
+    """One run again, by its seed or its plan: its faults, its trace, its verdict, and a picture of what is found. Ends as `run` does."""
+    if mutant is not None:
+        _apply(mutant)  # before anything that it changes is imported
     from polysite.testing.world.campaign import quiet
-    from polysite.testing.world.running import Plan, carried_out
+    from polysite.testing.world.running import carried_out
+    from polysite.testing.world.telling import picture, told_faults, told_smaller
 
-    plan = Plan(seed=seed, names=fault_names(names))
+    plan = _planned(seed, plan_file, names)
     with quiet():
         verdict = carried_out(plan)
+        shrunk, lines = told_smaller(plan, verdict, runs_max=runs) if shrink and verdict.findings else (None, [])
     if history is not None and verdict.history is not None:
         history.write_bytes(verdict.history.encode())
+    if keep is not None:
+        keep.write_bytes(msgspec.json.format(msgspec.json.encode(plan if shrunk is None else shrunk.plan)) + b"\n")
     if as_json:
-        print_json({**_shown(verdict), "schedule": msgspec.to_builtins(plan.schedule)})
+        told_json = {**_shown(verdict), "schedule": msgspec.to_builtins(plan.schedule)}
+        if shrunk is not None:
+            told_json["smaller"] = {"plan": shrunk.plan, "finding": shrunk.finding, "runs": shrunk.runs}
+        print_json(msgspec.to_builtins(told_json))
     else:
-        for fault in plan.schedule:
-            where = "-".join(filter(None, (fault.site, fault.other)))
-            click.echo(f"{fault.at_s:7.2f} s  for {fault.lasts_s:5.2f} s  {fault.name} ({where}, {fault.amount:+.2f})")
+        for line in told_faults(plan):
+            click.echo(line)
         click.echo(f"{verdict.calls} calls: {verdict.done} done, {verdict.refused} refused, {verdict.unknown} unknown")
         click.echo(f"trace {verdict.trace_hash}, {verdict.steps} steps, {verdict.elapsed_s:.3f} virtual seconds")
-        _tell_findings(verdict)
+        _tell_findings(verdict.findings)
+        for line in lines or picture(plan, verdict):
+            click.echo(line)
     return exits.REFUSED if verdict.findings else exits.DONE
 
 
 @click.command()
-@click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("files", nargs=-1, required=True, type=INPUT)
 @click.option("--plain", multiple=True, metavar="TABLE", help="Rows of this table are written without locks.")
 @json_option
 def judge(files: tuple[Path, ...], plain: tuple[str, ...], as_json: bool) -> int:
-    """Judge histories that were written to files. Ends with 0 if nothing is found against them, else with 10."""
+    """Judge histories that were written to files, and draw the calls that show what is found, of three kinds at most. Ends with 0 if
+    nothing is found against them, else with 10."""
+    from polysite.testing.explaining import explained
     from polysite.testing.history import History
-    from polysite.testing.judge import judge as judged
+    from polysite.testing.judge import judge as judged_plain
 
-    findings = judged(History.read(*files), plain=plain)
+    judged = partial(judged_plain, plain=plain)
+    history = History.read(*files)
+    findings = judged(history)
     if as_json:
         print_json({"findings": findings})
     else:
-        for finding in findings or ["nothing is found against it"]:
-            click.echo(finding)
+        _tell_findings(findings)
+        began_s = history.calls[0].start_s if history.calls else 0.0
+        for line in explained(history, findings, judged, kinds_max=PICTURES_MAX, origin_s=began_s):
+            click.echo(line)
     return exits.REFUSED if findings else exits.DONE
 
 
@@ -202,6 +248,45 @@ def _shown(verdict: "Verdict") -> dict[str, Any]:
     return shown
 
 
-def _tell_findings(verdict: "Verdict") -> None:
-    for finding in verdict.findings or ["nothing is found against it"]:
+def _tell_findings(findings: Sequence[str]) -> None:
+    for finding in findings or ["nothing is found against it"]:
         click.echo(finding)
+
+
+def _tell_smaller(plan: "Plan") -> None:
+    """A run in which something was found, made smaller and drawn."""
+    from polysite.testing.world.campaign import quiet
+    from polysite.testing.world.running import carried_out
+    from polysite.testing.world.telling import told_smaller
+
+    with quiet():
+        _, lines = told_smaller(plan, carried_out(plan), runs_max=RUNS_MAX)
+    click.echo(f"\nseed {plan.seed}:" + "\n".join(lines))
+
+
+def _planned(seed: int | None, plan_file: Path | None, names: str) -> "Plan":
+    """The plan that is asked for; BadRequest: none is, or two are, or the file has none."""
+    from polysite.testing.world.running import Plan
+
+    if (seed is None) == (plan_file is None):
+        raise BadRequest("one of the two is replayed: a seed, or a --plan")
+    if plan_file is None:
+        assert seed is not None
+        return Plan(seed=seed, names=fault_names(names))
+    try:
+        plan = msgspec.json.decode(plan_file.read_bytes(), type=Plan)
+    except msgspec.DecodeError as error:
+        raise BadRequest(f"{plan_file} has no plan: {error}") from None
+    fault_names(",".join(fault.name for fault in plan.faults or ()))
+    return plan
+
+
+def _apply(name: str) -> None:
+    """Have the modules that are imported from now on contain that fault. BadRequest: there is none of that name."""
+    from polysite.testing.mutants.applying import apply
+    from polysite.testing.mutants.table import MUTANTS
+
+    edits = {mutant.name: mutant.edits for mutant in MUTANTS}
+    if name not in edits:
+        raise BadRequest(f"there is no mutant {name!r}")
+    apply(edits[name])

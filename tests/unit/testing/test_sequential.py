@@ -4,67 +4,14 @@ Goal: a simulated run that passes means something. Method: small histories writt
 the ways in which they may have gone, then illegal ones with one fault each.
 """
 
-import itertools
-from typing import Any
-
 import pytest
 
-from polysite.testing.history import Call, ReferenceMark
 from polysite.testing.sequential import judge_sequential
-
-FULL = {"a": "1", "b": "1"}
-
-
-class Script:
-    """Calls one after the other, each half a second."""
-
-    def __init__(self) -> None:
-        self.calls: list[Call] = []
-        self._at = itertools.count(1)
-
-    def call(self, verb: str, ticket: int | None = None, **told: Any) -> "Script":
-        at = float(next(self._at))
-        marks = () if ticket is None else (ReferenceMark("ks", "t", ("YQ==",), ticket),)
-        told = {"outcome": "done", "start_s": at, "end_s": at + 0.5, **told}
-        self.calls.append(
-            Call(call_id=f"c{at:g}", site="s", process="p", client="c", verb=verb, key=["t"], references=marks, **told)
-        )
-        return self
-
-    def acquire(self, ticket: int, **told: Any) -> "Script":
-        return self.call("acquire", ticket, argument={"kind": "exclusive"}, **told)
-
-    def put(self, ticket: int, columns: dict[str, Any], *, row: str = "", **told: Any) -> "Script":
-        return self.write(ticket, ["put", row, columns], **told)
-
-    def write(self, ticket: int, *writes: list[Any], **told: Any) -> "Script":
-        return self.call("write", ticket, argument={"writes": list(writes)}, **told)
-
-    def read(self, ticket: int, value: Any, *, row: str = "") -> "Script":
-        return self.call("read", ticket, argument={"row": row}, value=value)
-
-    def range(self, ticket: int, value: list[Any], low: str | None = None, high: str | None = None) -> "Script":
-        return self.call("range", ticket, argument={"low": low, "high": high}, value=value)
-
-    def section(self, ticket: int | None, columns: dict[str, Any], read: Any = None, **told: Any) -> "Script":
-        value = {"row": read, "ticket": ticket}
-        if ticket is None:
-            told, value = {"outcome": "unknown", **told}, None  # type: ignore[assignment]
-        return self.call("section", argument={"row": "", "writes": [["put", "", columns]]}, value=value, **told)
-
-    def promote(self, ticket: int) -> "Script":
-        return self.call("promote", ticket)
-
-    @property
-    def findings(self) -> list[str]:
-        return list(judge_sequential(self.calls))
+from tests.support.scripts import FULL, Script, locked
 
 
-def locked(*tickets: int) -> Script:
-    script = Script()
-    for ticket in tickets:
-        script.acquire(ticket)
-    return script
+def findings(script: Script) -> list[str]:
+    return list(judge_sequential(script.calls))
 
 
 LEGAL = {
@@ -146,20 +93,20 @@ ILLEGAL = {
 @pytest.mark.parametrize("name", LEGAL)
 def test_legal(name: str) -> None:
     """Nothing is found."""
-    assert LEGAL[name].findings == []
+    assert findings(LEGAL[name]) == []
 
 
 @pytest.mark.parametrize("name", ILLEGAL)
 def test_illegal(name: str) -> None:
     """One thing is found, and it names the call and what was possible."""
-    (finding,) = ILLEGAL[name].findings
+    (finding,) = findings(ILLEGAL[name])
     assert "where only" in finding
 
 
 def test_one_fault_is_told_once() -> None:
     """What follows from a fault is judged by what was read."""
     script = locked(1).put(1, FULL).acquire(2).read(2, None).read(2, None).acquire(3).read(3, None)
-    assert len(script.findings) == 1
+    assert len(findings(script)) == 1
 
 
 def test_too_much_is_possible() -> None:
@@ -167,7 +114,7 @@ def test_too_much_is_possible() -> None:
     script = locked(1)
     for number in range(14):
         script.put(1, {f"c{number}": "1"}, outcome="unknown")
-    (finding,) = script.findings
+    (finding,) = findings(script)
     assert finding.startswith("unknown:")
 
 
@@ -177,4 +124,4 @@ def test_ten_thousand_operations() -> None:
     for ticket in range(1, 2_501):
         script.acquire(ticket).read(ticket, {"a": str(ticket - 1)} if ticket > 1 else None)
         script.put(ticket, {"a": str(ticket)}).put(ticket, {"b": "x"}, outcome="refused")
-    assert script.findings == []
+    assert findings(script) == []
