@@ -8,7 +8,7 @@ though it could; where the plan's own seed does not show it again, others are tr
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -16,6 +16,7 @@ from polysite.testing.findings import kind_of, named_by
 from polysite.testing.shrinking import minimal
 from polysite.testing.world.faults import Fault
 from polysite.testing.world.running import Plan, Verdict, carried_out
+from polysite.testing.world.traffic import Traffic
 
 RUNS_MAX = 60
 SEEDS_TRIED = 3
@@ -37,7 +38,7 @@ class Smaller(NamedTuple):
 
 def smaller(plan: Plan, verdict: Verdict, *, runs_max: int = RUNS_MAX) -> Smaller:
     """The smallest plan that was met in which the first finding's kind is found. `verdict`: of the plan, with findings and its history."""
-    explicit = msgspec.structs.replace(plan, faults=tuple(plan.schedule), names=())
+    explicit = msgspec.structs.replace(plan, faults=tuple(plan.schedule), names=(), traffic=plan.clients_do)
     hunt = _Hunt(explicit, verdict, runs_max)
     hunt.less_time()
     hunt.fewer_faults()
@@ -103,15 +104,24 @@ class _Hunt:
             self.holds(msgspec.structs.replace(self.plan, faults=tuple(shorter)))
 
     def fewer_keys(self) -> None:
-        if len(self.plan.keys) > 1:
-            minimal(
-                self.plan.keys,
-                lambda keys: bool(keys) and self.holds(msgspec.structs.replace(self.plan, keys=tuple(keys))),
-            )
+        if len(self.plan.clients_do.keys) > 1:
+            minimal(self.plan.clients_do.keys, lambda keys: bool(keys) and self._holds_with(keys=tuple(keys)))
 
     def fewer_clients(self) -> None:
-        if self.plan.clients > 1:
-            self.holds(msgspec.structs.replace(self.plan, clients=1))
+        """One at each site, and one process; clients that do the ordinary things."""
+        traffic = self.plan.clients_do
+        ordinary = Traffic(clients=traffic.clients, processes=traffic.processes, keys=traffic.keys)
+        if traffic != ordinary:
+            self._holds_with(**{name: getattr(ordinary, name) for name in ordinary.__struct_fields__})
+        for name in ("clients", "processes"):
+            if getattr(self.plan.clients_do, name) > 1:
+                self._holds_with(**{name: 1})
+
+    def _holds_with(self, **changes: Any) -> bool:
+        """Whether it is found where the clients do that instead."""
+        return self.holds(
+            msgspec.structs.replace(self.plan, traffic=msgspec.structs.replace(self.plan.clients_do, **changes))
+        )
 
     def _found_s(self) -> float | None:
         """When the calls that the finding names had ended, since the clients began; None: it names none."""
