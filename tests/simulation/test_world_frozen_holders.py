@@ -1,10 +1,10 @@
-"""Holders that are frozen past their lease, again and again, while others wait for the same keys: hardly anybody who waits loses his place.
+"""Holders that are frozen past their lease, again and again, while others wait for the same keys: nobody who waits loses his place.
 
 Goal: "no error at the other sites", as the lab's drill `freeze-holder` asks it of real processes; there about one acquire in a hundred was told
 `lock_lost`, which these rounds show too without what mends it. Method: one site holds twenty keys, each with a lease of 24 W, and is frozen for two
-seconds out of every three and a half; sixteen clients at the two others want the same keys all the time. With even distances nobody of some eight hundred may fail (two to eight did, before);
-where messages take up to twice as long, two may: when the frozen one wakes while two others change the cell, three proposals at once may keep one of them
-out for its lease.
+seconds out of every three and a half; sixteen clients at the two others want the same keys all the time. Nobody of some five hundred may fail, with even distances
+or with messages that take up to twice as long: when the frozen one wakes while two others change the cell, three proposals at once may keep one of them
+out for its lease, and its process then says that it lives.
 """
 
 import asyncio
@@ -56,9 +56,9 @@ class Crowd:
         await process.call(lambda site: site.release(lock.reference), limit_s=30)
 
 
-@pytest.mark.parametrize(("jitter_s", "lost_max"), [(0.0, 0), (0.05, 2)])
+@pytest.mark.parametrize("jitter_s", [0.0, 0.05])
 @seeded(seeds=3, limit_steps=6_000_000)
-async def test_who_waits_keeps_his_place(seed: int, jitter_s: float, lost_max: int) -> None:
+async def test_who_waits_keeps_his_place(seed: int, jitter_s: float) -> None:
     """With messages that take as long as the way is, and with some that take twice as long."""
     async with world(seed) as made:
         processes = {site: made.process(site) for site in made.network.sites}
@@ -83,6 +83,6 @@ async def test_who_waits_keeps_his_place(seed: int, jitter_s: float, lost_max: i
                 await asyncio.sleep(1.5)
             crowd.ended = True
         failed = {(of, code): count for (of, code), count in crowd.codes.items() if of != "irv" and code != "done"}
-        assert sum(failed.values()) <= lost_max, failed
+        assert not failed
         assert min(crowd.codes[site, "done"] for site in ("ams", "bei")) > 150
         assert any(of == "irv" and code != "done" for of, code in crowd.codes), "nobody was frozen past his lease"

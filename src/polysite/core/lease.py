@@ -35,6 +35,10 @@ class _Watched(NamedTuple):
     beat: int
     lease_s: float
     since_s: float
+    first_s: float
+    """When this beat was seen first; `since_s` is later if other signs of life came."""
+    was_asked: bool = False
+    """Its process was asked about it since this beat."""
 
 
 class Observation:
@@ -49,7 +53,7 @@ class Observation:
         for entry in entries:
             seen = self._watched.get(entry.ticket)
             if seen is None or seen.nonce != entry.nonce or seen.beat != entry.beat:
-                seen = _Watched(entry.ticket, entry.nonce, entry.beat, entry.lease_s, now_s)
+                seen = _Watched(entry.ticket, entry.nonce, entry.beat, entry.lease_s, now_s, now_s)
             watched[entry.ticket] = seen
         self._watched = watched
 
@@ -60,6 +64,27 @@ class Observation:
             seen = self._watched.get(ticket)
             if seen is not None and seen.nonce == nonce:
                 self._watched[ticket] = seen._replace(since_s=now_s)
+
+    def doubtful(self, now_s: float, *, within_s: float) -> tuple[Identity, ...]:
+        """The entries that will have been unchanged for their lease `within_s` from now, and whose processes were not asked about them: each is
+        named once per beat."""
+        found = tuple(
+            Identity(seen.ticket, seen.nonce)
+            for seen in self._watched.values()
+            if not seen.was_asked and now_s + within_s - seen.since_s >= seen.lease_s
+        )
+        for ticket, _ in found:
+            self._watched[ticket] = self._watched[ticket]._replace(was_asked=True)
+        return found
+
+    def vouched(self, entries: Iterable[Identity], now_s: float) -> None:
+        """The process of these entries says that their clients live, and that it is kept from renewing them. That counts for one lease beyond
+        the beat and no longer: a process that cannot change the cell at all must not keep its locks."""
+        for ticket, nonce in entries:
+            seen = self._watched.get(ticket)
+            if seen is not None and seen.nonce == nonce:
+                until_s = min(now_s, seen.first_s + seen.lease_s)
+                self._watched[ticket] = seen._replace(since_s=max(seen.since_s, until_s))
 
     def dead(self, now_s: float, *, place: int = 0, rtt_s: float = 0.0) -> tuple[Observed, ...]:
         """The entries seen unchanged for their lease and for this observer's stagger (its place, see there, times 4 W)."""

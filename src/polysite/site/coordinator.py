@@ -50,7 +50,7 @@ from polysite.site.lock_verbs import LockVerbs
 from polysite.site.locks import Locks
 from polysite.site.naming import NAME_IS_DOUBLED, Naming
 from polysite.site.owners import Owners
-from polysite.site.peers import Hello, PeerChannel, Push, SettleMessage, WishMessage
+from polysite.site.peers import AliveMessage, Hello, PeerChannel, Push, SettleMessage, WishMessage
 from polysite.site.plain import PlainWrites
 from polysite.site.processes import LoneSlots, ProcessSlot, ProcessSlots, Registry
 from polysite.site.readiness import refusal_of
@@ -280,6 +280,10 @@ class SiteCoordinator:
                     with contextlib.suppress(PolysiteError):  # a cell that cannot be read here tells nothing
                         self._take_push(message.push)
                 return peers.encode(await self._sessions.combiner.stewards.note(message))
+            if kind == "alive":
+                return peers.encode(
+                    self._locks.waiting.vouching.answer(msgspec.msgpack.decode(body, type=AliveMessage))
+                )
             if kind == "hello":
                 hello = msgspec.msgpack.decode(body, type=Hello)
                 if self._clocks is not None:

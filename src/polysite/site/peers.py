@@ -4,6 +4,7 @@ forward   a call with a reference whose session lives in the process asked; at m
 push      a decided cell, for the process of its new head and for those whose wishes it decided: a fact, so a lost or late one
           costs time only
 wish      wishes for a key that the process asked is steward of; answered at once (`Noted`), decided later
+alive     whether the clients of these entries live, asked before entries that were not renewed are dropped (`Alive`)
 hello     the sender's name and wall clock; answered with those of the process asked, so that either can measure how
           far apart the clocks are
 """
@@ -14,6 +15,7 @@ import msgspec
 
 from polysite.core.combine import AskedWish
 from polysite.core.plans import DeleteIntent, Intent, PutIntent, RangeIntent
+from polysite.core.wishes import Identity
 from polysite.values.keys import RowKey
 from polysite.values.rows import Slice, StoredRow
 
@@ -138,6 +140,19 @@ class Noted(msgspec.Struct, frozen=True):
     noted: bool
     version: int
     content: bytes
+
+
+class AliveMessage(msgspec.Struct, frozen=True):
+    """Asks the process of these entries of a key whether it would renew them."""
+
+    key: bytes
+    entries: tuple[Identity, ...]
+
+
+class Alive(msgspec.Struct, frozen=True):
+    """Those that it would."""
+
+    entries: tuple[Identity, ...]
 
 
 class Hello(msgspec.Struct, frozen=True):

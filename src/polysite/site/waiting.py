@@ -8,11 +8,12 @@ import asyncio
 
 from polysite.core import lock_cell
 from polysite.core.lease import Observation
-from polysite.core.wishes import Observed, Preempt, Preempted
+from polysite.core.wishes import Identity, Observed, Preempt, Preempted
 from polysite.errors import PolysiteError
 from polysite.site.context import SiteContext
 from polysite.site.keys import KeyState
 from polysite.site.sessions import LiveSession, Sessions
+from polysite.site.vouching import Vouching
 from polysite.site.wishing import WishAnswer
 
 LOOK_S_LEAST = 0.005
@@ -26,6 +27,7 @@ class Waiting:
         self._clock = context.clock
         self._sessions = sessions
         self._combiner = sessions.combiner
+        self.vouching = Vouching(context, sessions.keys, sessions.combiner.stewards)
 
     async def until_held(self, live: LiveSession, wait_s: float, *, exclusive: bool = False) -> bool:
         """Wait until the session holds (`exclusive`: alone). False when `wait_s` have passed; LockLost when it is gone."""
@@ -74,11 +76,13 @@ class Waiting:
         state.observation.feed(state.cell.queue, now_s)
         self._arm(state, now_s)
 
-    def _arm(self, state: KeyState, now_s: float) -> None:
+    def _pause_s(self, state: KeyState) -> float:
         settings = self._context.settings
-        queue = state.cell.queue
-        pause_s = min((entry.lease_s for entry in queue[:1]), default=1.0) / 20
-        pause_s = min(settings.look_s_max, max(settings.look_s_min, pause_s))
+        pause_s = min((entry.lease_s for entry in state.cell.queue[:1]), default=1.0) / 20
+        return min(settings.look_s_max, max(settings.look_s_min, pause_s))
+
+    def _arm(self, state: KeyState, now_s: float) -> None:
+        pause_s = self._pause_s(state)
         assert state.observation is not None
         next_s = state.observation.next_look_s(now_s, place=self._place(state, now_s), rtt_s=self._context.rtt_s)
         if next_s is not None:
@@ -122,9 +126,9 @@ class Waiting:
             return
         now_s = self._clock.monotonic_s()
         observation.feed(state.cell.queue, now_s)
+        self.vouching.ask(state, look_s=self._pause_s(state))
         seen_dead = observation.dead(now_s, place=self._place(state, now_s), rtt_s=self._context.rtt_s)
-        # What lives here is not dead, however long its renewals take.
-        dead = tuple(one for one in seen_dead if not self._lives_here(state, one.ticket))
+        dead = tuple(one for one in seen_dead if not self._may_live(state, one))
         if not dead or state.preempting:
             return
         live = next(iter(state.sessions.values()), None)
@@ -142,9 +146,10 @@ class Waiting:
         state.preempting = True
         self._combiner.submit(state, Preempt(observed=dead), decided=decided, failed=failed)
 
-    def _lives_here(self, state: KeyState, ticket: int) -> bool:
-        live = state.sessions.get(ticket)
-        return live is not None and not live.ended
+    def _may_live(self, state: KeyState, seen: Observed) -> bool:
+        """What lives here is not dead, however long its renewals take; nor is that about which its process has still to answer."""
+        live = state.sessions.get(seen.ticket)
+        return (live is not None and not live.ended) or self.vouching.is_asked(state, Identity(seen.ticket, seen.nonce))
 
     def silent(self, state: KeyState, ticket: int) -> Observed | None:
         """The entry as this process has seen it unchanged for its lease; None if it has not, or the entry is gone.

@@ -124,3 +124,29 @@ def test_a_client_is_beaten_for_only_while_it_lives() -> None:
     assert life.is_dead(13.0)
     assert not life.beat_due(13.0)
     assert life.next_event_s(14.0) == 0.0
+
+
+def test_who_is_doubtful_is_named_once_per_beat() -> None:
+    """Goal: its process is asked before the lease is over, and not with every look. Method: two entries, one of which beats afterwards."""
+    watch = Observation()
+    cell = queue_of("exclusive", "exclusive")
+    watch.feed(cell.queue, 100.0)
+    assert watch.doubtful(109.7, within_s=0.2) == ()
+    assert watch.doubtful(109.8, within_s=0.2) == (Identity(1, nonce(1)), Identity(2, nonce(2)))
+    assert watch.doubtful(110.0, within_s=0.2) == ()
+    watch.feed(make(cell, Renew((Identity(2, nonce(2)),))).queue, 110.0)
+    assert watch.doubtful(120.0, within_s=0.2) == (Identity(2, nonce(2)),)
+
+
+def test_who_is_vouched_for_lives_for_one_lease_more() -> None:
+    """Goal: not for ever, and not by another session's word. Method: one entry, vouched for again and again; and by an older nonce."""
+    watch = Observation()
+    cell = queue_of("exclusive")
+    watch.feed(cell.queue, 100.0)
+    watch.vouched([Identity(1, nonce(9))], 109.0)
+    assert watch.dead(110.0) == (Observed(1, nonce(1), 0),)
+    watch.vouched([Identity(1, nonce(1))], 109.0)
+    assert watch.dead(118.9) == () and watch.dead(119.0) == (Observed(1, nonce(1), 0),)
+    for now_s in range(111, 140):
+        watch.vouched([Identity(1, nonce(1))], float(now_s))
+    assert watch.dead(119.9) == () and watch.dead(120.0) == (Observed(1, nonce(1), 0),)

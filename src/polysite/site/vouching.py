@@ -1,0 +1,95 @@
+"""Asked before an entry is dropped: its process may live, and be kept from renewing it by those who change the same cell.
+
+    observer                                     process of the entry
+      alive? ─────────────────────────────────►    its client showed life within its lease, and the engine answers
+      ◄───────────────────────────────── alive     (a frozen or dead process says nothing)
+      waits for one lease more
+
+Between sites three processes that change one cell at once may keep one of them out for a whole short lease. Asking costs no time: it is done while
+the lease still runs. The answer is advice, and holds a drop up for one lease at most (`Observation.vouched`); what makes a drop right is the
+compare-and-set on what was seen. (Not in locks.md 6.6; decision 13.)
+"""
+
+from collections import defaultdict
+
+import msgspec
+
+from polysite.core import combine
+from polysite.core.lock_cell import Author
+from polysite.core.wishes import Identity
+from polysite.errors import PolysiteError
+from polysite.site import peers
+from polysite.site.context import SiteContext
+from polysite.site.keys import KeyState, KeyTable
+from polysite.site.peers import Alive, AliveMessage
+from polysite.site.stewards import Stewards
+
+
+class Vouching:
+    """Both ends of the question."""
+
+    def __init__(self, context: SiteContext, keys: KeyTable, stewards: Stewards) -> None:
+        self._context = context
+        self._clock = context.clock
+        self._keys = keys
+        self._stewards = stewards
+        self._asked: defaultdict[bytes, set[Identity]] = defaultdict(set)
+        """By key: those about which somebody is being asked."""
+
+    def is_asked(self, state: KeyState, entry: Identity) -> bool:
+        """Whether an answer about it may still come."""
+        return entry in self._asked.get(state.encoded, ())
+
+    def ask(self, state: KeyState, *, look_s: float) -> None:
+        """Ask about the entries of other processes that are about to count as dead. `look_s`: how long until the key is looked at again."""
+        if state.observation is None or not self._context.is_wide or self._stewards.channel() is None:
+            return
+        now_s = self._clock.monotonic_s()
+        by_process: defaultdict[Author, list[Identity]] = defaultdict(list)
+        authors = {
+            (entry.ticket, entry.nonce): Author(entry.site, entry.process, entry.incarnation)
+            for entry in state.cell.queue
+        }
+        within_s = combine.noted_within_s(self._context.rtt_s) + look_s
+        for entry in state.observation.doubtful(now_s, within_s=within_s):
+            author = authors.get((entry.ticket, entry.nonce))
+            if author is not None and author != self._context.author:
+                by_process[author].append(entry)
+        for author, entries in by_process.items():
+            self._asked[state.encoded].update(entries)
+            self._keys.keep(state)
+            self._context.background(self._ask(state, author, tuple(entries)), name="site-alive")
+
+    async def _ask(self, state: KeyState, author: Author, entries: tuple[Identity, ...]) -> None:
+        try:
+            channel, address = self._stewards.channel(), await self._stewards.address_of(author)
+            if channel is None or address is None:
+                return
+            answer_s = combine.noted_within_s(self._context.trip_s(author.site))
+            body = peers.encode(AliveMessage(state.encoded, entries))
+            alive = msgspec.msgpack.decode(await channel.send(address, "alive", body, answer_s=answer_s), type=Alive)
+            if state.observation is not None:
+                state.observation.vouched(set(alive.entries) & set(entries), self._clock.monotonic_s())
+        except (PolysiteError, msgspec.DecodeError):
+            return  # it does not say that they live
+        finally:
+            asked = self._asked[state.encoded]
+            asked.difference_update(entries)
+            if not asked:
+                del self._asked[state.encoded]
+            self._keys.drop(state)
+
+    def answer(self, message: AliveMessage) -> Alive:
+        """Those of the entries whose clients live here. None while the engine is away: then others had better go on without them."""
+        state = self._keys.find(message.key)
+        if state is None or self._stewards.engine_is_away:
+            return Alive(())
+        now_s = self._clock.monotonic_s()
+        alive = []
+        for entry in message.entries:
+            live = state.sessions.get(entry.ticket)
+            if live is None or live.identity != entry:
+                continue
+            if live.open_calls or not live.life.is_dead(now_s):
+                alive.append(entry)
+        return Alive(tuple(alive))
