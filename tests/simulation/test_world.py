@@ -49,12 +49,14 @@ def test_each_fault_alone(name: str) -> None:
     assert verdict.findings == []
 
 
-def test_a_run_is_its_seed() -> None:
-    """Two fresh processes, with other hashes of text, take the same steps and write the same history."""
+@pytest.mark.parametrize("served", [False, True])
+def test_a_run_is_its_seed(served: bool) -> None:
+    """Two fresh processes, with other hashes of text, take the same steps and write the same history; also where clients work
+    through the production client and the server."""
     script = (
         "import json; from polysite.testing.world.campaign import quiet\n"
         "from polysite.testing.world.running import Plan, carried_out\n"
-        "with quiet(): verdict = carried_out(Plan(seed=11))\n"
+        f"with quiet(): verdict = carried_out(Plan(seed=11, served={served}))\n"
         "print(json.dumps([verdict.trace_hash, verdict.history.encode().decode()]))"
     )
     told = [

@@ -109,7 +109,7 @@ def replay(
     from polysite.testing.world.running import carried_out
     from polysite.testing.world.telling import picture, told_faults, told_smaller
 
-    plan = _planned(seed, plan_file, names)
+    plan = _planned(seed, plan_file, names, served=None if mutant is None else _is_served(mutant))
     with quiet():
         verdict = carried_out(plan)
         shrunk, lines = told_smaller(plan, verdict, runs_max=runs) if shrink and verdict.findings else (None, [])
@@ -197,12 +197,12 @@ def mutants(names: tuple[str, ...], search: int, keep: bool, jobs: int | None, a
 @json_option
 def faults(as_json: bool) -> int:
     """The names of the faults."""
-    from polysite.testing.world.faults import NAMES
+    from polysite.testing.world.faults import EVERY
 
     if as_json:
-        print_json(list(NAMES))
+        print_json(list(EVERY))
     else:
-        for name in NAMES:
+        for name in EVERY:
             click.echo(name)
     return exits.DONE
 
@@ -221,12 +221,12 @@ def seeds_of(text: str) -> range:
 
 def fault_names(text: str) -> tuple[str, ...]:
     """The faults that are named; BadRequest for one that there is not."""
-    from polysite.testing.world.faults import NAMES
+    from polysite.testing.world.faults import EVERY
 
     chosen = tuple(name.strip() for name in text.split(",") if name.strip())
     for name in chosen:
-        if name not in NAMES:
-            raise BadRequest(f"there is no fault {name!r}; there are: {', '.join(NAMES)}")
+        if name not in EVERY:
+            raise BadRequest(f"there is no fault {name!r}; there are: {', '.join(EVERY)}")
     return chosen
 
 
@@ -264,21 +264,28 @@ def _tell_smaller(plan: "Plan") -> None:
     click.echo(f"\nseed {plan.seed}:" + "\n".join(lines))
 
 
-def _planned(seed: int | None, plan_file: Path | None, names: str) -> "Plan":
-    """The plan that is asked for; BadRequest: none is, or two are, or the file has none."""
+def _planned(seed: int | None, plan_file: Path | None, names: str, *, served: bool | None) -> "Plan":
+    """The plan that is asked for; `served`: as `Plan` says, for a seed's. BadRequest: none is, or two are, or the file has none."""
     from polysite.testing.world.running import Plan
 
     if (seed is None) == (plan_file is None):
         raise BadRequest("one of the two is replayed: a seed, or a --plan")
     if plan_file is None:
         assert seed is not None
-        return Plan(seed=seed, names=fault_names(names))
+        return Plan(seed=seed, names=fault_names(names), served=served)
     try:
         plan = msgspec.json.decode(plan_file.read_bytes(), type=Plan)
     except msgspec.DecodeError as error:
         raise BadRequest(f"{plan_file} has no plan: {error}") from None
     fault_names(",".join(fault.name for fault in plan.faults or ()))
     return plan
+
+
+def _is_served(mutant: str) -> bool:
+    """Whether the runs that a mutant is convicted by have clients that work over links."""
+    from polysite.testing.mutants.serving_table import SERVING_MUTANTS
+
+    return any(known.name == mutant for known in SERVING_MUTANTS)
 
 
 def _apply(name: str) -> None:

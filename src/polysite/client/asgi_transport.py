@@ -13,6 +13,27 @@ Application = Callable[
 ]
 
 
+def scope_of(request: Request, client: tuple[str, int]) -> Message:
+    """The request as an ASGI server tells it to the application, but for its body."""
+    path, _, query = request.target.partition("?")
+    return {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.4"},
+        "http_version": "1.1",
+        "method": request.method,
+        "scheme": "http",
+        "path": unquote_to_bytes(path).decode("utf-8", "replace"),
+        "raw_path": path.encode("ascii"),
+        "query_string": query.encode("ascii"),
+        "root_path": "",
+        "headers": [(name.encode("latin-1"), value.encode("latin-1")) for name, value in request.headers.items()]
+        + [(b"host", b"127.0.0.1"), (b"content-length", str(len(request.body)).encode())],
+        "client": client,
+        "server": ("127.0.0.1", 80),
+        "state": {},
+    }
+
+
 class AsgiTransport:
     """Requests go into `application`; a request that is given up is seen there as a client that hung up."""
 
@@ -47,23 +68,7 @@ class AsgiTransport:
         """Nothing to let go of."""
 
     async def _messages(self, request: Request) -> AsyncIterator[Message]:
-        path, _, query = request.target.partition("?")
-        scope: Message = {
-            "type": "http",
-            "asgi": {"version": "3.0", "spec_version": "2.4"},
-            "http_version": "1.1",
-            "method": request.method,
-            "scheme": "http",
-            "path": unquote_to_bytes(path).decode("utf-8", "replace"),
-            "raw_path": path.encode("ascii"),
-            "query_string": query.encode("ascii"),
-            "root_path": "",
-            "headers": [(name.encode("latin-1"), value.encode("latin-1")) for name, value in request.headers.items()]
-            + [(b"host", b"127.0.0.1"), (b"content-length", str(len(request.body)).encode())],
-            "client": self._client,
-            "server": ("127.0.0.1", 80),
-            "state": {},
-        }
+        scope = scope_of(request, self._client)
         answers: asyncio.Queue[Message | None] = asyncio.Queue()
         hung_up = asyncio.Event()
         given = [{"type": "http.request", "body": request.body, "more_body": False}]

@@ -268,8 +268,9 @@ class HttpCoordinator:
         )
 
     async def _withdraw(self, call: Call, body: dict[str, Any]) -> None:
-        """Find the entry that a cancelled acquire may have made, by sending the same wish without a wait; release it."""
-        found = await self._lock(call._replace(body={**body, "wait_ms": 0, "read": False}, wait_ms=0))
+        """Find the entry that a cancelled acquire may have made, by sending the same wish without a wait; release it. How long it
+        waits is the one thing in which a request may differ that is sent again."""
+        found = await self._lock(call._replace(body={**body, "wait_ms": 0}, wait_ms=0))
         await self.release(found.reference, validate=False)
 
     async def wait(self, reference: str, *, wait_ms: int = WAIT_MS_DEFAULT, read: bool = False) -> LockAnswer:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from polysite.testing.mutants.applying import apply
 from polysite.testing.mutants.mutant import Mutant
+from polysite.testing.mutants.serving_table import SERVING_MUTANTS
 from polysite.testing.mutants.table import MUTANTS
 
 SEEDS = Path(__file__).with_name("seeds.json")
@@ -60,7 +61,7 @@ def _convict(task: tuple[int, int | None, int]) -> Conviction:
     seeds = ([] if seed is None else [seed]) + [other for other in range(search) if other != seed]
     with quiet():
         for runs, each in enumerate(seeds, 1):
-            verdict: Any = carried_out(Plan(seed=each))
+            verdict: Any = carried_out(Plan(seed=each, served=mutant in SERVING_MUTANTS))
             if verdict.findings:
                 return Conviction(mutant.name, mutant.source, each, verdict.findings[0], runs)
     return Conviction(mutant.name, mutant.source, None, "", len(seeds))

@@ -6,6 +6,7 @@ mutants are `locks.md` 6.5 of the design, B1 to B19 its faults of the original, 
 
 from polysite.testing.mutants.applying import Edit
 from polysite.testing.mutants.mutant import Mutant, one
+from polysite.testing.mutants.serving_table import SERVING_MUTANTS
 from polysite.testing.mutants.site_table import SITE_MUTANTS
 
 _CORE = "polysite.core."
@@ -466,5 +467,6 @@ MUTANTS: tuple[Mutant, ...] = (
         "",
     ),
     *SITE_MUTANTS,
+    *SERVING_MUTANTS,
 )
 """Each is convicted by a run of the simulation, or its seed is None and it is looked for."""

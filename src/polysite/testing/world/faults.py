@@ -16,6 +16,7 @@ import msgspec
 
 from polysite.testing.simulated import SeededRandomness
 from polysite.testing.world.cells import Doubt
+from polysite.testing.world.link_faults import LINK_FAULTS
 from polysite.testing.world.network import Weather
 from polysite.testing.world.rows import Carelessness
 from polysite.testing.world.world import World
@@ -186,6 +187,9 @@ NAMES: dict[str, tuple[_Act, _Act]] = {
 }
 """Name → how it begins and how it ends."""
 
+EVERY: dict[str, tuple[_Act, _Act]] = {**NAMES, **LINK_FAULTS}
+"""Also those of the links between clients and servers."""
+
 
 def swarm(
     randomness: SeededRandomness, *, sites: Sequence[str], lasts_s: float, names: Sequence[str] = ()
@@ -215,7 +219,7 @@ async def carry_out(world: World, schedule: Sequence[Fault], lasts_s: float) -> 
     """Let the faults happen, for so long, and mend what is left."""
     moments: list[tuple[float, int, _Act, Fault]] = []
     for number, fault in enumerate(schedule):
-        begin, end = NAMES[fault.name]
+        begin, end = EVERY[fault.name]
         moments.append((fault.at_s, 2 * number, begin, fault))
         moments.append((fault.at_s + fault.lasts_s, 2 * number + 1, end, fault))
     loop = asyncio.get_running_loop()
@@ -232,6 +236,7 @@ async def carry_out(world: World, schedule: Sequence[Fault], lasts_s: float) -> 
 async def mend(world: World) -> None:
     """Undo every fault, and start a process where there is none."""
     world.network.heal()
+    world.links.heal()
     world.network.weather = Weather()
     world.registers.doubt = Doubt()
     world.rows.carelessness = Carelessness()

@@ -105,6 +105,8 @@ class Process:
         self._rate = self.clock.rate
         self._loop = asyncio.get_running_loop()
         self._slot_taken: Any = None
+        self.serves = False
+        """It has started."""
         gated_store: Any = Gated(store, self.gate)
         gated_cells: Any = Gated(cells, self.gate)
         self.coordinator = SiteCoordinator(
@@ -124,6 +126,7 @@ class Process:
         if task.cancelled():
             raise Unavailable("the process died while it started")
         task.result()
+        self.serves = True
 
     async def close(self) -> None:
         """End in order."""

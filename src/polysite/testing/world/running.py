@@ -2,7 +2,7 @@
 
 import asyncio
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -12,7 +12,9 @@ from polysite.testing.judge import judge
 from polysite.testing.loop import run_traced
 from polysite.testing.simulated import SeededRandomness
 from polysite.testing.world.clients import TABLES, Client
-from polysite.testing.world.faults import Fault, carry_out, swarm
+from polysite.testing.world.faults import NAMES, Fault, carry_out, swarm
+from polysite.testing.world.link_faults import LINK_FAULTS
+from polysite.testing.world.serving import client_of, finished, is_served
 from polysite.testing.world.traffic import KEYSPACE, Traffic, drawn
 from polysite.testing.world.world import SITES, World
 from polysite.values.tables import KeyspaceSpec
@@ -35,13 +37,28 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     sites: tuple[str, ...] = SITES
     traffic: Traffic | None = None
     """None: what `drawn` draws from the seed."""
+    served: bool | None = None
+    """Whether there are clients that work through the production client and the server; None: some runs have them, as the seed says."""
+
+    @property
+    def is_served(self) -> bool:
+        wanted = not LINK_FAULTS.keys().isdisjoint(self.names)
+        return wanted or is_served(self.seed) if self.served is None else self.served
 
     @property
     def schedule(self) -> Sequence[Fault]:
         if self.faults is not None:
             return self.faults
-        chance = SeededRandomness(f"{self.seed}/faults")
-        return swarm(chance, sites=self.sites, lasts_s=self.lasts_s, names=self.names)
+        faults = self._drawn("faults", NAMES)
+        if self.is_served:
+            faults += self._drawn("link faults", LINK_FAULTS)
+        return sorted(faults, key=lambda fault: fault.at_s)
+
+    def _drawn(self, label: str, names: Iterable[str]) -> list[Fault]:
+        """Faults of those names, as far as they are wanted."""
+        wanted = [name for name in names if not self.names or name in self.names]
+        chance = SeededRandomness(f"{self.seed}/{label}")
+        return swarm(chance, sites=self.sites, lasts_s=self.lasts_s, names=wanted) if wanted else []
 
     @property
     def clients_do(self) -> Traffic:
@@ -101,7 +118,9 @@ async def _run(plan: Plan, recorders: list[Recorder]) -> list[str]:
     for site in plan.sites:
         recorder = Recorder(site=site, process=site, now_s=world.now_s)
         recorders.append(recorder)
-        clients += [Client(world, site, number, traffic, recorder) for number in range(traffic.clients)]
+        clients += [
+            client_of(plan.is_served, world, site, number, traffic, recorder) for number in range(traffic.clients)
+        ]
     ends_s = (min(fault.at_s + fault.lasts_s, plan.lasts_s) for fault in plan.schedule)
     quiet_s = world.now_s() + max(ends_s, default=0.0)
     for client in clients:
@@ -116,8 +135,9 @@ async def _run(plan: Plan, recorders: list[Recorder]) -> list[str]:
         for client in clients:
             for table, key in traffic.keys:
                 group.create_task(client.settle(table, key), name=f"settle {client.name}")
+    await finished(clients, world)
     await world.close()
-    return [overdue for client in clients for overdue in client.overdue]
+    return [overdue for client in clients for overdue in client.overdue] + world.links.findings
 
 
 def _told(error: BaseException) -> str:

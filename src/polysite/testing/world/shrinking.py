@@ -38,7 +38,9 @@ class Smaller(NamedTuple):
 
 def smaller(plan: Plan, verdict: Verdict, *, runs_max: int = RUNS_MAX) -> Smaller:
     """The smallest plan that was met in which the first finding's kind is found. `verdict`: of the plan, with findings and its history."""
-    explicit = msgspec.structs.replace(plan, faults=tuple(plan.schedule), names=(), traffic=plan.clients_do)
+    explicit = msgspec.structs.replace(
+        plan, faults=tuple(plan.schedule), names=(), traffic=plan.clients_do, served=plan.is_served
+    )
     hunt = _Hunt(explicit, verdict, runs_max)
     hunt.less_time()
     hunt.fewer_faults()

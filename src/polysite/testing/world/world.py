@@ -11,6 +11,7 @@ from polysite.site import SiteSettings
 from polysite.testing.processes import MemorySlots
 from polysite.testing.simulated import SeededRandomness, SimulatedClock
 from polysite.testing.world.cells import Registers, WorldCells
+from polysite.testing.world.links import Links
 from polysite.testing.world.network import Network
 from polysite.testing.world.processes import Addresses, Process
 from polysite.testing.world.rows import Rows, WorldStore
@@ -31,6 +32,7 @@ class World:
         self.registers = Registers(self.network, self.randomness)
         self.addresses = Addresses(self.network)
         self.processes: dict[str, list[Process]] = {site: [] for site in sites}
+        self.links = Links(seed, self.processes)
         self._slots = {site: MemorySlots() for site in sites}
         self._numbers = 0
         self._loop = asyncio.get_running_loop()
