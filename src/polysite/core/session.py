@@ -48,7 +48,7 @@ from polysite.core.rowstate import Operation, PartState, RowEffect, RowState
 from polysite.core.tenure import DEFAULT_SETTINGS, EndWish, SessionSettings, Standing
 from polysite.errors import LockLost
 from polysite.values.keys import RowKey
-from polysite.values.rows import WHOLE_PARTITION, DeleteRange, DeleteRow, Slice, StoredRow, Write
+from polysite.values.rows import WHOLE_PARTITION, DeleteRow, Slice, StoredRow, Write, deleted_beside
 
 __all__ = ["DEFAULT_SETTINGS", "EndWish", "Session", "SessionSettings", "Standing"]
 
@@ -269,9 +269,10 @@ class Session(RangeGets):
         operation = self._ledger.begin("write", part)
         effects: dict[RowKey, RowEffect] = {}
         writes: list[Write] = []
+        beside = next((intent.key.clustering for intent in intents if not isinstance(intent, RangeIntent)), ())
         for intent in intents:
             if isinstance(intent, RangeIntent):
-                writes.append(DeleteRange(partition=part.partition, slice=intent.slice, stamp=stamp))
+                writes += deleted_beside(part.partition, intent.slice, stamp, beside)
                 operation.range_stamp = stamp
                 if intent.slice == WHOLE_PARTITION:
                     operation.range_covers = stamp

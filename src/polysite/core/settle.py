@@ -12,7 +12,7 @@ from typing import NamedTuple
 from polysite.core.plans import Partition
 from polysite.core.restamp import restamp_present, size_bytes
 from polysite.errors import TooLarge
-from polysite.values.rows import WHOLE_PARTITION, Bound, DeleteRange, SetPartStamp, Slice, StoredRow, Write
+from polysite.values.rows import WHOLE_PARTITION, Bound, SetPartStamp, Slice, StoredRow, Write, deleted_beside
 from polysite.values.tables import TableSpec
 
 
@@ -46,18 +46,19 @@ def cut_batches(
         tombstone_stamp = stamp
         stamp += 1
         found: list[Write] = []
-        # Room is left for the tombstone and the part_stamp.
+        # Room is left for the tombstone, or two, and the part_stamp.
         while position < len(rows):
             rewritten = restamp_present(columns, rows[position], stamp).writes
-            if found and len(found) + len(rewritten) + 2 > writes_max:
+            if found and len(found) + len(rewritten) + 3 > writes_max:
                 break
             found.extend(rewritten)
             stamp += len(rewritten)
             position += 1
         last = position == len(rows)
         upper = None if last else Bound(rows[position - 1].key.clustering, inclusive=True)
-        tombstone = DeleteRange(partition=partition, slice=Slice(lower, upper), stamp=tombstone_stamp)
-        writes: list[Write] = [tombstone, *found]
+        beside = rows[position - 1].key.clustering if found else ()
+        tombstones = deleted_beside(partition, Slice(lower, upper), tombstone_stamp, beside)
+        writes: list[Write] = [*tombstones, *found]
         if last and not batches:
             writes.append(part_stamp_write(partition, first, stamp))
             stamp += 1

@@ -92,6 +92,20 @@ class DeleteRange(msgspec.Struct, frozen=True, kw_only=True):
     stamp: int
 
 
+def deleted_beside(partition: tuple[bytes, ...], part: Slice, stamp: int, row: tuple[bytes, ...]) -> list[DeleteRange]:
+    """The tombstone over a slice in one batch with other writes of the partition, `row` being the clustering key of one of them; empty: it
+    is alone.
+
+    Of all of a partition it is two that meet at that row: engines have another tombstone for a whole partition, which comes along with
+    every read of any part of it, and is then brought to replicas that missed the batch (read repair) without its other writes. What they
+    had of those rows would be gone there.
+    """
+    if part != WHOLE_PARTITION or not row:
+        return [DeleteRange(partition=partition, slice=part, stamp=stamp)]
+    ends = Slice(None, Bound(row, inclusive=True)), Slice(Bound(row, inclusive=False), None)
+    return [DeleteRange(partition=partition, slice=end, stamp=stamp) for end in ends]
+
+
 class SetPartStamp(msgspec.Struct, frozen=True, kw_only=True):
     """Write the hidden static part stamp of a partition, with value `part_stamp`, at `stamp`."""
 

@@ -33,7 +33,7 @@ from polysite.core.stamps import WINDOW
 from polysite.core.wishes import Cancel, Extend, Leave, Promote, ReleaseClean, ReleaseDirty, Withdraw
 from polysite.errors import BadRequest, LockLost, NotHolder, Overloaded, TooLarge
 from polysite.values.keys import RowKey
-from polysite.values.rows import WHOLE_PARTITION, Cell, DeleteRow, Put, StoredRow
+from polysite.values.rows import WHOLE_PARTITION, Bound, Cell, DeleteRange, DeleteRow, Put, Slice, StoredRow
 from tests.unit.core.checks import ABSENT, fenced, make, put, read, read_range, row, session_of, take_over, wide
 from tests.unit.core.factories import AUTHOR, MIXED, NOW, PARTITION, PLAIN, ROW, WIDE, nonce, number, queue_of, wide_row
 
@@ -210,7 +210,11 @@ def test_batches_are_one_operation() -> None:
     )
     assert isinstance(planned, Planned)
     first = planned.writes[0].stamp
-    assert [write.stamp for write in planned.writes] == [first, first + 1, first + 2]
+    # What deletes all of a partition beside other writes is two tombstones, which touch no row both.
+    assert [write.stamp for write in planned.writes] == [first, first, first + 1, first + 2]
+    ends = [write.slice for write in planned.writes if isinstance(write, DeleteRange)]
+    at = wide_row(1).clustering
+    assert ends == [Slice(None, Bound(at, inclusive=True)), Slice(Bound(at, inclusive=False), None)]
     session.unanswered(planned.op)
     assert isinstance(session.plan_range(PARTITION, WHOLE_PARTITION), SettleFirst)
 

@@ -350,7 +350,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "settle without range tombstone",
         "I13",
         _SETTLE,
-        "        writes: list[Write] = [tombstone, *found]\n",
+        "        writes: list[Write] = [*tombstones, *found]\n",
         "        writes: list[Write] = [*found]\n",
     ),
     one(

@@ -47,12 +47,13 @@ class Partition:
         self.part_stamp = max(self.part_stamp, other.part_stamp)
 
     def excerpt(self, interval: Interval) -> "Partition":
-        """A copy of the rows of an interval with all tombstones over them, and the part stamp."""
+        """A copy of the rows of an interval with all tombstones over them, and the part stamp. As Cassandra answers a read: range tombstones end
+        where the interval does, and the deletion of the whole partition comes along with any part of it."""
         copy = Partition()
         for position, (clustering, record) in self.rows.items():
             if interval.holds(position):
                 copy.rows[position] = (clustering, copy_of(record))
-        copy.ranges = [(held, stamp) for held, stamp in self.ranges if _meet(held, interval)]
+        copy.ranges = [(_cut(held, interval), stamp) for held, stamp in self.ranges if _meet(held, interval)]
         copy.deleted, copy.part_stamp = self.deleted, self.part_stamp
         return copy
 
@@ -126,6 +127,14 @@ class Replica:
 
 def copy_of(record: Record) -> Record:
     return Record(dict(record.cells), record.marker, record.marker_when, record.deleted, record.deleted_at)
+
+
+def _cut(held: Interval, asked: Interval) -> Interval:
+    """What an answer about `asked` says of a tombstone over `held`."""
+    if held.is_whole:
+        return held
+    ends = [high for high in (held.high, asked.high) if high is not None]
+    return Interval(max(held.low, asked.low), min(ends, default=None))
 
 
 def _meet(one: Interval, other: Interval) -> bool:

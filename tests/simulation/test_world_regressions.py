@@ -1,0 +1,44 @@
+"""Runs in which sound code was found not to be: each is its plan, with what was wrong.
+
+Goal: what was found once stays mended. Method: the same run again.
+"""
+
+import pytest
+
+from polysite.testing.world.campaign import quiet
+from polysite.testing.world.faults import Fault
+from polysite.testing.world.running import Plan, carried_out
+from polysite.testing.world.traffic import WIDE, Traffic
+
+
+def steady(lasts_s: float, *names: str) -> tuple[Fault, ...]:
+    """These faults, at their worst, for all of a run."""
+    return tuple(Fault(at_s=0.0, lasts_s=lasts_s, name=name, site="ams", other="bei", amount=1.0) for name in names)
+
+
+IMPATIENT = Traffic(
+    keys=((WIDE, "x"),),
+    rows=2,
+    clients=1,
+    readers=0,
+    sections=0,
+    steps=10,
+    reads=0.6,
+    ranges=0.9,
+    deletes=0.2,
+    forgotten=0.0,
+    dawdles=0.0,
+    persists=1.0,
+    hurried=0.5,
+    hurry_s=0.04,
+)
+"""One partition, range gets, writes that are not waited for."""
+
+
+@pytest.mark.parametrize("seed", [20, 38])
+def test_a_settle_comes_with_its_rows_or_not_at_all(seed: int) -> None:
+    """A partition that was settled in one batch had its old rows hidden by a tombstone of the whole partition. Reads of other rows brought that
+    tombstone to replicas that had missed the batch, and the rows were gone there."""
+    faults = steady(6.0, "messages jitter", "writes missed", "no hints")
+    with quiet():
+        assert carried_out(Plan(seed=seed, lasts_s=6.0, faults=faults, traffic=IMPATIENT)).findings == []
