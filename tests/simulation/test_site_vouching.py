@@ -14,8 +14,9 @@ import pytest
 from polysite.api import KeyName
 from polysite.testing.loop import seeded
 from polysite.testing.world import World, world
-from polysite.testing.world.clients import FLAT, KEYSPACE, TABLES
+from polysite.testing.world.clients import TABLES
 from polysite.testing.world.processes import Process
+from polysite.testing.world.traffic import FLAT, KEYSPACE
 from polysite.values.tables import KeyspaceSpec
 
 LEASE_S = 1.2
