@@ -23,7 +23,7 @@ from polysite.api import (
     SectionAnswer,
     Step,
 )
-from polysite.errors import OutcomeUnknown, PolysiteError, Unavailable
+from polysite.errors import LockLost, OutcomeUnknown, PolysiteError, Unavailable
 from polysite.site import SiteCoordinator
 from polysite.testing.history import OpenCall, Recorder
 from polysite.testing.simulated import SeededRandomness
@@ -59,7 +59,9 @@ TABLES = (
 CALL_S = 20.0
 """The longest a call may take; locks are waited for less."""
 
-WAIT_MS = 8_000
+BESIDE_S = 0.001
+"""What is asked for beside something else, and after it, is asked for so much later."""
+
 SETTLED_S = 60.0
 """After the last fault a lock must be had within this."""
 GRACE_S = 5.0
@@ -108,7 +110,7 @@ class Client:
         if await work.acquire(self.pick(self.traffic.leases_ms), read=self.happens(self.traffic.read_first)):
             for _ in range(self._steps()):
                 await self._dawdle(work)
-                await self._step(work)
+                await self._step(work, self._write_or_read)
             await self._leave(work)
 
     async def _readers(self, work: "Work") -> None:
@@ -116,28 +118,35 @@ class Client:
         if await work.acquire(self.pick(self.traffic.leases_ms), kind="shared"):
             for _ in range(self._steps()):
                 await self._dawdle(work)
-                await self._read(work)
+                await self._step(work, self._read)
             if self.happens(self.traffic.promotions):
                 await work.promote()
                 for _ in range(self._steps()):
-                    await self._step(work)
+                    await self._step(work, self._write_or_read)
             await self._leave(work)
 
     async def _section(self, work: "Work") -> None:
         await work.section()
 
-    async def _step(self, work: "Work") -> None:
+    async def _step(self, work: "Work", step: Callable[["Work"], Awaitable[None]]) -> None:
+        """One thing under the lock; perhaps the client goes on though it fails."""
         try:
-            await self._do(work)
-        except OutcomeUnknown:
+            work.look_for_home()
+            await step(work)
+        except LockLost:
+            raise
+        except PolysiteError:
             if not (work.is_at_home and self.happens(self.traffic.persists)):
                 raise
 
-    async def _do(self, work: "Work") -> None:
+    async def _write_or_read(self, work: "Work") -> None:
         if self.happens(self.traffic.reads):
             await self._read(work)
         elif self.happens(self.traffic.at_once):
-            await _all([work.write(write) for write in work.writes_apart()])
+            calls = [work.write(write) for write in work.writes_apart()]
+            if work.is_at_home and self.happens(self.traffic.reads_beside):
+                calls.append(_after(BESIDE_S, work.read(work.some_row())))
+            await _all(calls)
         elif self.happens(self.traffic.batches):
             await work.write(work.one_write(), work.one_write())
         else:
@@ -204,7 +213,7 @@ class Client:
         except OutcomeUnknown as error:
             if (
                 began_s >= self.quiet_s + GRACE_S
-                and limit_s > WAIT_MS / 1000
+                and limit_s > self.traffic.wait_ms / 1000
                 and error.attributes.get("reason") == "limit"
             ):
                 self.overdue.append(
@@ -267,9 +276,14 @@ class Work:
 
     @property
     def is_at_home(self) -> bool:
-        """Whether calls go straight to the process that gave the lock: what another one was to hand on may come after what is asked next,
+        """Whether calls go straight to the process that serves the lock: what another one was to hand on may come after what is asked next,
         and then nothing more may be asked."""
-        return not self._traffic.hops and self._home is not None and self._client.process() is self._home
+        return not self._traffic.hops and self._home is not None and self._client.process() in (self._home, None)
+
+    def look_for_home(self) -> None:
+        """If the process that served the lock is dead, whoever is asked next takes it over."""
+        if self._home is not None and self._home.gate.dead:
+            self._home = self._client.process() or self._home
 
     async def acquire(self, lease_ms: int, *, kind: Any = "exclusive", read: bool = False) -> bool:
         """Whether it holds."""
@@ -279,16 +293,21 @@ class Work:
 
         def asked(site: SiteCoordinator) -> Coroutine[Any, Any, LockAnswer]:
             return site.acquire(
-                [self._lock()], kind=kind, lease_ms=lease_ms, wait_ms=WAIT_MS, read=read, idempotency_key=request
+                [self._lock()],
+                kind=kind,
+                lease_ms=lease_ms,
+                wait_ms=self._traffic.wait_ms,
+                read=read,
+                idempotency_key=request,
             )
 
         with self._client.begin("acquire", self._named, {"kind": kind, "lease_ms": lease_ms}) as call:
             try:
-                answer = await self._client.ask(asked, WAIT_MS / 1000 + 10)
+                answer = await self._client.ask(asked, self._traffic.wait_ms / 1000 + 10)
             except (OutcomeUnknown, Unavailable):
                 if request is None:
                     raise
-                answer = await self._client.ask(asked, WAIT_MS / 1000 + 10)
+                answer = await self._client.ask(asked, self._traffic.wait_ms / 1000 + 10)
             if answer.held:
                 self._reference = answer.reference
                 self._home = self._client.process()
@@ -302,7 +321,10 @@ class Work:
 
     async def promote(self) -> None:
         with self._client.begin("promote", self._named, None, self._reference):
-            await self._client.ask(lambda site: site.promote(self._reference, wait_ms=WAIT_MS), WAIT_MS / 1000 + 10)
+            await self._client.ask(
+                lambda site: site.promote(self._reference, wait_ms=self._traffic.wait_ms),
+                self._traffic.wait_ms / 1000 + 10,
+            )
 
     async def release(self, *, validate: bool) -> None:
         if not validate:
@@ -356,13 +378,15 @@ class Work:
         request = self._client.value() if self._client.happens(self._traffic.keyed) else None
 
         def asked(site: SiteCoordinator) -> Coroutine[Any, Any, SectionAnswer]:
-            return site.section(self._lock(), steps, wait_ms=WAIT_MS, lease_ms=2_000, idempotency_key=request)
+            return site.section(
+                self._lock(), steps, wait_ms=self._traffic.wait_ms, lease_ms=2_000, idempotency_key=request
+            )
 
         with self._client.begin("section", self._named, argument) as call:
             if request is None:
-                answer = await self._client.ask(asked, WAIT_MS / 1000 + 10)
+                answer = await self._client.ask(asked, self._traffic.wait_ms / 1000 + 10)
             else:
-                answer = await self._client.ask_until_known(asked, WAIT_MS / 1000 + 10)
+                answer = await self._client.ask_until_known(asked, self._traffic.wait_ms / 1000 + 10)
             call.answer({"row": _columns(answer.results[0]), "ticket": answer.fencing_token})
 
     # what is written
@@ -417,6 +441,11 @@ class Work:
         if write[0] == "delete":
             return RowDelete(key=self._row(write[1]).key)
         return RangeDelete(where=self._where(write[1], write[2]))
+
+
+async def _after(pause_s: float, work: Awaitable[None]) -> None:
+    await asyncio.sleep(pause_s)
+    await work
 
 
 async def _all(works: list[Awaitable[None]]) -> None:

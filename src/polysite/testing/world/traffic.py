@@ -44,6 +44,8 @@ class Traffic(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Weight of sections in one call."""
 
     leases_ms: tuple[int, ...] = (700, 1_000, 2_000, 5_000)
+    wait_ms: int = 8_000
+    """How long a lock is waited for."""
     pause_s: float = 0.3
     """The longest pause between two tenures."""
     steps: int = 4
@@ -56,6 +58,8 @@ class Traffic(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Share of the reads of a partition with several rows that read a range, and of its deletes that delete one."""
     at_once: float = 0.15
     """Share of the writing steps that make several writes side by side."""
+    reads_beside: float = 0.3
+    """Share of those at whose side a row is read as well, asked for after them."""
     batches: float = 0.2
     """Share of the other writing steps that make two writes in one."""
     deletes: float = 0.3
@@ -83,7 +87,8 @@ class Traffic(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Share of the acquires that carry an idempotency key and are asked again, perhaps of another process, when their outcome is
     unknown."""
     persists: float = 0.0
-    """Share of the steps of unknown outcome after which the client goes on under the same lock, and may release it in the end."""
+    """Share of the steps that are not done after which the client goes on under the same lock, if it is not known to be lost, and may
+    release it in the end."""
     keyed: float = 0.0
     """Share of the sections that carry an idempotency key and are asked again until their outcome is known."""
     lets_go: float = 0.0
@@ -99,12 +104,14 @@ DRAWN: dict[str, Sequence[Any]] = {
     "readers": (0, 4),
     "sections": (0, 3),
     "leases_ms": ((700,), (1_000,), (5_000,), (700, 8_000)),
+    "wait_ms": (200, 1_500),
     "pause_s": (0.0, 0.05, 1.5),
     "steps": (2, 8, 16),
     "read_first": (0.0, 0.8),
     "reads": (0.15, 0.8),
     "ranges": (0.0, 0.9),
     "at_once": (0.0, 0.6),
+    "reads_beside": (0.0, 1.0),
     "batches": (0.0, 0.6),
     "deletes": (0.0, 0.6),
     "partial": (0.0, 0.95),
