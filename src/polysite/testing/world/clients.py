@@ -143,7 +143,7 @@ class Client:
         if self.happens(self.traffic.reads):
             await self._read(work)
         elif self.happens(self.traffic.at_once):
-            calls = [work.write(write) for write in work.writes_apart()]
+            calls: list[Awaitable[None]] = [work.write(write) for write in work.writes_apart()]
             if work.is_at_home and self.happens(self.traffic.reads_beside):
                 calls.append(_after(BESIDE_S, work.read(work.some_row())))
             await _all(calls)
@@ -278,7 +278,9 @@ class Work:
     def is_at_home(self) -> bool:
         """Whether calls go straight to the process that serves the lock: what another one was to hand on may come after what is asked next,
         and then nothing more may be asked."""
-        return not self._traffic.hops and self._home is not None and self._client.process() in (self._home, None)
+        if self._traffic.hops or self._home is None:
+            return False
+        return self._home.gate.dead or self._client.process() is self._home
 
     def look_for_home(self) -> None:
         """If the process that served the lock is dead, whoever is asked next takes it over."""
