@@ -21,7 +21,7 @@ from polysite.client.pacing import AsyncPace
 from polysite.clock import TaskSpawner
 from polysite.errors import OutcomeUnknown
 from polysite.testing.simulated import simulated_runtime
-from polysite.testing.world.clients import CALL_S, COLUMNS, GRACE_S, WAIT_MS, Client, Work
+from polysite.testing.world.clients import CALL_S, COLUMNS, GRACE_S, Client, Work
 from polysite.testing.world.traffic import KEYSPACE
 from polysite.testing.world.world import World
 
@@ -60,7 +60,7 @@ class ServedClient(Client):
             async with asyncio.timeout(limit_s):
                 return await work(self.site.coordinator)
         except TimeoutError:
-            if began_s >= self.quiet_s + GRACE_S and limit_s > WAIT_MS / 1000:
+            if began_s >= self.quiet_s + GRACE_S and limit_s > self.traffic.wait_ms / 1000:
                 self.overdue.append(
                     f"{self.name}: a call that began at {began_s:.3f} s did not end within {limit_s:g} s"
                 )
@@ -94,7 +94,7 @@ class Guarded(Work):
         validate = client.happens(0.7)
         read = not self.is_wide and client.happens(0.3)
         section = site.table(KEYSPACE, self._table).section(
-            self._key, lease_s=lease_s, wait_s=WAIT_MS / 1000, validate=validate, read=read
+            self._key, lease_s=lease_s, wait_s=self._traffic.wait_ms / 1000, validate=validate, read=read
         )
         asked = {"kind": "exclusive", "lease_ms": round(lease_s * 1000)}
         async with AsyncExitStack() as stack:
