@@ -433,11 +433,11 @@ class RowVerbs:
         return WriteAnswer(stamp=written.stamp, round_trips=written.round_trips + acquired.round_trips)
 
     async def _ever_locked(self, key: LockKey) -> bool:
-        """Whether this site's view says that the key was ever locked."""
+        """Whether this process knows that the key was ever locked, or its site's view says so: that may be an older one."""
         encoded = key.encode()
-        state = self._keys.find(encoded)
-        if state is not None and state.version >= 0:
-            return state.cell.issued > 0
+        state = self._keys.known(encoded)
+        if state is not None and state.version >= 0 and state.cell.issued > 0:
+            return True
         view = await self._context.cells.read_local(encoded)
         return lock_cell.decode(view.content).issued > 0
 

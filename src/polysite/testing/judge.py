@@ -22,8 +22,9 @@ from itertools import accumulate
 from polysite.testing.history import Call, History
 from polysite.testing.locked_reads import LockedReads
 from polysite.testing.sequential import judge_sequential
+from polysite.testing.stamped import judge_stamped
 
-UNDER_A_LOCK = frozenset(("put", "get", "write", "read", "range", "release"))
+UNDER_A_LOCK = frozenset(("put", "get", "write", "read", "range", "release", "show", "assign", "erase"))
 
 
 def judge(history: History, *, plain: Iterable[str] = ()) -> list[str]:
@@ -40,7 +41,14 @@ def judge(history: History, *, plain: Iterable[str] = ()) -> list[str]:
 
 def judge_locked(calls: History) -> list[str]:
     """What is wrong in the calls about one key that is written under locks only."""
-    return [*_tickets(calls), *_late(calls), *_queues(calls), *LockedReads(calls).findings(), *judge_sequential(calls)]
+    return [
+        *_tickets(calls),
+        *_late(calls),
+        *_queues(calls),
+        *LockedReads(calls).findings(),
+        *judge_sequential(calls),
+        *judge_stamped(calls),
+    ]
 
 
 def tickets_granted(calls: History) -> list[tuple[int, Call]]:
@@ -87,11 +95,15 @@ def _late(calls: History) -> Iterator[str]:
     shared = {ticket for ticket, call in granted if _is_shared(call)}
     any_ticket = _Highest((call.end_s or 0, ticket) for ticket, call in granted)
     exclusive = _Highest((call.end_s or 0, ticket) for ticket, call in granted if ticket not in shared)
+    first_asked_s: dict[str, float] = {}
     for call in calls:
+        request = call.argument.get("request") if isinstance(call.argument, dict) else None
+        # A request that is asked again is answered what it was answered, also when its lock is gone.
+        begun_s = call.start_s if request is None else first_asked_s.setdefault(request, call.start_s)
         if call.outcome != "done" or call.verb not in UNDER_A_LOCK or not call.references:
             continue
         ticket = call.references[0].ticket
-        other = (exclusive if ticket in shared else any_ticket).up_to(call.start_s)
+        other = (exclusive if ticket in shared else any_ticket).up_to(begun_s)
         if other > ticket:
             yield f"{call.verb} {call.call_id} of ticket {ticket} was done though it began after ticket {other} was given"
 

@@ -11,6 +11,8 @@ from polysite.testing.history import History, Recorder
 from polysite.testing.judge import judge
 from polysite.testing.loop import run_traced
 from polysite.testing.simulated import SeededRandomness
+from polysite.testing.world import company
+from polysite.testing.world.asking import Asker
 from polysite.testing.world.clients import TABLES, Client
 from polysite.testing.world.faults import NAMES, Fault, carry_out, swarm
 from polysite.testing.world.link_faults import LINK_FAULTS
@@ -37,6 +39,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     sites: tuple[str, ...] = SITES
     traffic: Traffic | None = None
     """None: what `drawn` draws from the seed."""
+    company: tuple[str, ...] | None = None
+    """The further kinds of clients, by name. None: what `company.drawn` draws from the seed."""
     served: bool | None = None
     """Whether there are clients that work through the production client and the server; None: some runs have them, as the seed says."""
 
@@ -63,6 +67,10 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def clients_do(self) -> Traffic:
         return drawn(self.seed) if self.traffic is None else self.traffic
+
+    @property
+    def further(self) -> tuple[str, ...]:
+        return company.drawn(self.seed) if self.company is None else self.company
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,33 +116,38 @@ def carried_out(plan: Plan) -> Verdict:
 
 
 async def _run(plan: Plan, recorders: list[Recorder]) -> list[str]:
-    world = World(plan.seed, plan.sites, RTT_S)
+    world = World(plan.seed, plan.sites, RTT_S, introduced=bool(plan.further))
     traffic = plan.clients_do
     first, *_ = await asyncio.gather(*(world.start_process(site) for site in plan.sites * traffic.processes))
     await first.coordinator.create_keyspace(KeyspaceSpec(name=KEYSPACE))
-    for spec in TABLES:
+    for spec in (*TABLES, *company.tables(plan.further)):
         await first.coordinator.create_table(spec)
     clients: list[Client] = []
+    others: list[Asker] = []
     for site in plan.sites:
         recorder = Recorder(site=site, process=site, now_s=world.now_s)
         recorders.append(recorder)
         clients += [
             client_of(plan.is_served, world, site, number, traffic, recorder) for number in range(traffic.clients)
         ]
+        others += company.clients(plan.further, world, site, recorder)
     ends_s = (min(fault.at_s + fault.lasts_s, plan.lasts_s) for fault in plan.schedule)
     quiet_s = world.now_s() + max(ends_s, default=0.0)
     for client in clients:
         client.quiet_s = quiet_s
+    everybody: list[Client | Asker] = [*clients, *others]
     async with asyncio.TaskGroup() as group:
-        for client in clients:
-            group.create_task(client.run(), name=f"client {client.name}")
+        for each in everybody:
+            group.create_task(each.run(), name=f"client {each.name}")
         await carry_out(world, plan.schedule, plan.lasts_s)
-        for client in clients:
-            client.ended = True
+        for each in everybody:
+            each.ended = True
     async with asyncio.TaskGroup() as group:
         for client in clients:
             for table, key in traffic.keys:
                 group.create_task(client.settle(table, key), name=f"settle {client.name}")
+        for other in others:
+            group.create_task(other.settle(), name=f"settle {other.name}")
     await finished(clients, world)
     await world.close()
     return [overdue for client in clients for overdue in client.overdue] + world.links.findings

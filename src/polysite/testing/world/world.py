@@ -23,9 +23,17 @@ class World:
     """The sites, by name, with a process each to begin with. `randomness` decides what the world does by chance."""
 
     def __init__(
-        self, seed: int | str, sites: tuple[str, ...] = SITES, rtt_s: Mapping[frozenset[str], float] | float = 0.05
+        self,
+        seed: int | str,
+        sites: tuple[str, ...] = SITES,
+        rtt_s: Mapping[frozenset[str], float] | float = 0.05,
+        *,
+        introduced: bool = False,
     ) -> None:
+        """`introduced`: processes know of the other sites, as they do in earnest, and ask them for the time; a new one starts with the
+        time that its machine has, and not with the one that the run began with."""
         self.seed = seed
+        self.introduced = introduced
         self.randomness: Randomness = SeededRandomness(f"{seed}/world")
         self.network = Network(sites, self.randomness, rtt_s)
         self.rows = Rows(self.network, self.randomness, SimulatedClock())
@@ -41,6 +49,9 @@ class World:
     async def start_process(self, site: str, **settings: Any) -> Process:
         """Another process of that site. `settings` are those of `SiteSettings`."""
         self._numbers += 1
+        if self.introduced:
+            settings.setdefault("peers", {other: f"memory:{other}/1" for other in self.network.sites})
+        before = self.process(site)
         process = Process(
             self.addresses,
             site,
@@ -56,6 +67,9 @@ class World:
                 **{"majority_rtt_ms": round(self.network.majority_rtt_s(site) * 1000), **settings},
             ),
         )
+        if self.introduced:
+            machine = self.rows.clock if before is None or before.gate.is_frozen else before.clock
+            process.clock.step_wall_us(machine.wall_us() - process.clock.wall_us())
         self.processes[site].append(process)
         await process.start()
         return process
