@@ -15,6 +15,9 @@ from polysite.testing.world.world import World
 
 T = TypeVar("T")
 
+WAIT_MS = 8_000
+"""How long they wait for a lock."""
+
 
 class Asker:
     """A client of a site by name. What it does is for `run`, and after all faults for `settle`."""

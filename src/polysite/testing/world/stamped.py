@@ -13,8 +13,8 @@ from polysite.api import KeyName, WriteAnswer
 from polysite.errors import AcquireTimeout, OutcomeUnknown, PolysiteError, Unavailable
 from polysite.site import SiteCoordinator
 from polysite.testing.history import Recorder
-from polysite.testing.world.asking import Asker, name_of
-from polysite.testing.world.clients import COLUMNS, WAIT_MS
+from polysite.testing.world.asking import WAIT_MS, Asker, name_of
+from polysite.testing.world.clients import COLUMNS
 from polysite.testing.world.traffic import KEYSPACE
 from polysite.testing.world.world import World
 from polysite.values.tables import ColumnSpec, TableSpec, Writes
