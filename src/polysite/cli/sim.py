@@ -180,12 +180,11 @@ def mutants(names: tuple[str, ...], search: int, keep: bool, jobs: int | None, a
     for one in convicting.convictions(chosen, search=search, jobs=jobs):
         found.append(one)
         if not as_json:
-            told_by = (
-                f"yes   seed {one.seed:<6} after {one.runs:<4} {one.finding[:110]}" if one.seed is not None else "NO"
-            )
+            by = "its plan" if one.planned else f"seed {one.seed}"
+            told_by = f"yes   by {by}, after {one.runs}: {one.check}" if one.seed is not None else "NO"
             click.echo(f"{one.name:55} {told_by}")
     if keep:
-        convicting.record({one.name: one.seed for one in found if one.seed is not None})
+        convicting.record({one.name: one.seed for one in found if one.seed is not None and not one.planned})
     if as_json:
         print_json([one._asdict() for one in found])
     else:
@@ -293,7 +292,7 @@ def _apply(name: str) -> None:
     from polysite.testing.mutants.applying import apply
     from polysite.testing.mutants.table import MUTANTS
 
-    edits = {mutant.name: mutant.edits for mutant in MUTANTS}
+    edits = {mutant.name: mutant.applied for mutant in MUTANTS}
     if name not in edits:
         raise BadRequest(f"there is no mutant {name!r}")
     apply(edits[name])

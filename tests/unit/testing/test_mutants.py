@@ -26,8 +26,8 @@ def source_of(module: str) -> str:
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
 def test_it_fits(mutant: Mutant) -> None:
     """Each text is there once, and what comes out is a program."""
-    for module in {edit.module for edit in mutant.edits}:
-        edits = [edit for edit in mutant.edits if edit.module == module]
+    for module in {edit.module for edit in mutant.applied}:
+        edits = [edit for edit in mutant.applied if edit.module == module]
         compile(changed(source_of(module), edits), module, "exec")
 
 

@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,15 +16,26 @@ from polysite.testing.mutants.table import MUTANTS
 SEEDS = Path(__file__).with_name("seeds.json")
 """Name of a mutant → the seed of a run that convicts it, the shortest way there that was found."""
 
+PLANS = Path(__file__).with_name("plans")
+"""A file for each mutant that a run drawn by a seed hardly ever shows: the plan of one that does, against which the sound code holds."""
+
 
 class Conviction(NamedTuple):
-    """`seed` None: none of the runs convicted it. `finding`: the first thing that the judge says. `runs`: how many it took."""
+    """`seed` None: none of the runs convicted it. `finding`: the first thing that the judge says; `check`: by which of its checks. `runs`:
+    how many it took. `planned`: it was the run of the mutant's plan."""
 
     name: str
     source: str
     seed: int | None
     finding: str
     runs: int
+    check: str = ""
+    planned: bool = False
+
+
+def plan_of(name: str) -> Path:
+    """The file with the mutant's plan, if it has one."""
+    return PLANS / f"{re.sub(r'[^a-z0-9]+', '-', name.lower())}.json"
 
 
 def recorded() -> dict[str, int]:
@@ -33,16 +45,16 @@ def recorded() -> dict[str, int]:
 
 
 def record(seeds: dict[str, int]) -> None:
-    """Keep these seeds, with those that are known of other mutants."""
+    """Keep these seeds, with those that are known of other mutants. One with a plan needs none."""
     known = {**recorded(), **seeds}
     names = [mutant.name for mutant in MUTANTS]
-    kept = {name: known[name] for name in names if name in known}
+    kept = {name: known[name] for name in names if name in known and not plan_of(name).exists()}
     SEEDS.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
 
 
 def convictions(mutants: Sequence[Mutant], *, search: int = 0, jobs: int | None = None) -> Iterator[Conviction]:
-    """What became of each mutant, in the order in which it is known. By its recorded seed; with `search` by the seeds up to there, of those
-    that have none or are not convicted by it any more."""
+    """What became of each mutant, in the order in which it is known. By its plan or its recorded seed; with `search` by the seeds up to
+    there, of those that have none or are not convicted by it any more."""
     known = recorded()
     tasks = [(MUTANTS.index(mutant), known.get(mutant.name), search) for mutant in mutants]
     context = multiprocessing.get_context("spawn")
@@ -54,14 +66,22 @@ def _convict(task: tuple[int, int | None, int]) -> Conviction:
     """In a fresh process."""
     index, seed, search = task
     mutant = MUTANTS[index]
-    apply(mutant.edits)
+    apply(mutant.applied)
+    import msgspec
+
+    from polysite.testing.findings import kind_of
     from polysite.testing.world.campaign import quiet
     from polysite.testing.world.running import Plan, carried_out
 
+    file = plan_of(mutant.name)
+    plans = [msgspec.json.decode(file.read_bytes(), type=Plan)] if file.exists() else []
     seeds = ([] if seed is None else [seed]) + [other for other in range(search) if other != seed]
+    drawn = (Plan(seed=each, served=mutant in SERVING_MUTANTS) for each in seeds)
+    runs = 0
     with quiet():
-        for runs, each in enumerate(seeds, 1):
-            verdict: Any = carried_out(Plan(seed=each, served=mutant in SERVING_MUTANTS))
+        for runs, plan in enumerate((*plans, *drawn), 1):
+            verdict: Any = carried_out(plan)
             if verdict.findings:
-                return Conviction(mutant.name, mutant.source, each, verdict.findings[0], runs)
-    return Conviction(mutant.name, mutant.source, None, "", len(seeds))
+                finding = verdict.findings[0]
+                return Conviction(mutant.name, mutant.source, plan.seed, finding, runs, kind_of(finding), plan in plans)
+    return Conviction(mutant.name, mutant.source, None, "", runs)

@@ -6,11 +6,19 @@ from polysite.testing.mutants.applying import Edit
 
 
 class Mutant(NamedTuple):
-    """`source`: where the rule that it leaves out comes from; `table` says what the words mean."""
+    """`source`: where the rule that it leaves out comes from; `table` says what the words mean. `shadowed_by`: why no history can show the
+    `edits` alone, where another rule covers for the one left out; `covering` takes that one away as well, and both together are convicted."""
 
     name: str
     source: str
     edits: tuple[Edit, ...]
+    covering: tuple[Edit, ...] = ()
+    shadowed_by: str = ""
+
+    @property
+    def applied(self) -> tuple[Edit, ...]:
+        """What is changed for its conviction."""
+        return self.edits + self.covering
 
 
 def one(name: str, source: str, module: str, old: str, new: str, *others: Edit) -> Mutant:
