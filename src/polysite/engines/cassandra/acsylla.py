@@ -8,31 +8,31 @@ import asyncio
 import logging
 import socket
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import acsylla
 from acsylla import errors as acsylla_errors
 
-from polysite.engines.cassandra.acsylla_values import Convert, binders, bound, is_exact, rows_as_bytes
+from polysite.engines.cassandra.acsylla_ready import Ready, page_of
+from polysite.engines.cassandra.acsylla_values import is_exact
 from polysite.engines.cassandra.answers import applied_of
 from polysite.engines.cassandra.asking import AskingPort
 from polysite.engines.cassandra.bridge import beside_the_loop
 from polysite.engines.cassandra.driver import CassandraDriverPort
 from polysite.engines.cassandra.driver_failures import refusal
 from polysite.engines.cassandra.outcomes import Failure, Kind, Work, certain, judged
-from polysite.engines.cassandra.port import UNSET, Bound, Conditional, Consistency, Page, Statement, Value
+from polysite.engines.cassandra.port import Bound, Conditional, Consistency, Page, Statement, Value
 from polysite.engines.cassandra.settings import CassandraSettings, Credentials, TlsSettings
 from polysite.errors import BadRequest, PolysiteError, Unavailable
-from polysite.values.types import CqlType
 
 PREPARED_MAX = 4_096
 """Statements kept prepared; the one prepared longest ago goes first."""
 HEARTBEAT_S = 5
-IDLE_TICK_US = 2_000
-"""How often its thread looks for requests while it has some (`coalesce_delay_us`). acsylla 1.2 wakes the thread for each request all the
-same, so that none waits for it (seen in its system calls); at the default of 200 µs this and two coroutines less a call made a quarter of the time."""
+IDLE_TICK_US = 100_000
+"""How often its thread looks for requests while it has some (`coalesce_delay_us`). acsylla 1.2 wakes the thread for its requests all the
+same: of eight tasks that ask at random times none waits for a tick, were it 30 s. A tick costs a dozen system calls, and the default is 200 µs."""
 
 KINDS: dict[str, Kind] = {
     "CassErrorServerUnavailable": "too_few_replicas",
@@ -60,9 +60,6 @@ VERIFY_PEER, VERIFY_ADDRESS = 1, 2
 SHARDING = "Could not retrieve sharding info"
 """What it says at every connection to a Cassandra, as an error: that it is no Scylla."""
 
-APPLIED = ["[applied]"]
-"""The only column of an answer that says so and shows nothing."""
-
 INVALID = ("CassErrorServerInvalidQuery", "CassErrorServerSyntaxError", "CassErrorServerConfigError")
 
 
@@ -77,7 +74,7 @@ class AcsyllaPort(AskingPort):
         self._session: Any = None
         self._under_way = 0
         self._up: set[str] = set()
-        self._ready: OrderedDict[str, _Ready] = OrderedDict()
+        self._ready: OrderedDict[str, Ready] = OrderedDict()
         self._other = CassandraDriverPort(settings, credentials=credentials)
         self._connecting = asyncio.Lock()
 
@@ -144,7 +141,7 @@ class AcsyllaPort(AskingPort):
             if paging_state is not None:
                 request.set_page_state(paging_state)
             try:
-                return _page(await self._answer(request, "read"), statement.gives)
+                return ready.page(await self._answer(request, "read"), statement.gives)
             except Unavailable as error:
                 # A statement that the server refuses to prepare again (its table is gone) is told as "no hosts available":
                 # preparing it here says what is wrong. Reads alone are asked a second time.
@@ -186,9 +183,9 @@ class AcsyllaPort(AskingPort):
         request.set_consistency(commit)
         request.set_serial_consistency(serial)
         result = await self._answer(request, "conditional", batch=len(requests) > 1)
-        if result.columns_names() == APPLIED and result.first().as_list() == [True]:
-            return Conditional(True)
-        return applied_of(_page(result, gives))
+        if result.column_count() == 1:
+            return Conditional(result.first().column_value_by_index(0))
+        return applied_of(page_of(result, gives))
 
     async def transact(self, statement: Statement, values: Sequence[Value] = ()) -> Page:
         ready = self._ready.get(statement.text) or await self._prepare(statement)
@@ -196,7 +193,7 @@ class AcsyllaPort(AskingPort):
             return await (await self._exact()).transact(statement, values)
         request = ready.bind(values)
         request.set_consistency(Consistency.ANY)
-        return _page(await self._answer(request, "conditional"), statement.gives)
+        return page_of(await self._answer(request, "conditional"), statement.gives)
 
     async def define(self, text: str) -> None:
         await (await self._exact()).define(text)
@@ -218,7 +215,7 @@ class AcsyllaPort(AskingPort):
             requests.append(ready.bind(values))
         return requests
 
-    async def _prepare(self, statement: Statement) -> "_Ready | None":
+    async def _prepare(self, statement: Statement) -> Ready | None:
         """The prepared statement of this text; None: it is for the other driver."""
         if not is_exact(statement):
             return None
@@ -229,7 +226,7 @@ class AcsyllaPort(AskingPort):
         except acsylla_errors.CassException as error:
             # Nothing of the work was sent yet, so whatever fails here is told as of a read.
             raise certain(judged(failure_of(error, was_down=True), "read")) from error
-        found = self._ready[statement.text] = _Ready(prepared, binders(statement))
+        found = self._ready[statement.text] = Ready(prepared, statement)
         if len(self._ready) > PREPARED_MAX:
             self._ready.popitem(last=False)
         return found
@@ -250,29 +247,6 @@ class AcsyllaPort(AskingPort):
             self._under_way -= 1
 
 
-class _Ready:
-    """A prepared statement and how each of its values is converted."""
-
-    __slots__ = ("_converts", "_prepared")
-
-    def __init__(self, prepared: Any, converts: list[Convert]) -> None:
-        self._prepared = prepared
-        self._converts = converts
-
-    def bind(self, values: Sequence[Value]) -> Any:
-        """A request with these values. BadRequest: too many or too few, or bytes that are not of their type."""
-        converts = self._converts
-        if len(values) != len(converts):
-            raise BadRequest(f"the statement takes {len(converts)} values, not {len(values)}")
-        request = self._prepared.bind()
-        for at, value in enumerate(values):
-            if value is None:
-                request.bind(at, None)
-            elif value is not UNSET:
-                request.bind(at, bound(converts[at], value, at))
-        return request
-
-
 def failure_of(error: BaseException, *, was_down: bool = False) -> Failure:
     """What acsylla's error says. `was_down`: no host was up from before the request until its answer.
 
@@ -288,12 +262,6 @@ def failure_of(error: BaseException, *, was_down: bool = False) -> Failure:
 
 def _is_news(record: logging.LogRecord) -> bool:
     return not record.getMessage().startswith(SHARDING)
-
-
-def _page(result: Any, gives: Mapping[str, CqlType]) -> Page:
-    names = result.columns_names()
-    rows = rows_as_bytes(names, [row.as_list() for row in result.all()], gives)
-    return Page(names, rows, result.page_state() if result.has_more_pages() else None)
 
 
 def _arguments(

@@ -3,37 +3,33 @@
 acsylla 1.2 takes and gives Python values. Tried on a real server, it loses nothing of the types in `EXACT`, while a decimal
 cannot be read at all, times lose their nanoseconds and dates and timestamps end with Python's years. Whatever is not in `EXACT`
 goes through the other driver. A NaN has one form here, the one that `values.types` writes.
+
+Every request pays for these conversions, so they are the interpreter's own functions where there is one, and none where the
+bytes stay as they are.
 """
 
 import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from ipaddress import ip_address
 from typing import Any
 from uuid import UUID
 
-from polysite.engines.cassandra.port import Row, Statement
+from polysite.engines.cassandra.port import UNSET, Row, Statement, Value
 from polysite.errors import BadRequest
 
 Convert = Callable[[Any], Any]
 
-_FLOAT, _DOUBLE = struct.Struct(">f"), struct.Struct(">d")
+FITS_NOT = (ValueError, struct.error)
+"""What a conversion raises for bytes that are not of its type."""
 
 
 def _same(value: Any) -> Any:
     return value
 
 
-def _integer(size: int) -> tuple[Convert, Convert]:
-    return (
-        lambda data: int.from_bytes(_sized(data, size), "big", signed=True),
-        lambda value: value.to_bytes(size, "big", signed=True),
-    )
-
-
-def _sized(data: bytes, size: int) -> bytes:
-    if len(data) != size:
-        raise ValueError
-    return data
+def _packed(form: str) -> tuple[Convert, Convert]:
+    unpack, pack = struct.Struct(form).unpack, struct.Struct(form).pack
+    return (lambda data: unpack(data)[0], pack)
 
 
 def _address(data: bytes) -> str:
@@ -44,14 +40,14 @@ EXACT: dict[str, tuple[Convert, Convert]] = {
     "blob": (_same, _same),
     "varint": (_same, _same),
     "ascii": (lambda data: data.decode("ascii"), lambda value: value.encode("ascii")),
-    "text": (lambda data: data.decode(), lambda value: value.encode()),
-    "boolean": (lambda data: _sized(data, 1) != b"\0", lambda value: b"\1" if value else b"\0"),
-    "tinyint": _integer(1),
-    "smallint": _integer(2),
-    "int": _integer(4),
-    "bigint": _integer(8),
-    "float": (lambda data: _FLOAT.unpack(data)[0], _FLOAT.pack),
-    "double": (lambda data: _DOUBLE.unpack(data)[0], _DOUBLE.pack),
+    "text": (bytes.decode, str.encode),
+    "boolean": _packed(">?"),
+    "tinyint": _packed(">b"),
+    "smallint": _packed(">h"),
+    "int": _packed(">i"),
+    "bigint": _packed(">q"),
+    "float": _packed(">f"),
+    "double": _packed(">d"),
     "uuid": (lambda data: UUID(bytes=data), lambda value: bytes.fromhex(value.replace("-", ""))),
     "timeuuid": (lambda data: UUID(bytes=data), lambda value: bytes.fromhex(value.replace("-", ""))),
     "inet": (_address, lambda value: ip_address(value).packed),
@@ -66,23 +62,42 @@ def is_exact(statement: Statement) -> bool:
     )
 
 
-def binders(statement: Statement) -> list[Convert]:
-    """One conversion per `?`."""
-    return [EXACT[each.name][0] for each in statement.takes]
+def binders(statement: Statement) -> list[Convert | None]:
+    """One conversion per `?`; None: its bytes are bound as they are."""
+    return [_unless_same(EXACT[each.name][0]) for each in statement.takes]
 
 
-def bound(convert: Convert, data: bytes, at: int) -> Any:
-    """What acsylla binds for `data`. BadRequest: not bytes of the type of this `?`."""
+def givers(names: Iterable[str], gives: Mapping[str, Any]) -> list[Convert | None]:
+    """One conversion per column; None: it is given as bytes. KeyError: a column that the statement does not name."""
+    return [_unless_same(EXACT["boolean" if name == "[applied]" else gives[name].name][1]) for name in names]
+
+
+def _unless_same(convert: Convert) -> Convert | None:
+    return None if convert is _same else convert
+
+
+def bind_all(request: Any, converts: Sequence[Convert | None], values: Sequence[Value]) -> None:
+    """Bind each value that is set. BadRequest: too many or too few, or bytes that are not of the type of their place."""
+    if len(values) != len(converts):
+        raise BadRequest(f"the statement takes {len(converts)} values, not {len(values)}")
+    bind = request.bind
+    at = 0
     try:
-        return convert(data)
-    except (ValueError, struct.error) as error:
+        for value in values:
+            if value is not UNSET:
+                convert = converts[at]
+                bind(at, value if convert is None or value is None else convert(value))
+            at += 1
+    except FITS_NOT as error:
         raise BadRequest(f"value {at + 1} of the statement is not of its type") from error
 
 
-def rows_as_bytes(names: Sequence[str], rows: Sequence[Sequence[Any]], gives: Mapping[str, Any]) -> list[Row]:
-    """Rows as acsylla gives them, as bytes. KeyError: a column that the statement does not name."""
-    converts = [EXACT["boolean" if name == "[applied]" else gives[name].name][1] for name in names]
+def rows_as_bytes(converts: Sequence[Convert | None], rows: Iterable[Sequence[Any]]) -> list[Row]:
+    """Rows as acsylla gives them, as bytes."""
     return [
-        [None if value is None else convert(value) for convert, value in zip(converts, row, strict=True)]
+        [
+            value if value is None or convert is None else convert(value)
+            for convert, value in zip(converts, row, strict=True)
+        ]
         for row in rows
     ]
