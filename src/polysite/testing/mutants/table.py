@@ -363,9 +363,9 @@ MUTANTS: tuple[Mutant, ...] = (
     one(
         "batches of a settle not awaited",
         "I13",
-        _ROWSTATE,
-        "                part.unanswered[op] = operation.range_stamp\n            self.void_copies(part)\n",
-        "                pass\n            self.void_copies(part)\n",
+        _RANGES,
+        "        if operation.pending:\n            if self._shared_kind:\n                part.resend = operation\n            self._end(operation)\n            return NotSettled()\n",
+        "        for op in operation.pending:\n            part.unanswered.pop(op, None)\n",
     ),
     one(
         "one row's re-stamp settles the partition",
