@@ -20,6 +20,7 @@ from collections.abc import Iterable, Iterator
 from itertools import accumulate
 
 from polysite.testing.history import Call, History
+from polysite.testing.lists import judge_lists
 from polysite.testing.locked_reads import LockedReads
 from polysite.testing.sequential import judge_sequential
 from polysite.testing.stamped import judge_stamped
@@ -36,7 +37,7 @@ def judge(history: History, *, plain: Iterable[str] = ()) -> list[str]:
         calls = history.for_key(key)
         findings = judge_plain(calls) if key[0] in tables else judge_locked(calls)
         found += [f"{key}: {finding}" for finding in findings]
-    return found
+    return [*found, *judge_lists(history)]
 
 
 def judge_locked(calls: History) -> list[str]:

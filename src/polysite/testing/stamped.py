@@ -23,6 +23,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from polysite.core.stamps import STAMP_BASE
+from polysite.testing.asked_again import judge_asked_again
 from polysite.testing.history import Call, History
 
 WRITES = ("assign", "erase")
@@ -32,8 +33,6 @@ EXACT_S = 0.01
 CLOCKS_APART_S = 1.2
 """Two processes that write without locks agree about the time up to this: each may be half a second off the median, and a little more that
 nobody can tell."""
-PASSING = frozenset(("unavailable", "quorum_unavailable", "site_unreachable", "overloaded", "store_full", "expired"))
-"""Refusals that say nothing about a request: it could not be asked."""
 ROW = ""
 """Stands for the row being there, as a column."""
 
@@ -89,7 +88,7 @@ def judge_stamped(calls: History) -> Iterator[str]:
     """What cannot be in the calls about one row."""
     if any(call.verb in (*WRITES, "show") for call in calls):
         row = _Row(calls)
-        yield from row.answers()
+        yield from judge_asked_again(row.asked)
         yield from row.shown()
         yield from row.agreement()
         yield from row.clocks()
@@ -99,13 +98,13 @@ def judge_stamped(calls: History) -> Iterator[str]:
 class _Row:
     def __init__(self, calls: History) -> None:
         self._calls = calls
-        self._asked: dict[str, list[Call]] = {}
+        self.asked: dict[str, list[Call]] = {}
         for call in calls:
             if call.verb in WRITES:
-                self._asked.setdefault(call.argument.get("request") or call.call_id, []).append(call)
+                self.asked.setdefault(call.argument.get("request") or call.call_id, []).append(call)
         assigned = [call for call in calls if call.verb == "assign"]
         names = {name for call in assigned for name in call.argument["columns"]}
-        self.writes = [Write(asked, sorted(names)) for asked in self._asked.values()]
+        self.writes = [Write(asked, sorted(names)) for asked in self.asked.values()]
         self._began_s = {
             call.references[0].ticket: call.start_s
             for call in calls
@@ -125,19 +124,6 @@ class _Row:
         self._held = sorted(held, key=lambda show: show.end_s or 0.0)
 
     # the rules
-
-    def answers(self) -> Iterator[str]:
-        """Asked again, a request has the same answer, and is no other one's."""
-        for request, asked in self._asked.items():
-            done = [call for call in asked if call.outcome == "done"]
-            for other in done[1:]:
-                if other.value != done[0].value:
-                    yield f"{other.call_id} was answered {other.value}, and {done[0].call_id}, the same request {request}, {done[0].value}"
-            for call in asked:
-                after = bool(done) and call.start_s >= (done[0].end_s or 0.0)
-                wrong = call.code == "idempotency_mismatch" or (after and call.code not in PASSING)
-                if call.outcome == "refused" and wrong:
-                    yield f"{call.call_id} was refused ({call.code}), though it asks the request {request} again"
 
     def shown(self) -> Iterator[str]:
         """What each read shows may be what counts."""

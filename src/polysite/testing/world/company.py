@@ -4,13 +4,14 @@ company = drawn(17)
 Plan(seed=17, company=("rows without locks", "mixed rows"))
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from polysite.testing.history import Recorder
 from polysite.testing.simulated import SeededRandomness
-from polysite.testing.world import stamped
+from polysite.testing.world import lists, stamped
 from polysite.testing.world.asking import Asker
+from polysite.testing.world.lists import ListClient
 from polysite.testing.world.stamped import Manner, StampedClient
 from polysite.testing.world.world import World
 from polysite.values.tables import TableSpec
@@ -23,17 +24,15 @@ class Kind(NamedTuple):
     """A kind of clients, one at each site."""
 
     tables: tuple[TableSpec, ...]
-    manner: Manner
-
-    def client(self, world: World, site: str, recorder: Recorder) -> Asker:
-        return StampedClient(world, site, self.manner, recorder)
+    client: Callable[[World, str, Recorder], Asker]
 
 
 def _of_rows(*rows: stamped.Row, lives: float = 0.0, requests: float = 0.0) -> Kind:
     names = {table for table, _ in rows}
+    manner = Manner(rows, lives=lives, requests=requests)
     return Kind(
         tuple(spec for spec in stamped.TABLES if spec.name in names),
-        Manner(rows, lives=lives, requests=requests),
+        lambda world, site, recorder: StampedClient(world, site, manner, recorder),
     )
 
 
@@ -42,6 +41,7 @@ KINDS: dict[str, Kind] = {
     "mixed rows": _of_rows(*stamped.BOTH, requests=0.2),
     "rows that end": _of_rows((stamped.FREE, "e"), (stamped.STRICT, "e"), *stamped.BOTH[:2], lives=0.6),
     "requests asked again": _of_rows(stamped.HELD, requests=0.8),
+    "lists": Kind((lists.TABLE,), ListClient),
 }
 """By name."""
 
