@@ -46,7 +46,7 @@ class Script:
     def hold(self, **tickets: int) -> "Script":
         return self.call("hold", "+".join(sorted(tickets)), tickets)
 
-    def list(self, key: str, members: str, **tickets: int) -> "Script":
+    def read(self, key: str, members: str, **tickets: int) -> "Script":
         return self.call("list", key, tickets, value=list(members) or None)
 
     def append(self, key: str, element: str, tickets: Tickets, request: str = "", **told: Any) -> "Script":
@@ -59,7 +59,7 @@ class Script:
         return self.call("extend", key, argument=argument, value=value, **told)
 
     @property
-    def findings(self) -> "list[str]":
+    def findings(self) -> list[str]:
         return judge(History(self.calls))
 
 
@@ -71,16 +71,16 @@ def found(script: Script, what: str) -> bool:
 
 def one() -> Script:
     """A tenure that left "a" in p."""
-    return Script().hold(p=1).list("p", "", p=1).append("p", "a", {"p": 1})
+    return Script().hold(p=1).read("p", "", p=1).append("p", "a", {"p": 1})
 
 
 def test_a_right_history() -> None:
     """Tenures over one and two keys, an append without an answer that happened and one that did not, a section, a refused append."""
-    script = one().hold(p=2, q=1).list("p", "a", p=2, q=1).append("q", "b", {"p": 2, "q": 1})
+    script = one().hold(p=2, q=1).read("p", "a", p=2, q=1).append("q", "b", {"p": 2, "q": 1})
     script.append("p", "c", {"p": 2, "q": 1}, outcome="unknown").append("q", "d", {"p": 2, "q": 1}, outcome="unknown")
-    script.extend("q", "e", "b", 2).hold(p=3, q=3).list("p", "ac", p=3, q=3).list("q", "be", p=3, q=3)
+    script.extend("q", "e", "b", 2).hold(p=3, q=3).read("p", "ac", p=3, q=3).read("q", "be", p=3, q=3)
     script.append("q", "z", {"p": 3, "q": 3}, outcome="refused").extend("p", "f", "ac", 0, outcome="unknown")
-    script.hold(p=5, q=4).list("p", "acf", p=5, q=4).list("q", "be", p=5, q=4)
+    script.hold(p=5, q=4).read("p", "acf", p=5, q=4).read("q", "be", p=5, q=4)
     assert script.findings == []
 
 
@@ -96,32 +96,32 @@ def test_a_right_history() -> None:
 )
 def test_a_wrong_read(members: str, what: str) -> None:
     """A later tenure reads a list that cannot be."""
-    script = one().append("p", "z", {"p": 1}, outcome="refused").hold(p=2).list("p", members, p=2)
+    script = one().append("p", "z", {"p": 1}, outcome="refused").hold(p=2).read("p", members, p=2)
     script.append("p", "l", {"p": 2})
     assert found(script, what)
 
 
 def test_an_append_that_nobody_ever_reads_is_lost() -> None:
     """It was acknowledged, and the next tenure's list goes on without it."""
-    script = one().hold(p=2).append("p", "b", {"p": 2}).hold(p=3).list("p", "a", p=3).append("p", "c", {"p": 3})
-    assert found(script.hold(p=4).list("p", "ac", p=4), "without 'b'")
+    script = one().hold(p=2).append("p", "b", {"p": 2}).hold(p=3).read("p", "a", p=3).append("p", "c", {"p": 3})
+    assert found(script.hold(p=4).read("p", "ac", p=4), "without 'b'")
 
 
 def test_its_own_append() -> None:
     """A tenure reads what it has appended itself."""
-    assert one().list("p", "a", p=1).findings == []
-    assert found(one().list("p", "", p=1), "without 'a'")
+    assert one().read("p", "a", p=1).findings == []
+    assert found(one().read("p", "", p=1), "without 'a'")
 
 
 def test_another_order() -> None:
     """What was read is a beginning of what is read later."""
-    script = one().append("p", "b", {"p": 1}).hold(p=2).list("p", "ab", p=2).hold(p=3).list("p", "bac", p=3)
+    script = one().append("p", "b", {"p": 1}).hold(p=2).read("p", "ab", p=2).hold(p=3).read("p", "bac", p=3)
     assert found(script, "no beginning of")
 
 
 def test_a_write_of_a_later_tenure() -> None:
     """It is not seen by an earlier one."""
-    script = Script().hold(p=1).hold(p=2).append("p", "a", {"p": 2}).list("p", "a", p=1)
+    script = Script().hold(p=1).hold(p=2).append("p", "a", {"p": 2}).read("p", "a", p=1)
     assert found(script, "of the later tenure of ticket 2")
     assert found(script, "though it began after ticket 2 was given")
 
@@ -155,7 +155,7 @@ def test_a_section_asked_again() -> None:
         .extend("p", "b", "a", 2, "r")
         .extend("p", "b", "a", 2, "r")
     )
-    assert script.hold(p=3).list("p", "ab", p=3).findings == []
+    assert script.hold(p=3).read("p", "ab", p=3).findings == []
     refused = (
         one().extend("p", "b", "a", 2, "r").extend("p", "b", "a", 2, "r", outcome="refused", code="compare_failed")
     )
