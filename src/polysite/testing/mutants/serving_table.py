@@ -4,6 +4,7 @@ REST v2.
 They are convicted by runs in which clients work through the production client over links that lose, delay and double requests.
 """
 
+from polysite.testing.mutants.applying import Edit
 from polysite.testing.mutants.mutant import Mutant, one
 
 _CARRIER, _COORDINATOR, _SECTION = (f"polysite.client._async.{name}" for name in ("carrier", "coordinator", "section"))
@@ -89,6 +90,12 @@ SERVING_MUTANTS: tuple[Mutant, ...] = (
         "        record = await self._requests.find(idempotency_key, digest)\n        if record is not None:\n"
         "            # What is proven now",
         "        record = None\n        if record is not None:\n            # What is proven now",
+        Edit(
+            _TENURES,
+            "            record = await requests.find(key, digest)\n            if record is not None:\n"
+            "                return await self._recorded(key, record)\n            table =",
+            "            table =",
+        ),
     ),
     one(
         "the answer of a section is not kept",

@@ -33,8 +33,12 @@ ANSWER_S = 3.0
 GUARDED = 0.5
 """Share of the tenures that are sections of the client."""
 
+CANCELLED = 0.08
+"""Share of the tenures that are cancelled while they begin: the client sees to it that nothing of them stays in the queue."""
+
 LEASES_S = (0.7, 1.0, 2.0, 5.0)
 STEPS = (0, 1, 2, 3, 4)
+PATIENCE_S = (0.05, 0.2, 0.5, 2.0)
 BUSY_LEASES = (0.1, 0.5, 1.0, 1.6)
 """For how much of its lease a client is busy with something else, when it is; its lock is kept meanwhile."""
 
@@ -74,7 +78,9 @@ class ServedClient(Client):
             await asyncio.wait(spawner.tasks)
 
     async def _tenure(self, work: Work) -> None:
-        if self.happens(GUARDED):
+        if self.happens(CANCELLED):
+            await Guarded.of(work).cancelled(self.site)
+        elif self.happens(GUARDED):
             await Guarded.of(work).run(self.site)
         else:
             await super()._tenure(work)
@@ -100,9 +106,12 @@ class Guarded(Work):
         async with AsyncExitStack() as stack:
             with client.begin("acquire", self._named, asked) as call:
                 await stack.enter_async_context(section)
-                # What was read with the lock is given out by the first read, which asks nobody.
-                told = {"read": _told(await section.get())} if read else None
+                # What was read with the lock is given out by the first read, which asks nobody; unless something was written before.
+                told = {"read": _told(await section.get())} if read and client.happens(0.5) else None
                 call.answer(told, reference=section.reference)
+            if read and told is None:
+                await self._write_in(section)
+                await self._read_in(section)
             for _ in range(client.pick(STEPS)):
                 if client.happens(0.2):
                     await asyncio.sleep(client.pick(BUSY_LEASES) * lease_s)
@@ -110,6 +119,25 @@ class Guarded(Work):
             if validate:
                 with client.begin("release", self._named, None, section.reference):
                     await stack.aclose()
+
+    async def cancelled(self, site: Site) -> None:
+        """Ask for a lock, and be cancelled meanwhile if it is not had at once."""
+        client = self._client
+        asked = {"kind": "exclusive", "lease_ms": 5_000}
+        with client.begin("acquire", self._named, asked) as call:
+            try:
+                async with asyncio.timeout(client.pick(PATIENCE_S)):
+                    answer = await site.coordinator.acquire(
+                        [self._lock()], lease_ms=5_000, wait_ms=self._traffic.wait_ms, read=not self.is_wide
+                    )
+            except TimeoutError:
+                raise OutcomeUnknown("it was cancelled", reason="cancelled") from None
+            if not answer.held:
+                call.end("refused", code="waiting")
+            else:
+                told = None if answer.rows is None else {"read": _told(answer.rows[0])}
+                call.answer(told, reference=answer.reference)
+        await site.coordinator.release(answer.reference)
 
     async def _read_in(self, section: Section) -> None:
         row = self.some_row()
