@@ -114,9 +114,9 @@ def judged(path: Path) -> None:
     counts = Counter((call.verb, call.outcome) for call in history)
     tenures = sum(len(tickets_granted(history.for_key(key))) for key in history.keys())  # noqa: SIM118 - not a mapping
     print(f"{tenures} tenures; calls by outcome: {dict(counts)}")
-    for verb in ("put", "section", "release", "acquire"):
+    for verb in ("write", "section", "release", "acquire", "peek"):
         assert counts[verb, "done"] >= KILLS, f"too few calls of {verb} to show anything"
-    assert counts["put", "unknown"] + counts["section", "unknown"] > 0, "no write was under way at any kill"
+    assert counts["write", "unknown"] + counts["section", "unknown"] > 0, "no write was under way at any kill"
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ from polysite.testing.history import Call, History, ReferenceMark
 
 def legal_history(operations: int, *, keys: int = 1, seed: int = 0) -> History:
     """So many operations under locks on so many keys: tenures of a few reads and writes each, some of the writes without an answer,
-    some that happened and some that did not; sections, plain reads, releases, looks at the queue."""
+    some that happened and some that did not; sections, peeks, releases, looks at the queue."""
     made: list[Call] = []
     for key in range(keys):
         made += _of_key(operations // keys, f"k{key}", random.Random(f"{seed}/{key}"))
@@ -41,28 +41,36 @@ def _of_key(operations: int, key: str, chance: random.Random) -> list[Call]:
         if chance.random() < 0.1:
             value = f"s{len(calls)}"
             if chance.random() < 0.2:
-                call("section", outcome="unknown", argument={"value": value})
+                call("section", outcome="unknown", argument=_puts(value))
                 held = value if chance.random() < 0.5 else held
             else:
-                call("section", argument={"value": value}, value={"read": held, "ticket": ticket})
+                call("section", argument=_puts(value), value={"row": _row(held), "ticket": ticket})
                 held = value
             continue
         call("acquire", ticket, argument={"kind": "exclusive"})
         for _ in range(chance.randrange(6)):
             drawn = chance.random()
             if drawn < 0.5:
-                call("get", ticket, value=held)
+                call("read", ticket, argument={"row": ""}, value=_row(held))
             elif drawn < 0.6:
-                call("get", value=held)
+                call("peek", argument={"row": ""}, value=_row(held))
             else:
                 value = f"v{len(calls)}"
                 outcome = "unknown" if drawn > 0.95 else "done"
-                call("put", ticket, outcome, argument={"value": value})
+                call("write", ticket, outcome, argument=_puts(value))
                 if outcome == "done" or chance.random() < 0.5:
                     held = value
                 if outcome == "unknown":
-                    call("get", ticket, value=held)
+                    call("read", ticket, argument={"row": ""}, value=_row(held))
         call("release", ticket)
         if chance.random() < 0.2:
             call("queue", value=[ticket + 1])
     return calls
+
+
+def _row(held: str | None) -> dict[str, str] | None:
+    return None if held is None else {"value": held}
+
+
+def _puts(value: str) -> dict[str, object]:
+    return {"row": "", "writes": [["put", "", _row(value)]]}

@@ -184,7 +184,7 @@ def judged(history: History, rounds: int) -> Figures:
     for key in history.keys():  # noqa: SIM118 - not a mapping
         for ticket, call in tickets_granted(history.for_key(key)):
             overtaken_s[(tuple(key), ticket)] = call.end_s or 0.0
-    puts = [call for call in history if call.verb == "put" and call.client.startswith(HOLDER)]
+    puts = [call for call in history if call.verb == "write" and call.client.startswith(HOLDER)]
     releases = [call for call in history if call.verb == "release" and call.client.startswith(HOLDER)]
     late = [call for call in puts if call.start_s > _successor_s(call, overtaken_s)]
     assert len(releases) == rounds

@@ -57,9 +57,10 @@ def judge(folder: Path, as_json: bool) -> int:
 
 
 def report(run: "Run", folder: Path, *, as_json: bool) -> int:
-    """Timeline, checks and figures; the exit code."""
-    from polysite.lab.drills.checks import checks, figures
-    from polysite.lab.drills.timeline import spans, timeline
+    """Timeline, checks, what the judge found as a picture, and figures; the exit code."""
+    from polysite.lab.drills.checks import checks, figures, judged
+    from polysite.lab.drills.timeline import spans, strikes, timeline
+    from polysite.testing.explaining import explained
     from polysite.testing.history import History
 
     history = History.read(*sorted(folder.glob("history-*.ndjson")))
@@ -75,6 +76,10 @@ def report(run: "Run", folder: Path, *, as_json: bool) -> int:
         click.echo("")
         for check in found:
             click.echo(f"{VERDICTS[check.verdict]:8}{check.name}: {check.finding}")
+        for line in explained(
+            history, judged(history), judged, sites=run.sites, strikes=strikes(run), origin_s=run.began_s
+        ):
+            click.echo(line)
         click.echo("")
         for figure in measured:
             shown = "-" if figure.value is None else f"{figure.value:g} {figure.unit}".strip()

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from polysite.testing.findings import kind_of, named_by
+from polysite.testing.findings import kind_of, named_by, words_of
 from polysite.testing.history import Call, History
 from polysite.testing.shrinking import Judged, shrunk
 from polysite.testing.timeline import Strike, timeline
@@ -34,7 +34,8 @@ def explained(
 
 def _last(history: History, finding: str) -> History:
     """The last calls before a run ended, of the key that is spoken of if there is one."""
-    spoken_of = [call for call in history if _spelled(call) in finding]
+    words = words_of(finding)
+    spoken_of = [call for call in history if _spelled(call) in words]
     calls = sorted(spoken_of or history, key=lambda call: call.end_s or call.start_s)
     return History(calls[-LAST_CALLS:])
 

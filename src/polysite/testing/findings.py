@@ -39,8 +39,13 @@ def named_by(finding: str, calls: Iterable[Call]) -> set[str]:
     """The `call_id` of each call that the finding names. An error that ended the run names none."""
     if _ENDED.search(finding):
         return set()
-    words = set(_BETWEEN.split(finding))
+    words = words_of(finding)
     return {call.call_id for call in calls if call.call_id in words}
 
 
-__all__ = ["key_of", "kind_of", "named_by"]
+def words_of(finding: str) -> set[str]:
+    """Its words; a value of text stands in quotes and is none."""
+    return set(_BETWEEN.split(finding))
+
+
+__all__ = ["key_of", "kind_of", "named_by", "words_of"]

@@ -1,31 +1,30 @@
 """What in a history cannot be: of rows under locks, of rows without locks, and of tickets.
 
-The judge knows calls by these verbs; every write puts a value that no other write of the key puts:
+Rows and their words are those of `polysite.testing.sequential`, which judges what is read and written under locks; what is read without
+one `polysite.testing.plain_reads` judges. Beside them the judge knows:
 
 * `acquire`: a lock was asked for and granted; its reference is in the end.
-* `put`: `argument` {"value": V}; under a lock if it has a reference.
-* `get`: `value` is what was read (None: no row); under a lock if it has a reference. Plain gets are of a store with one
-  copy, so that they too see every write that was answered before they began.
-* `section`: a whole section that reads and then puts; `argument` {"value": V}, `value` {"read": R, "ticket": T}.
 * `release`: waited for; `done` proves the tenure.
 * `queue`: `value` is the list of the tickets in the queue.
 
-What it holds against a history is said by each finding. `judge_locked` reads keys that are written under locks only,
-`judge_plain` keys that one client writes without locks.
+What it holds against a history is said by each finding. Before all else it looks at what it assumes itself: that it knows the words, and
+that the values by which it recognises a section without an answer are nobody else's.
 """
 
 import math
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator
-from itertools import accumulate
 
 from polysite.testing.history import Call, History
 from polysite.testing.lists import judge_lists
-from polysite.testing.locked_reads import LockedReads
-from polysite.testing.sequential import judge_sequential
+from polysite.testing.plain_reads import Highest, judge_peeks, judge_plain
+from polysite.testing.sequential import judge_sequential, writes_of
 from polysite.testing.stamped import judge_stamped
 
-UNDER_A_LOCK = frozenset(("put", "get", "write", "read", "range", "release", "show", "assign", "erase"))
+OLDER = frozenset(("put", "get"))
+"""Words of histories before the sequential model; whoever does not know them would acquit such a history."""
+
+UNDER_A_LOCK = frozenset(("write", "read", "range", "release", "show", "assign", "erase"))
 
 
 def judge(history: History, *, plain: Iterable[str] = ()) -> list[str]:
@@ -35,7 +34,7 @@ def judge(history: History, *, plain: Iterable[str] = ()) -> list[str]:
     found: list[str] = []
     for key in history.keys():  # noqa: SIM118 - not a mapping
         calls = history.for_key(key)
-        findings = judge_plain(calls) if key[0] in tables else judge_locked(calls)
+        findings = [*_older(calls), *judge_plain(calls)] if key[0] in tables else judge_locked(calls)
         found += [f"{key}: {finding}" for finding in findings]
     return [*found, *judge_lists(history)]
 
@@ -43,13 +42,43 @@ def judge(history: History, *, plain: Iterable[str] = ()) -> list[str]:
 def judge_locked(calls: History) -> list[str]:
     """What is wrong in the calls about one key that is written under locks only."""
     return [
+        *_assumed(calls),
         *_tickets(calls),
         *_late(calls),
         *_queues(calls),
-        *LockedReads(calls).findings(),
+        *judge_peeks(calls),
         *judge_sequential(calls),
         *judge_stamped(calls),
     ]
+
+
+def _older(calls: History) -> Iterator[str]:
+    for call in calls:
+        if call.verb in OLDER:
+            yield f"unknown: {call.verb} {call.call_id} is a word of an older history, which this judge does not know"
+            return
+
+
+def _assumed(calls: History) -> Iterator[str]:
+    """What the judge takes for granted and is not so."""
+    yield from _older(calls)
+    sections = [call for call in calls if call.verb == "section" and call.outcome == "unknown"]
+    if not sections:
+        return
+    writers: dict[str, set[str]] = {}
+    for call in calls:
+        for value in _written(call) if call.verb in ("write", "section") else ():
+            writers.setdefault(value, set()).add(call.call_id)
+    for call in sections:
+        for value in _written(call):
+            if len(writers[value]) > 1:
+                yield f"unknown: {value} was written by {' and '.join(sorted(writers[value]))}, which cannot be told apart"
+
+
+def _written(call: Call) -> Iterator[str]:
+    """The values that a call puts."""
+    for write in writes_of(call):
+        yield from (repr(value) for value in (write[2].values() if write[0] == "put" else ()) if value is not None)
 
 
 def tickets_granted(calls: History) -> list[tuple[int, Call]]:
@@ -94,9 +123,13 @@ def _late(calls: History) -> Iterator[str]:
     """Once a higher ticket is granted, nothing that begins under a lower one is done; shared ones hold together."""
     granted = tickets_granted(calls)
     shared = {ticket for ticket, call in granted if _is_shared(call)}
+<<<<<<< HEAD
     any_ticket = _Highest((call.end_s or 0, ticket) for ticket, call in granted)
     exclusive = _Highest((call.end_s or 0, ticket) for ticket, call in granted if ticket not in shared)
     first_asked_s: dict[str, float] = {}
+=======
+    any_ticket = Highest((call.end_s or 0, ticket) for ticket, call in granted)
+    exclusive = Highest((call.end_s or 0, ticket) for ticket, call in granted if ticket not in shared)
     for call in calls:
         request = call.argument.get("request") if isinstance(call.argument, dict) else None
         # A request that is asked again is answered what it was answered, also when its lock is gone.
@@ -107,21 +140,6 @@ def _late(calls: History) -> Iterator[str]:
         other = (exclusive if ticket in shared else any_ticket).up_to(begun_s)
         if other > ticket:
             yield f"{call.verb} {call.call_id} of ticket {ticket} was done though it began after ticket {other} was given"
-
-
-class _Highest:
-    """The highest of the numbers that were there at a moment."""
-
-    def __init__(self, numbers: Iterable[tuple[float, int]]) -> None:
-        """`numbers`: since when each is there, and the number."""
-        ordered = sorted(numbers)
-        self._since_s = [since_s for since_s, _ in ordered]
-        self._highest = list(accumulate((number for _, number in ordered), max))
-
-    def up_to(self, moment_s: float) -> int:
-        """0 if there were none."""
-        there = bisect_right(self._since_s, moment_s)
-        return self._highest[there - 1] if there else 0
 
 
 def _queues(calls: History) -> Iterator[str]:
@@ -137,30 +155,3 @@ def _queues(calls: History) -> Iterator[str]:
             other = released.get(ticket)
             if other is not None and (other.end_s or 0) <= call.start_s:
                 yield f"ticket {ticket} is in the queue after its release {other.call_id} was answered"
-
-
-def judge_plain(calls: History) -> list[str]:
-    """What is wrong in the calls about one key without locks, which one client writes, one call after the other."""
-    found: list[str] = []
-    writes = [call for call in calls if call.verb == "put"]
-    places = {call.argument["value"]: place for place, call in enumerate(writes, 1)}
-    by_value = {call.argument["value"]: call for call in writes}
-    answered = _Highest(
-        (call.end_s or math.inf, place) for place, call in enumerate(writes, 1) if call.outcome == "done"
-    )
-    for read in calls:
-        if read.verb != "get" or read.outcome != "done":
-            continue
-        told = f"{read.call_id} read {read.value!r}"
-        write = by_value.get(read.value)
-        if read.value is not None and write is None:
-            found.append(f"{told}, which nobody wrote")
-            continue
-        if write is not None and write.outcome == "refused":
-            found.append(f"{told}, whose write {write.call_id} was refused")
-        if write is not None and write.start_s > (read.end_s or 0):
-            found.append(f"{told} before it was written")
-        place = answered.up_to(read.start_s)
-        if place > places.get(read.value, 0):
-            found.append(f"{told}, though {writes[place - 1].call_id} had written a later value")
-    return found

@@ -1,10 +1,10 @@
-"""A client whose every call is in a history, and whose refusals are values: for drills."""
+"""A client whose every call is in a history, in the words of the judge, and whose refusals are values: for drills."""
 
 from typing import Any
 
 from polysite.api import Coordinator, KeyName, Level, LockAnswer, RowGet, RowPut
 from polysite.errors import AcquireTimeout, OutcomeUnknown, PolysiteError
-from polysite.testing.history import OpenCall, Recorder
+from polysite.testing.history import Call, OpenCall, Recorder
 
 KEYSPACE = "drill"
 LOCKED = "locked"
@@ -41,45 +41,33 @@ class RecordedClient:
         self.name = name
         self._values = 0
 
-    async def acquire(self, name: str, *, lease_ms: int, wait_ms: int) -> LockAnswer | PolysiteError:
-        """The granted lock."""
-        with self._begin("acquire", LOCKED, name) as call:
-            return await self._acquire(call, name, lease_ms=lease_ms, wait_ms=wait_ms, read=False)
-
-    async def acquire_and_get(self, name: str, *, lease_ms: int, wait_ms: int) -> LockAnswer | PolysiteError:
-        """The granted lock, the row read with it; in the history, where the two calls begin and end together."""
-        with self._begin("acquire", LOCKED, name) as call, self._begin("get", LOCKED, name) as reading:
-            answer = await self._acquire(call, name, lease_ms=lease_ms, wait_ms=wait_ms, read=True)
-            if isinstance(answer, PolysiteError):
-                _ended(reading, answer)
-                return answer
-            assert answer.rows is not None
-            reading.answer(value_of(answer.rows[0]), reference=answer.reference)
-        return answer
-
-    async def _acquire(
-        self, call: OpenCall, name: str, *, lease_ms: int, wait_ms: int, read: bool
+    async def acquire(
+        self, name: str, *, lease_ms: int, wait_ms: int, read: bool = False
     ) -> LockAnswer | PolysiteError:
-        try:
-            answer = await self.coordinator.acquire(
-                [row_name(LOCKED, name)], lease_ms=lease_ms, wait_ms=wait_ms, read=read
-            )
-            if not answer.held:
-                await self.coordinator.release(answer.reference, validate=False)
-                raise AcquireTimeout
-        except PolysiteError as error:
-            return _ended(call, error)
-        call.answer(reference=answer.reference, round_trips=_whole(answer.round_trips))
+        """The granted lock; with `read` the row came with it, into the history."""
+        with self._begin("acquire", LOCKED, name, argument={"kind": "exclusive", "lease_ms": lease_ms}) as call:
+            try:
+                answer = await self.coordinator.acquire(
+                    [row_name(LOCKED, name)], lease_ms=lease_ms, wait_ms=wait_ms, read=read
+                )
+                if not answer.held:
+                    await self.coordinator.release(answer.reference, validate=False)
+                    raise AcquireTimeout
+            except PolysiteError as error:
+                return _ended(call, error)
+            told = None if answer.rows is None else {"read": _shown(answer.rows[0])}
+            call.answer(told, reference=answer.reference, round_trips=_whole(answer.round_trips))
         return answer
 
     async def put(self, name: str, reference: str | None = None, *, table: str = PLAIN) -> PolysiteError | None:
         """Write a value that nobody else writes; `table`: without a reference."""
         table = table if reference is None else LOCKED
         level: Level = "eventual" if reference is None else "critical"
-        value = self._new_value()
-        with self._begin("put", table, name, reference, value=value) as call:
+        columns = _columns(self._new_value())
+        argument = {"writes": [["put", "", columns]]}
+        with self._begin("write", table, name, reference, argument=argument) as call:
             try:
-                await self.coordinator.put(row_name(table, name), _columns(value), level=level, reference=reference)
+                await self.coordinator.put(row_name(table, name), columns, level=level, reference=reference)
             except PolysiteError as error:
                 return _ended(call, error)
         return None
@@ -90,12 +78,13 @@ class RecordedClient:
         """Read the row; what was found is in the history."""
         if reference is not None:
             level = "critical"
-        with self._begin("get", table, name, reference) as call:
+        verb = "peek" if reference is None and table == LOCKED else "read"
+        with self._begin(verb, table, name, reference, argument={"row": ""}) as call:
             try:
                 answer = await self.coordinator.get(row_name(table, name), level=level, reference=reference)
             except PolysiteError as error:
                 return _ended(call, error)
-            call.answer(value_of(answer.row))
+            call.answer(_shown(answer.row))
         return None
 
     async def release(self, name: str, reference: str) -> PolysiteError | None:
@@ -109,18 +98,19 @@ class RecordedClient:
 
     async def section(self, name: str, *, lease_ms: int, wait_ms: int) -> PolysiteError | None:
         """A whole section in one call: read, then write a new value."""
-        value = self._new_value()
-        with self._begin("section", LOCKED, name, value=value) as call:
+        columns = _columns(self._new_value())
+        argument = {"row": "", "writes": [["put", "", columns]]}
+        with self._begin("section", LOCKED, name, argument=argument) as call:
             try:
                 answer = await self.coordinator.section(
                     row_name(LOCKED, name),
-                    [RowGet(), RowPut(columns=_columns(value))],
+                    [RowGet(), RowPut(columns=columns)],
                     lease_ms=lease_ms,
                     wait_ms=wait_ms,
                 )
             except PolysiteError as error:
                 return _ended(call, error)
-            call.answer({"read": value_of(answer.results[0]), "ticket": answer.fencing_token})
+            call.answer({"row": _shown(answer.results[0]), "ticket": answer.fencing_token})
         return None
 
     async def health(self) -> PolysiteError | None:
@@ -144,9 +134,8 @@ class RecordedClient:
         return None
 
     def _begin(
-        self, verb: str, table: str, name: str, reference: str | None = None, *, value: str | None = None
+        self, verb: str, table: str, name: str, reference: str | None = None, *, argument: object = None
     ) -> OpenCall:
-        argument = None if value is None else {"value": value}
         return self.recorder.begin(
             client=self.name, verb=verb, key=[table, name], argument=argument, reference=reference
         )
@@ -165,6 +154,16 @@ def value_of(row: dict[str, Any] | None) -> str | None:
     if row is None:
         return None
     return str(row["value"]) if row["value"] == row["twin"] else f"{TORN}: {row['value']} / {row['twin']}"
+
+
+def written_value(call: Call) -> str:
+    """The value that a `write` of this client wrote."""
+    return str(call.argument["writes"][0][2]["value"])
+
+
+def _shown(row: dict[str, Any] | None) -> dict[str, Any] | None:
+    """A row as a history has it: its columns that have a value, without the key's."""
+    return None if row is None else {name: row[name] for name in ("value", "twin") if row[name] is not None}
 
 
 def _columns(value: str) -> dict[str, str]:

@@ -9,13 +9,12 @@ tickets). A read keeps what it showed; if that was not possible, the history is 
 
 Calls as it knows them (others it passes over); rows are named by JSON texts, `""` where a partition has one row:
 
-* `put` with `argument` {"value": V}: the row "" gets the column value. `write` with {"writes": [W, …]}, all of them or none: W is
-  ["put", ROW, {COLUMN: VALUE}] (null takes the column's value away), ["delete", ROW], or ["range", LOW, HIGH] (all rows from LOW up to
-  and without HIGH; null is open).
-* `get`: `value` is the column value of the row "", or null. `read` with {"row": ROW}: `value` is {COLUMN: VALUE} without nulls, or null.
-  `range` with {"low": LOW, "high": HIGH}: `value` is [[ROW, {COLUMN: VALUE}], …].
-* `section`: a tenure of its own; `argument` as of `put` or `write`, `value` {"read": as of get, "ticket": T}, or {"row": as of `read` of
-  the row "", "ticket": T}. One of unknown outcome may stand between any two tenures that began after it was asked.
+* `write` with {"writes": [W, …]}, all of them or none: W is ["put", ROW, {COLUMN: VALUE}] (null takes the column's value away),
+  ["delete", ROW], or ["range", LOW, HIGH] (all rows from LOW up to and without HIGH; null is open).
+* `read` with {"row": ROW}: `value` is {COLUMN: VALUE} without nulls, or null. `range` with {"low": LOW, "high": HIGH}: `value` is
+  [[ROW, {COLUMN: VALUE}], …]. An `acquire` that reads the row "": `value` {"read": as of `read`}.
+* `section`: a tenure of its own; `argument` as of `write`, with the "row" that is read before that; `value` {"row": as of `read`, "ticket": T}.
+  One of unknown outcome may stand between any two tenures that began after it was asked.
 * `promote` done: what its tenure does from then on stands behind every tenure that was granted before.
 """
 
@@ -94,7 +93,7 @@ def _judged(calls: list[Call]) -> Iterator[str]:
         # What was asked for before this tenure was had may have come before it.
         for call in floating.values():
             if call.start_s <= tenure.began_s:
-                rows.write(_writes(call), surely=False)
+                rows.write(writes_of(call), surely=False)
         for call in tenure.calls:
             for step, told in _steps(call):
                 if step == "write":
@@ -102,11 +101,7 @@ def _judged(calls: list[Call]) -> Iterator[str]:
                     continue
                 for row, held in _shown(call, told, rows):
                     may_hold = rows.may_hold(row)
-                    # An older form of history tells one column of the row, and so not whether it is there.
-                    fits = {
-                        may for may in may_hold if may == held or (held is None and call.verb != "read" and not may)
-                    }
-                    if not fits:
+                    if held not in may_hold:
                         yield _finding(call, row, held, may_hold)
                     rows.settle(row, held)
                     for number in [number for number, other in floating.items() if _made(other, row, held)]:
@@ -124,20 +119,16 @@ def _floating(calls: list[Call]) -> dict[str, Call]:
         and call.outcome == "unknown"
         and any(
             write[0] != "put" or any(value is None or _known(value) in shown for value in write[2].values())
-            for write in _writes(call)
+            for write in writes_of(call)
         )
     }
 
 
 def _values(told: Any) -> Iterator[Any]:
     """All the values in what a read told."""
-    if isinstance(told, dict):
-        yield from map(_known, told.values())
-    elif isinstance(told, list):
-        for _, columns in told:
-            yield from map(_known, columns.values())
-    else:
-        yield _known(told)
+    rows = [columns for _, columns in told] if isinstance(told, list) else [told or {}]
+    for columns in rows:
+        yield from map(_known, columns.values())
 
 
 def _known(value: Any) -> Any:
@@ -151,14 +142,14 @@ def tenures(calls: Iterable[Call]) -> list[Tenure]:
     promoted: dict[int, tuple[float, float]] = {}
     ordered = sorted(calls, key=lambda call: call.start_s)
     granted = sorted(
-        (call.end_s or math.inf, _ticket(call))
+        (call.end_s or math.inf, ticket_of(call))
         for call in ordered
         if call.outcome == "done" and call.verb in ("acquire", "section")
     )
     ends = [end_s for end_s, _ in granted]
     highest = list(accumulate((other for _, other in granted), max))
     for call in ordered:
-        ticket = _ticket(call)
+        ticket = ticket_of(call)
         if not ticket or call.outcome == "refused":
             continue
         if call.verb == "promote" and call.outcome == "done":
@@ -177,7 +168,7 @@ def _written(held: Held, write: Any) -> Held:
     """What a row holds after a write of it."""
     if write[0] != "put":
         return None
-    return _columns({**dict(held or ()), **write[2]})
+    return columns_of({**dict(held or ()), **write[2]})
 
 
 def _made(section: Call, row: str, held: Held) -> bool:
@@ -187,11 +178,11 @@ def _made(section: Call, row: str, held: Held) -> bool:
         write[0] == "put"
         and write[1] == row
         and any(value in values for value in write[2].values() if value is not None)
-        for write in _writes(section)
+        for write in writes_of(section)
     )
 
 
-def _ticket(call: Call) -> float:
+def ticket_of(call: Call) -> float:
     """The ticket under which a call was made; 0 for none."""
     if call.verb == "section":
         return float(call.value["ticket"]) if call.outcome == "done" else 0.0
@@ -200,34 +191,42 @@ def _ticket(call: Call) -> float:
 
 def _steps(call: Call) -> Iterator[tuple[str, Any]]:
     """What a call did, in order: reads with what they saw, writes with what they wrote."""
-    if call.verb in ("put", "write"):
-        yield "write", _writes(call)
+    if call.verb == "write":
+        yield "write", writes_of(call)
     elif call.outcome != "done":
         return
-    elif call.verb in ("get", "read", "range"):
+    elif call.verb in ("read", "range"):
         yield "read", call.value
     elif call.verb == "acquire" and isinstance(call.value, dict):
         yield "read", call.value["read"]
     elif call.verb == "section":
-        yield "read", call.value["read"] if "read" in call.value else call.value["row"]
-        yield "write", _writes(call)
+        yield "read", call.value["row"]
+        yield "write", writes_of(call)
 
 
-def _writes(call: Call) -> list[Any]:
-    argument = call.argument
-    return argument["writes"] if "writes" in argument else [["put", "", {"value": argument["value"]}]]
+def writes_of(call: Call) -> list[Any]:
+    """What a `write` or a `section` was asked to write."""
+    writes: list[Any] = call.argument["writes"]
+    return writes
+
+
+def shown_of(call: Call) -> list[tuple[str, Held]]:
+    """What the reads of a call that is done told of one row each."""
+    row = (call.argument or {}).get("row", "")
+    return [
+        (row, None if told is None else columns_of(told))
+        for step, told in _steps(call)
+        if step == "read" and call.verb != "range"
+    ]
 
 
 def _shown(call: Call, told: Any, rows: Rows) -> list[tuple[str, Held]]:
-    """What a read told of each row."""
-    argument = call.argument or {}
-    if call.verb == "range":
-        found = {row: _columns(columns) for row, columns in told}
-        named = rows.named(argument["low"], argument["high"])
-        return [(row, found.get(row)) for row in sorted({*found, *named})]
-    if told is None or isinstance(told, dict):
-        return [(argument.get("row", ""), None if told is None else _columns(told))]
-    return [("", (("value", told),))]
+    """What a read told of each row, also of those that were not there."""
+    if call.verb != "range":
+        return shown_of(call)
+    found = {row: columns_of(columns) for row, columns in told}
+    named = rows.named(call.argument["low"], call.argument["high"])
+    return [(row, found.get(row)) for row in sorted({*found, *named})]
 
 
 def _finding(call: Call, row: str, held: Held, may_hold: "frozenset[Held]") -> str:
@@ -235,10 +234,11 @@ def _finding(call: Call, row: str, held: Held, may_hold: "frozenset[Held]") -> s
     where = f" in row {row!r}" if row else ""
     read = None if held is None else dict(held)
     only = " or ".join(shown[:4]) + (" …" if len(shown) > 4 else "")
-    return f"{call.call_id} ({call.verb}, ticket {_ticket(call):g}) read {read}{where}, where only {only} is possible"
+    return f"{call.call_id} ({call.verb}, ticket {ticket_of(call):g}) read {read}{where}, where only {only} is possible"
 
 
-def _columns(columns: Any) -> Columns:
+def columns_of(columns: Any) -> Columns:
+    """A row's columns that have a value."""
     return tuple(sorted((name, value) for name, value in dict(columns).items() if value is not None))
 
 
@@ -246,4 +246,4 @@ def _within(row: str, low: str | None, high: str | None) -> bool:
     return (low is None or row >= low) and (high is None or row < high)
 
 
-__all__ = ["Rows", "judge_sequential", "tenures"]
+__all__ = ["Held", "Rows", "columns_of", "judge_sequential", "shown_of", "tenures", "ticket_of", "writes_of"]

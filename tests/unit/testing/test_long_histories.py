@@ -44,8 +44,8 @@ def test_it_grows_with_the_length(keys: int) -> None:
 def test_a_fault_at_the_end_is_found() -> None:
     """A long history is judged to its end: its last read shows what an earlier tenure had written."""
     history = legal_history(2_000)
-    reads = [call for call in history if call.verb == "get" and call.references]
-    written = next(call.argument["value"] for call in history if call.verb == "put" and call.outcome == "done")
+    reads = [call for call in history if call.verb == "read"]
+    written = next(call.argument["writes"][0][2] for call in history if call.verb == "write" and call.outcome == "done")
     bad = [call for call in history if call is not reads[-1]]
     bad.append(
         type(reads[-1])(

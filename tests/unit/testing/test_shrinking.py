@@ -99,6 +99,20 @@ def test_nothing_new_is_found() -> None:
         assert len(kept) < len(history)
 
 
+def test_one_of_two_findings() -> None:
+    """Goal: what remains shows the finding that was asked for, not another one. Method: the other's calls come behind its first."""
+    script = (
+        locked(1)
+        .put(1, {"a": "x"}, row="x")
+        .acquire(2)
+        .put(2, FULL, row="y")
+        .read(2, None, row="y")
+        .read(2, None, row="x")
+    )
+    for finding in judge(script.history):
+        assert judge(shrunk(script.history, finding, judge)) == [finding]
+
+
 def test_the_bound_on_work() -> None:
     """Goal: a long history is given back whole rather than judged for ever. Method: nothing may be judged."""
     script = noisy(1, 2, 3).acquire(4).put(4, FULL).acquire(5).read(5, None)

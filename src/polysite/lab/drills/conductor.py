@@ -75,7 +75,7 @@ class Conductor:
         self._tell("the load has ended; a last look at every row")
         last, last_at_s = self._settle()
         if last != rows:  # a write was still under way
-            rows, settled_at_s = last, last_at_s
+            settled_at_s = last_at_s
         for traffic in self._traffic:
             traffic.ask("look")()
         run = Run(
@@ -85,7 +85,6 @@ class Conductor:
             began_s=began_s,
             lasted_s=lasted_s,
             events=tuple(events),
-            plain_rows=rows,
             settled_s=None if settled_at_s is None else settled_at_s - began_s,
         )
         (self.folder / RUN_FILE).write_bytes(msgspec.json.format(msgspec.json.encode(run)))

@@ -21,9 +21,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
 class Run(msgspec.Struct, frozen=True, kw_only=True):
     """A drill that was carried out.
 
-    `began_s`: when the load began, on the machine's monotonic clock, as the histories have it; it went on for `lasted_s`. `plain_rows`: per site what it
-    showed of the rows without locks when it was last asked, table/key → value; `settled_s`: how long after the load
-    had begun all sites showed the same, None if they did not. It ends after the last healing.
+    `began_s`: when the load began, on the machine's monotonic clock, as the histories have it; it went on for `lasted_s`. `settled_s`: how long
+    after the load had begun all sites showed the same rows without locks, None if they did not. It ends after the last healing.
     """
 
     scenario: Scenario
@@ -32,7 +31,6 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     began_s: float
     lasted_s: float
     events: tuple[Event, ...]
-    plain_rows: dict[str, dict[str, str | None]]
     settled_s: float | None
 
     @property

@@ -30,14 +30,14 @@ def tenures(history: History, began_s: float) -> list[Tenure]:
     """Every tenure that a client was granted, in the order they were granted."""
     by_ticket: dict[tuple[str, int], dict[str, Call]] = defaultdict(dict)
     for call in history:
-        if call.key[0] == LOCKED and call.references and call.verb in ("acquire", "put", "release"):
+        if call.key[0] == LOCKED and call.references and call.verb in ("acquire", "write", "release"):
             by_ticket[call.key[1], call.references[0].ticket].setdefault(call.verb, call)
     found = [_tenure(ticket, calls, began_s) for (_, ticket), calls in by_ticket.items() if "acquire" in calls]
     return sorted(found, key=lambda tenure: tenure.held_s)
 
 
 def _tenure(ticket: int, calls: dict[str, Call], began_s: float) -> Tenure:
-    acquire, put, release = calls["acquire"], calls.get("put"), calls.get("release")
+    acquire, put, release = calls["acquire"], calls.get("write"), calls.get("release")
     assert acquire.end_s is not None
     done = put is not None and put.outcome == "done" and put.end_s is not None
     return Tenure(

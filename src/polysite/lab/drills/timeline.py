@@ -5,7 +5,8 @@ from collections.abc import Iterator
 
 from polysite.lab.drills.record import Run
 from polysite.testing.history import Call, History
-from polysite.testing.recorded import HEALTH, LOCKED
+from polysite.testing.recorded import HEALTH
+from polysite.testing.timeline import Strike
 
 STEP_S = 2.0
 GAP_S = 5.0
@@ -47,6 +48,20 @@ def spans(run: Run, history: History) -> Iterator[str]:
             yield f"{site}  {begin_s:6.1f} to {end_s:6.1f} s  {count:4d} x {what} ({table})"
 
 
+def strikes(run: Run) -> list[Strike]:
+    """What was done to the lab, on the histories' clock: from when it was there to when it was healed, or to the end."""
+    began: dict[str, float] = {}
+    found: list[Strike] = []
+    for event in run.events:
+        fault = event.about.partition(" ")[2]
+        if event.heals and fault in began:
+            found.append(Strike(run.began_s + began.pop(fault), run.began_s + event.end_s, fault))
+        elif not event.heals:
+            began[fault] = event.start_s
+    found += [Strike(run.began_s + start_s, run.began_s + run.lasted_s, fault) for fault, start_s in began.items()]
+    return sorted(found)
+
+
 def _grouped(moments: list[float]) -> Iterator[tuple[float, float, int]]:
     begin_s = end_s = moments[0]
     count = 0
@@ -60,9 +75,8 @@ def _grouped(moments: list[float]) -> Iterator[tuple[float, float, int]]:
 
 
 def _counts(call: Call) -> bool:
-    """A get under a lock comes with its acquire and would be counted twice; the last look and questions of health are no load."""
-    looks = call.process.endswith("-look") or call.key[0] == HEALTH
-    return not looks and (call.key[0] != LOCKED or call.verb != "get")
+    """The last look and questions of health are no load."""
+    return not call.process.endswith("-look") and call.key[0] != HEALTH
 
 
 def _cell(counts: Counter[str]) -> str:

@@ -2,7 +2,7 @@
 
 prepare   make the tables
 load      call until SIGTERM, every call into the history; a line `ready` when it begins
-look      take every locked key once more, and read it, into the history
+look      take every locked key once more, and read it, and read every row without locks, into the history
 rows      the rows without locks of every site of the plan, as this one shows them, as JSON to the output: table/key → value
 """
 
@@ -11,6 +11,7 @@ import itertools
 import signal
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -47,22 +48,30 @@ async def look(plan: TrafficPlan, recorder: Recorder) -> None:
     async with polysite.connect(plan.url, answer_s=60) as site:
         client = RecordedClient(recorder, site.coordinator, f"{plan.site}-look")
         for name in [*plan.shared, *plan.own]:
-            lock = await client.acquire_and_get(name, lease_ms=plan.lease_ms, wait_ms=LOOK_WAIT_MS)
+            lock = await client.acquire(name, lease_ms=plan.lease_ms, wait_ms=LOOK_WAIT_MS, read=True)
             if not isinstance(lock, LockAnswer):
                 raise Unavailable(f"the key {name} cannot be locked after the drill: {lock.message}")
             await client.release(name, lock.reference)
+        for table, name in plain_rows(plan):
+            if failed := await client.get(name, table=table):
+                raise Unavailable(f"the row {table}/{name} cannot be read after the drill: {failed.message}")
+
+
+def plain_rows(plan: TrafficPlan) -> Iterator[tuple[str, str]]:
+    """Table and name of every row that any site writes without locks."""
+    for writer in plan.plain_sites:
+        for number, slot in itertools.product(range(plan.plain_clients), range(plan.plain_slots)):
+            for table in UNLOCKED:
+                yield table, plain_key(plan, writer, number, slot)
 
 
 async def rows(plan: TrafficPlan, recorder: Recorder) -> None:  # noqa: ARG001
     """What this site shows of the rows without locks."""
     found = {}
     async with polysite.connect(plan.url, answer_s=60) as site:
-        for writer in plan.plain_sites:
-            for number, slot in itertools.product(range(plan.plain_clients), range(plan.plain_slots)):
-                name = plain_key(plan, writer, number, slot)
-                for table in UNLOCKED:
-                    answer = await site.coordinator.get(row_name(table, name), level="eventual")
-                    found[f"{table}/{name}"] = value_of(answer.row)
+        for table, name in plain_rows(plan):
+            answer = await site.coordinator.get(row_name(table, name), level="eventual")
+            found[f"{table}/{name}"] = value_of(answer.row)
     sys.stdout.write(msgspec.json.encode(found).decode() + "\n")
 
 

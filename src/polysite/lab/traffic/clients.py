@@ -61,7 +61,7 @@ class Traffic:
         """Lock, read, write, release."""
         plan = self._plan
         name = self._draw()
-        lock = await client.acquire_and_get(name, lease_ms=plan.lease_ms, wait_ms=plan.wait_ms)
+        lock = await client.acquire(name, lease_ms=plan.lease_ms, wait_ms=plan.wait_ms, read=True)
         if not isinstance(lock, LockAnswer):
             return lock
         if plan.hold_s:
