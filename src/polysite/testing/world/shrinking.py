@@ -110,7 +110,9 @@ class _Hunt:
             minimal(self.plan.clients_do.keys, lambda keys: bool(keys) and self._holds_with(keys=tuple(keys)))
 
     def fewer_clients(self) -> None:
-        """One at each site, and one process; clients that do the ordinary things."""
+        """One at each site, none that goes through a server, and one process; clients that do the ordinary things."""
+        if self.plan.served:
+            self.holds(msgspec.structs.replace(self.plan, served=False))
         traffic = self.plan.clients_do
         ordinary = Traffic(clients=traffic.clients, processes=traffic.processes, keys=traffic.keys)
         if traffic != ordinary:

@@ -14,7 +14,7 @@ from polysite.testing.world.shrinking import Smaller, began_s, smaller
 AT_ONCE = ("another process", "clock steps")
 """Faults that are done and over."""
 
-EVERYWHERE = ("messages", "changes", "commits", "views", "writes", "no ")
+EVERYWHERE = ("messages", "changes", "commits", "views", "writes", "no ", "connections", "requests", "answers")
 """Faults whose names begin so strike all sites alike, more or less of it."""
 
 
