@@ -101,6 +101,14 @@ def test_a_failing_seed_fails_again_and_is_made_smaller(tmp_path: Path) -> None:
     assert (sound.returncode, sound.stdout.splitlines()[-1]) == (0, "nothing is found against it")
 
 
+def test_what_convicts_a_mutant_is_known() -> None:
+    """A mutant alone is enough to see the run that convicts it: by its plan, or by its seed."""
+    for name in ("no fence rule", "row_stamp set by partial puts"):
+        done = polysite("sim", "replay", "--mutant", name)
+        assert done.returncode == 10
+        assert " calls show: " in done.stdout
+
+
 def test_a_mutant_is_convicted() -> None:
     """By the runs of its own process; the sound code is not."""
     done = polysite("sim", "mutants", "--search", "30", "--jobs", "1", "--json", "acknowledge after one replica")

@@ -83,7 +83,11 @@ def run(seeds: str, names: str, jobs: int | None, as_json: bool) -> int:
 @click.argument("seed", type=int, required=False)
 @click.option("--plan", "plan_file", type=INPUT, metavar="FILE", help="The run of that plan, instead of a seed's.")
 @faults_option
-@click.option("--mutant", metavar="NAME", help="With that known fault in the code (`polysite sim mutants` names them).")
+@click.option(
+    "--mutant",
+    metavar="NAME",
+    help="With that known fault in the code (`polysite sim mutants` names them); by itself, the run that convicts it.",
+)
 @click.option("--shrink", is_flag=True, help="Look for a smaller run in which the same is found.")
 @click.option("--runs", type=click.IntRange(1), default=RUNS_MAX, show_default=True, help="So many are tried at most.")
 @click.option(
@@ -109,7 +113,7 @@ def replay(
     from polysite.testing.world.running import carried_out
     from polysite.testing.world.telling import picture, told_faults, told_smaller
 
-    plan = _planned(seed, plan_file, names, served=None if mutant is None else _is_served(mutant))
+    plan = _planned(seed, plan_file, names, mutant)
     with quiet():
         verdict = carried_out(plan)
         shrunk, lines = told_smaller(plan, verdict, runs_max=runs) if shrink and verdict.findings else (None, [])
@@ -263,15 +267,20 @@ def _tell_smaller(plan: "Plan") -> None:
     click.echo(f"\nseed {plan.seed}:" + "\n".join(lines))
 
 
-def _planned(seed: int | None, plan_file: Path | None, names: str, *, served: bool | None) -> "Plan":
-    """The plan that is asked for; `served`: as `Plan` says, for a seed's. BadRequest: none is, or two are, or the file has none."""
+def _planned(seed: int | None, plan_file: Path | None, names: str, mutant: str | None) -> "Plan":
+    """The plan that is asked for: of a file or a seed, else the one that convicts the mutant. BadRequest: there is none, or two, or the
+    file has none."""
+    from polysite.testing.mutants.convicting import plan_of, recorded
     from polysite.testing.world.running import Plan
 
+    if seed is None and plan_file is None and mutant is not None:
+        plan_file = file if (file := plan_of(mutant)).exists() else None
+        seed = recorded().get(mutant) if plan_file is None else None
     if (seed is None) == (plan_file is None):
-        raise BadRequest("one of the two is replayed: a seed, or a --plan")
+        raise BadRequest("one of the two is replayed: a seed, or a --plan (or what is recorded of a --mutant)")
     if plan_file is None:
         assert seed is not None
-        return Plan(seed=seed, names=fault_names(names), served=served)
+        return Plan(seed=seed, names=fault_names(names), served=None if mutant is None else _is_served(mutant))
     try:
         plan = msgspec.json.decode(plan_file.read_bytes(), type=Plan)
     except msgspec.DecodeError as error:

@@ -123,13 +123,9 @@ def _late(calls: History) -> Iterator[str]:
     """Once a higher ticket is granted, nothing that begins under a lower one is done; shared ones hold together."""
     granted = tickets_granted(calls)
     shared = {ticket for ticket, call in granted if _is_shared(call)}
-<<<<<<< HEAD
-    any_ticket = _Highest((call.end_s or 0, ticket) for ticket, call in granted)
-    exclusive = _Highest((call.end_s or 0, ticket) for ticket, call in granted if ticket not in shared)
-    first_asked_s: dict[str, float] = {}
-=======
     any_ticket = Highest((call.end_s or 0, ticket) for ticket, call in granted)
     exclusive = Highest((call.end_s or 0, ticket) for ticket, call in granted if ticket not in shared)
+    first_asked_s: dict[str, float] = {}
     for call in calls:
         request = call.argument.get("request") if isinstance(call.argument, dict) else None
         # A request that is asked again is answered what it was answered, also when its lock is gone.

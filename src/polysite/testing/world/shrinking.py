@@ -39,13 +39,18 @@ class Smaller(NamedTuple):
 def smaller(plan: Plan, verdict: Verdict, *, runs_max: int = RUNS_MAX) -> Smaller:
     """The smallest plan that was met in which the first finding's kind is found. `verdict`: of the plan, with findings and its history."""
     explicit = msgspec.structs.replace(
-        plan, faults=tuple(plan.schedule), names=(), traffic=plan.clients_do, served=plan.is_served
+        plan,
+        faults=tuple(plan.schedule),
+        names=(),
+        traffic=plan.clients_do,
+        company=plan.further,
+        served=plan.is_served,
     )
     hunt = _Hunt(explicit, verdict, runs_max)
     hunt.less_time()
+    hunt.fewer_clients()
     hunt.fewer_faults()
     hunt.fewer_keys()
-    hunt.fewer_clients()
     hunt.shorter_faults()
     hunt.less_time()
     hunt.fewer_faults()
@@ -110,7 +115,10 @@ class _Hunt:
             minimal(self.plan.clients_do.keys, lambda keys: bool(keys) and self._holds_with(keys=tuple(keys)))
 
     def fewer_clients(self) -> None:
-        """One at each site, none that goes through a server, and one process; clients that do the ordinary things."""
+        """One at each site, none of further kinds or that goes through a server, and one process; clients that do the ordinary things."""
+        minimal(
+            self.plan.further, lambda company: self.holds(msgspec.structs.replace(self.plan, company=tuple(company)))
+        )
         if self.plan.served:
             self.holds(msgspec.structs.replace(self.plan, served=False))
         traffic = self.plan.clients_do
