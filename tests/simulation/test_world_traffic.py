@@ -95,24 +95,25 @@ def test_who_lets_go_in_the_middle() -> None:
 def test_a_call_that_does_not_end_is_told() -> None:
     """Where no fault is left that could hold a call up, it must end within its limit."""
 
-    class Frozen:
-        async def call(self, _work: Any, *, limit_s: float) -> None:
-            raise OutcomeUnknown("no answer within the limit", reason="limit", limit_s=limit_s)
-
     class Still:
         seed = 1
         time_s = 0.0
 
         def process(self, _site: str) -> Any:
-            return Frozen()
+            return self
 
         def now_s(self) -> float:
             return self.time_s
 
+        async def call(self, _work: Any, *, limit_s: float) -> None:
+            self.time_s += limit_s
+            raise OutcomeUnknown("no answer within the limit", reason="limit")
+
     still: Any = Still()
     client = Client(still, "ams", 0, Traffic(), None)  # type: ignore[arg-type]
     client.quiet_s = 3.0
-    for still.time_s, limit_s in ((3.0 + GRACE_S / 2, 20.0), (3.0 + GRACE_S, 0.1), (3.0 + GRACE_S, 20.0)):
+    undisturbed_s = Traffic().wait_ms / 1000 + GRACE_S
+    for still.time_s, limit_s in ((0.0, undisturbed_s), (5.0, 1.0), (2.0, undisturbed_s + 1.0)):
         with pytest.raises(OutcomeUnknown):
             asyncio.run(client.ask(lambda _site: None, limit_s))  # type: ignore[arg-type, return-value]
-    assert client.overdue == ["ams-0: a call that began at 8.000 s did not end within 20 s"]
+    assert client.overdue == ["ams-0: a call that began at 2.000 s did not end within 14 s"]
