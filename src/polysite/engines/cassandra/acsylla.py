@@ -1,4 +1,4 @@
-"""The port on acsylla: a third of the CPU, about, under load, with errors that say less.
+"""The port on acsylla: two fifths of the CPU, about, under load, with errors that say less.
 
 Its errors carry class and text only, so a time-out of a commit cannot be told from one of the agreement and is unknown. What it
 cannot carry exactly (`acsylla_values`), and schema statements, go through cassandra-driver, connected when first needed.
@@ -32,7 +32,7 @@ PREPARED_MAX = 4_096
 HEARTBEAT_S = 5
 IDLE_TICK_US = 100_000
 """How often its thread looks for requests while it has some (`coalesce_delay_us`). acsylla 1.2 wakes the thread for its requests all the
-same: of eight tasks that ask at random times none waits for a tick, were it 30 s. A tick costs a dozen system calls, and the default is 200 µs."""
+same: of eight tasks that ask at random times none waits for a tick, were it 30 s. A tick costs several system calls, and the default is 200 µs."""
 
 KINDS: dict[str, Kind] = {
     "CassErrorServerUnavailable": "too_few_replicas",
