@@ -20,11 +20,11 @@ CALLS_JUDGED_MAX = 200_000
 
 
 def shrunk(history: History, finding: str, judged: Judged, *, calls_judged_max: int = CALLS_JUDGED_MAX) -> History:
-    """The calls that the finding needs, with the acquires of their tenures. A finding that is about no key of the history, or that the
-    judge does not say of the key's calls alone: the history as it is."""
+    """The calls that the finding needs, with the acquires of their tenures: of its key, or of all if it begins with none. A finding that
+    the judge does not say of these calls alone: the history as it is."""
     key = key_of(finding, history)
-    of_key = history.for_key(key)
-    if key is None or finding not in (found := judged(of_key)):
+    of_key = history if key is None else history.for_key(key)
+    if not named_by(finding, of_key) or finding not in (found := judged(of_key)):
         return history
     trial = _Trial(finding, frozenset(found), judged, calls_judged_max - len(of_key))
     named = named_by(finding, of_key)

@@ -1,6 +1,7 @@
 """Findings with their pictures."""
 
 from polysite.testing.explaining import LAST_CALLS, explained
+from polysite.testing.history import History
 from polysite.testing.judge import judge
 from tests.support.scripts import FULL, locked
 
@@ -23,3 +24,30 @@ def test_a_finding_that_names_no_call() -> None:
         (line, *picture) = [*explained(script.history, [f"the run ended with {about}"], judge)][1:]
         assert line.startswith(f"{count} of 60 calls show")
         assert sum("acquire" in line for line in picture) == count
+
+
+def test_what_remains_too_long() -> None:
+    """Goal: a picture is never longer than a page or two. Method: a judge for which every call matters; the named one is there all the same."""
+    script = locked(*range(1, 200)).read(50, None)
+    finding = f"['t']: {script.calls[-1].call_id} (read) is wrong"
+
+    def judged(history: History) -> list[str]:
+        return [finding] if len(history) == len(script.calls) else []
+
+    line, *picture = [*explained(script.history, [finding], judged)][1:]
+    assert line.startswith(f"{LAST_CALLS + 1} of 200 calls show")
+    assert sum("acquire" in line for line in picture) == LAST_CALLS
+    assert sum("*read" in line for line in picture) == 1
+
+
+def test_a_finding_about_several_keys() -> None:
+    """Goal: also what is found over all keys is brought down to what it takes. Method: a judge that wants one call of each of two keys."""
+    script = locked(*range(1, 50)).acquire(60, key=["u"]).acquire(70, key=["v"])
+    needed = {call.call_id for call in script.calls[-2:]}
+    finding = f"{' and '.join(sorted(needed))} cannot both be"
+
+    def judged(history: History) -> list[str]:
+        return [finding] if needed <= {call.call_id for call in history} else []
+
+    told = [*explained(script.history, [finding], judged)]
+    assert told[1].startswith("2 of 51 calls show")
