@@ -7,21 +7,10 @@ that only save time (a push that is not sent, a wish that is not kept back) have
 from polysite.testing.mutants.applying import Edit
 from polysite.testing.mutants.mutant import Mutant, one
 
-_COMBINING, _STEWARDS, _WAITING, _SESSIONS, _CRITICAL, _TENURES, _LOCKS, _ONCE, _KEYS = (
-    f"polysite.site.{name}"
-    for name in (
-        "combining",
-        "stewards",
-        "waiting",
-        "sessions",
-        "critical",
-        "tenures",
-        "locks",
-        "once",
-        "keys",
-    )
+_COMBINING, _STEWARDS, _WAITING, _CRITICAL, _TENURES, _ONCE = (
+    f"polysite.site.{name}" for name in ("combining", "stewards", "waiting", "critical", "tenures", "once")
 )
-_LEASE, _TRANSITIONS, _TENURE = "polysite.core.lease", "polysite.core.transitions", "polysite.core.tenure"
+_LEASE, _TRANSITIONS = "polysite.core.lease", "polysite.core.transitions"
 
 COMPACT_SOON = (
     Edit("polysite.site.settings", "    janitor_s: float = 30.0\n", "    janitor_s: float = 0.5\n"),
@@ -44,13 +33,6 @@ SITE_MUTANTS: tuple[Mutant, ...] = (
         _WAITING,
         "            timer = self._context.timers.after(left_s, lambda waiter=waiter: _wake(waiter))  # type: ignore[misc]\n",
         "            timer = self._context.timers.after(1e9, lambda waiter=waiter: _wake(waiter))  # type: ignore[misc]\n",
-    ),
-    one(
-        "who waits is not woken by the grant",
-        "6.6 push",
-        _SESSIONS,
-        "                self._granted(live)\n                live.standing_changed()\n",
-        "                self._granted(live)\n",
     ),
     # leases
     one(
@@ -96,19 +78,6 @@ SITE_MUTANTS: tuple[Mutant, ...] = (
         "        sent_s = self._clock.monotonic_s() if pending.sent_s is None else pending.sent_s\n",
         "        sent_s = self._clock.monotonic_s()\n",
     ),
-    one(
-        "an older view is taken in",
-        "I19",
-        _COMBINING,
-        "        if version > state.version and state.take_view(version, lock_cell.decode(content)):\n",
-        "        if version != state.version and state.take_view(version, lock_cell.decode(content)):\n",
-        Edit(_KEYS, "        if version <= self.version:\n            return False\n", ""),
-        Edit(
-            _TENURE,
-            "        if version > self.version:\n            self.version = version\n",
-            "        if True:\n            self.version = version\n",
-        ),
-    ),
     # stewards
     one(
         "who hears nothing of the steward goes on waiting",
@@ -132,14 +101,6 @@ SITE_MUTANTS: tuple[Mutant, ...] = (
         "            if await self.is_dead(entry):\n                live = await self._take_over(reference, state, entry)\n                return await self._serve_here(live, here)\n            address",
         "            if True:\n                live = await self._take_over(reference, state, entry)\n                return await self._serve_here(live, here)\n            address",
     ),
-    one(
-        "take over without new nonce",
-        "6.5 take over; I1",
-        _LOCKS,
-        "        nonce = self._context.new_secret()\n        author = self._context.author\n        found",
-        "        nonce = entry.nonce\n        author = self._context.author\n        found",
-        Edit(_TRANSITIONS, '    assert wish.nonce != entry.nonce, "a take-over needs a new nonce"\n', ""),
-    ),
     # idempotency keys
     one(
         "the record of a section is not looked for",
@@ -159,6 +120,24 @@ SITE_MUTANTS: tuple[Mutant, ...] = (
         _ONCE,
         "        await self._requests.write(self._key, self.last or self.sent())\n",
         "        return\n",
+    ),
+    # rows without locks
+    one(
+        "an unlocked write is stamped above the locks",
+        "1.6 eventual writes; B8",
+        "polysite.site.plain",
+        "        first = max(self._context.clock.wall_us(), self._last_stamp + 1, 0)\n        if first + count > PLAIN_STAMP_MAX:\n",
+        "        first = max(2**52 + self._context.clock.wall_us() + 10**7, self._last_stamp + 1, 0)\n        if False:\n",
+        Edit(
+            "polysite.site.row_verbs",
+            "        return lock_cell.decode(view.content).issued > 0\n",
+            "        return False\n",
+        ),
+        Edit(
+            "polysite.site.row_verbs",
+            "        if state is not None and state.version >= 0 and state.cell.issued > 0:\n",
+            "        if False:\n",
+        ),
     ),
     # tidying
     one(
