@@ -99,6 +99,41 @@ async def test_watches_come_and_go(seed: int) -> None:
 
 
 @seeded(seeds=5)
+async def test_a_dead_holder_goes_though_nobody_waits_as_long_as_its_lease(seed: int) -> None:
+    """Goal: clients that give up sooner than a dead holder's lease are over get the lock all the same, those that come after it. Method: kill the
+    holder's process; wait a little and give up; ask again after the lease, without waiting."""
+    async with world_of(seed, "one", "two") as world:
+        one, two = world.processes
+        row = world.row("a")
+        await one.coordinator.acquire([row], lease_ms=LEASE_MS)
+        await one.kill()
+        waiting = await two.coordinator.acquire([row], lease_ms=LEASE_MS, wait_ms=200)
+        assert not waiting.held
+        await two.coordinator.release(waiting.reference)
+        await asyncio.sleep(LEASE_MS / 1000 + 0.3)
+        lock = await two.coordinator.acquire([row], lease_ms=LEASE_MS, wait_ms=0)
+        assert lock.held
+        await two.coordinator.release(lock.reference)
+
+
+@seeded(seeds=5)
+async def test_a_living_holder_is_not_watched_on(seed: int) -> None:
+    """Goal: a key that nobody waits for any more is not watched for longer than its holder needs to show life. Method: wait a
+    little for a lock whose holder lives elsewhere and renews it, give up, and look after a third of the lease."""
+    async with world_of(seed, "one", "two") as world:
+        one, two = world.processes
+        row = world.row("a")
+        lock = await one.coordinator.acquire([row], lease_ms=6_000)
+        waiting = await two.coordinator.acquire([row], lease_ms=6_000, wait_ms=200)
+        await two.coordinator.release(waiting.reference)
+        for _ in range(3):
+            await asyncio.sleep(1.0)
+            await one.coordinator.renew(lock.reference)
+        assert not two.coordinator._keys.in_use()
+        await one.coordinator.release(lock.reference)
+
+
+@seeded(seeds=5)
 async def test_an_order_drops_the_entry_it_names(seed: int) -> None:
     """Goal: an administrator's order drops the entry with the fencing token it names and no other, whatever the replica at hand
     shows; one that is gone is told. Method: three entries, the order given where only old views are to be had."""

@@ -28,6 +28,7 @@ class SimCommands(Late):
         "judge": "sim:judge",
         "mutants": "sim:mutants",
         "faults": "sim:faults",
+        "nines": "sim_nines:nines",
     }
 
 

@@ -12,6 +12,7 @@ import msgspec
 from polysite.core import lock_cell
 from polysite.core.lease import Observation
 from polysite.core.lock_cell import LockCell
+from polysite.core.wishes import Observed
 from polysite.errors import Overloaded
 from polysite.site.timers import Timer, Timers
 from polysite.values.keys import LockKey
@@ -67,6 +68,9 @@ class KeyState(msgspec.Struct, eq=False):
     preempting: bool = False
     """A wish to drop dead entries is under way."""
     watch_until_s: float = 0.0
+    front: Observed | None = None
+    """The head when somebody last waited behind it, if it is another process's: it is watched on until it beats or goes, or `front_until_s`."""
+    front_until_s: float = 0.0
     changed_s: float = LONG_AGO
     """When this view was made, as far as it is known here, on the own clock; only kept where there are several sites."""
     confirmed_s: float = LONG_AGO

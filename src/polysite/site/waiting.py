@@ -18,6 +18,9 @@ from polysite.site.wishing import WishAnswer
 
 LOOK_S_LEAST = 0.005
 
+FRONT_LEASES_MAX = 3
+"""How long the entry in front is watched on when nobody waits any more, in its leases."""
+
 
 class Waiting:
     """Waits of sessions, and the looks at cells that go with them."""
@@ -74,6 +77,7 @@ class Waiting:
             state.users += 1
         now_s = self._clock.monotonic_s()
         state.observation.feed(state.cell.queue, now_s)
+        self._note_front(state, now_s)
         self._arm(state, now_s)
 
     def _pause_s(self, state: KeyState) -> float:
@@ -96,15 +100,35 @@ class Waiting:
 
     def _look(self, state: KeyState) -> None:
         state.look_timer = None
-        waited_for = self._clock.monotonic_s() < state.watch_until_s or any(
+        now_s = self._clock.monotonic_s()
+        waited_for = now_s < state.watch_until_s or any(
             live.core.standing == "waiting" or live.standing_waiters for live in state.sessions.values()
         )
-        if not waited_for or self._context.closing:
+        if waited_for:
+            self._note_front(state, now_s)
+        if self._context.closing or not (waited_for or self._is_front_unsettled(state, now_s)):
             state.observation = None
             self._sessions.keys.drop(state)
             return
         state.looking = True
         self._context.background(self._look_at(state), name="site-look")
+
+    def _note_front(self, state: KeyState, now_s: float) -> None:
+        """Whom those wait behind who wait now. If they all give up before its lease is over, it is watched on until it shows life or is dropped:
+        else a dead one would stay for as long as nobody waits longer than its lease, each of whom would begin anew to watch it."""
+        front = lock_cell.head(state.cell)
+        state.front = None
+        if front is not None and not self._lives_here(state, front.ticket):
+            state.front = Observed(front.ticket, front.nonce, front.beat)
+            state.front_until_s = now_s + FRONT_LEASES_MAX * front.lease_s
+
+    def _is_front_unsettled(self, state: KeyState, now_s: float) -> bool:
+        front = lock_cell.head(state.cell)
+        return (
+            front is not None
+            and state.front == Observed(front.ticket, front.nonce, front.beat)
+            and now_s < state.front_until_s
+        )
 
     async def _look_at(self, state: KeyState) -> None:
         try:
