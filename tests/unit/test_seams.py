@@ -174,6 +174,12 @@ ALLOWED: dict[str, dict[str, str]] = {
         "threads": "a mutant lives in a process of its own",
         "files": "keeps the seeds that convict the mutants, beside their table",
     },
+    "polysite.testing.nines": {
+        "sleep": "lets the loop's one true time pass, which no process's clock is",
+        "spawn": "carries requests and probes, which belong to no simulated process; each is waited for",
+        "threads": "runs many worlds side by side, each in a process of its own",
+        "clock": "tells how long the measurement took",
+    },
     "polysite.testing.world": {
         "sleep": "lets the loop's one true time pass, which no process's clock is",
         "spawn": "carries clients and starts of processes, which belong to no simulated process; each is waited for",

@@ -1,6 +1,5 @@
 """The arithmetic of `polysite sim nines`, and a small run of it."""
 
-import itertools
 import math
 import random
 from collections import Counter
@@ -10,7 +9,7 @@ from click.testing import CliRunner
 
 from polysite.cli.sim_nines import nines
 from polysite.testing.nines.estimate import RUNS_LEAST, Estimate, Sample, still_needed
-from polysite.testing.nines.measuring import SETTINGS
+from polysite.testing.nines.measuring import SETTINGS, Setting
 from polysite.testing.nines.outages import (
     OUTAGES,
     WINDOW_AFTER_S,
@@ -35,15 +34,15 @@ def test_the_bound_of_the_arithmetic() -> None:
 
 
 @pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: str(setting.sites))
-def test_weights_add_up_to_one(setting: object) -> None:
+def test_weights_add_up_to_one(setting: Setting) -> None:
     """Goal: every moment is in one stratum. Method: the weights' sum; and the share of time that a site is down, had from them."""
-    site, sites = setting.site, setting.sites  # type: ignore[attr-defined]
+    site, sites = setting.site, setting.sites
     likely = site.conditions()
     assert math.fsum(likely.values()) == pytest.approx(1.0, abs=1e-12)
     assert math.fsum(stratum.weight for stratum in strata(site, sites)) == pytest.approx(1.0, abs=1e-12)
     for outage in OUTAGES:
         # Who is down at the beginning of a window stays so, or returns in it.
-        down = sum(likely[Condition(of, outage.name)] for of in ("down", "returns", "again"))  # type: ignore[arg-type]
+        down = sum(likely[Condition(of, outage.name)] for of in ("down", "returns", "again"))
         assert down == pytest.approx(site.down * outage.share * outage.mean_s / site.outage_s, rel=1e-9)
     kept, dropped = parted(strata(site, sites))
     assert len(kept) + len(dropped) == len(strata(site, sites))
@@ -66,9 +65,11 @@ def test_conditions_are_those_of_the_process() -> None:
         from_s = 1000.0 + number * (3_990_000.0 / count)
         while changes[at + 1] <= from_s:
             at += 1
-        inside = sum(1 for one in itertools.takewhile(lambda s: s <= from_s + WINDOW_S, changes[at + 1 : at + 9]))
+        inside = sum(change <= from_s + WINDOW_S for change in changes[at + 1 : at + 9])
         is_up = at % 2 == 0
-        seen["more" if inside > 2 else (("up", "fails", "")[inside] if is_up else ("down", "returns", "again")[inside])] += 1
+        seen[
+            "more" if inside > 2 else (("up", "fails", "")[inside] if is_up else ("down", "returns", "again")[inside])
+        ] += 1
     assert seen["more"] == seen[""] == 0
     for condition, likely in site.conditions().items():
         spread = math.sqrt(likely * (1 - likely) / count)
@@ -206,5 +207,10 @@ def test_the_command_is_quick_if_asked() -> None:
     """Goal: the command tells figures, origins and effort. Method: a quick run of three sites."""
     told = CliRunner().invoke(nines, ["--sites", "3", "--quick", "--jobs", "1"], standalone_mode=False)
     assert told.exception is None
-    for words in ("of the requests succeed within 2 s", "where the failures came from", "seed 1", "steady, no majority"):
+    for words in (
+        "of the requests succeed within 2 s",
+        "where the failures came from",
+        "seed 1",
+        "steady, no majority",
+    ):
         assert words in told.stdout
