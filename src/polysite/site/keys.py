@@ -69,7 +69,7 @@ class KeyState(msgspec.Struct, eq=False):
     """A wish to drop dead entries is under way."""
     watch_until_s: float = 0.0
     front: Observed | None = None
-    """The head when somebody last waited behind it, if it is another process's: it is watched on until it beats or goes, or `front_until_s`."""
+    """The head when somebody last gave up waiting behind it: it is watched on until it beats or goes, or `front_until_s`."""
     front_until_s: float = 0.0
     changed_s: float = LONG_AGO
     """When this view was made, as far as it is known here, on the own clock; only kept where there are several sites."""

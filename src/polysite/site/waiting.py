@@ -42,6 +42,7 @@ class Waiting:
                 return True
             left_s = deadline_s - self._clock.monotonic_s()
             if left_s <= 0:
+                self._given_up(live.state)
                 return False
             waiter = asyncio.get_running_loop().create_future()
             live.standing_waiters.append(waiter)
@@ -50,6 +51,9 @@ class Waiting:
             self.watch(live.state)
             try:
                 await waiter
+            except asyncio.CancelledError:
+                self._given_up(live.state)
+                raise
             finally:
                 timer.cancel()
                 live.open_calls -= 1
@@ -77,7 +81,6 @@ class Waiting:
             state.users += 1
         now_s = self._clock.monotonic_s()
         state.observation.feed(state.cell.queue, now_s)
-        self._note_front(state, now_s)
         self._arm(state, now_s)
 
     def _pause_s(self, state: KeyState) -> float:
@@ -104,8 +107,6 @@ class Waiting:
         waited_for = now_s < state.watch_until_s or any(
             live.core.standing == "waiting" or live.standing_waiters for live in state.sessions.values()
         )
-        if waited_for:
-            self._note_front(state, now_s)
         if self._context.closing or not (waited_for or self._is_front_unsettled(state, now_s)):
             state.observation = None
             self._sessions.keys.drop(state)
@@ -113,14 +114,13 @@ class Waiting:
         state.looking = True
         self._context.background(self._look_at(state), name="site-look")
 
-    def _note_front(self, state: KeyState, now_s: float) -> None:
-        """Whom those wait behind who wait now. If they all give up before its lease is over, it is watched on until it shows life or is dropped:
+    def _given_up(self, state: KeyState) -> None:
+        """Somebody has waited long enough. Whoever is in front is watched on until it shows life or is dropped, also if nobody waits any more:
         else a dead one would stay for as long as nobody waits longer than its lease, each of whom would begin anew to watch it."""
         front = lock_cell.head(state.cell)
-        state.front = None
         if front is not None and not self._lives_here(state, front.ticket):
             state.front = Observed(front.ticket, front.nonce, front.beat)
-            state.front_until_s = now_s + FRONT_LEASES_MAX * front.lease_s
+            state.front_until_s = self._clock.monotonic_s() + FRONT_LEASES_MAX * front.lease_s
 
     def _is_front_unsettled(self, state: KeyState, now_s: float) -> bool:
         front = lock_cell.head(state.cell)

@@ -19,7 +19,7 @@ from polysite.testing.world.campaign import quiet
 HALF_WIDTH_SHARE = 0.2
 """The half-width is to be below this part of the unavailability."""
 
-STEADY_RUNS = 40
+STEADY_RUNS = 24
 """Of each steady state with a majority, at least."""
 
 RUNS_QUICK = 1

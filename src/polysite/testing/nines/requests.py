@@ -136,7 +136,7 @@ class Door:
         kind, key, ask = self._drawn(f"{self._home}/{self._numbers}")
         chance = SeededRandomness(f"{self._world.seed}/request {self._home}/{self._numbers}")
         attempts: list[tuple[str, str]] = []
-        behind = False
+        behind = succeeded = False
         while (left_s := began_s + IN_TIME_S - self._world.now_s()) > 0:
             site = self._chosen(attempts, chance)
             try:
@@ -147,17 +147,18 @@ class Door:
                 pause_s = min(PAUSE_S_MAX, PAUSE_S_FIRST * 2 ** (len(attempts) - 1))
                 await asyncio.sleep(chance.uniform(0.0, pause_s))
             else:
+                succeeded = self._world.now_s() - began_s <= IN_TIME_S
                 break
         if self._counts(began_s):
             cause = self._cause(kind, began_s, attempts, behind=behind)
-            self._note(Failure(began_s, self._home, kind, key, cause, tuple(attempts), had_majority))
+            self._note(succeeded, Failure(began_s, self._home, kind, key, cause, tuple(attempts), had_majority))
 
-    def _note(self, request: Failure) -> None:
+    def _note(self, succeeded: bool, request: Failure) -> None:
         """Count a request as what it came to: `request` says how it failed, if it did."""
         tally = self._tally
         tally.requests += 1
-        took_s = self._world.now_s() - request.began_s
-        if took_s <= IN_TIME_S:
+        if succeeded:
+            took_s = self._world.now_s() - request.began_s
             tally.slowest_s = max(tally.slowest_s, took_s)
             tally.slow += took_s > SLOW_S
             tally.again += bool(request.attempts)
