@@ -118,7 +118,7 @@ class Waiting:
         """Somebody has waited long enough. Whoever is in front is watched on until it shows life or is dropped, also if nobody waits any more:
         else a dead one would stay for as long as nobody waits longer than its lease, each of whom would begin anew to watch it."""
         front = lock_cell.head(state.cell)
-        if front is not None and not self._lives_here(state, front.ticket):
+        if front is not None and front.ticket not in state.sessions:
             state.front = Observed(front.ticket, front.nonce, front.beat)
             state.front_until_s = self._clock.monotonic_s() + FRONT_LEASES_MAX * front.lease_s
 
