@@ -178,9 +178,10 @@ def _text(row: _Row) -> str:
     bar = row.bar
     if not (row.begins and row.ends):
         return bar.at_start if row.begins else bar.at_end
+    took_s = (bar.end_s or 0.0) - bar.start_s
     if not bar.at_end:
-        return bar.at_start
-    return f"{bar.at_start} → {bar.at_end}, {((bar.end_s or 0.0) - bar.start_s) * 1000:.0f} ms"
+        return f"{bar.at_start} for {took_s:.1f} s" if took_s else bar.at_start
+    return f"{bar.at_start} → {bar.at_end}, {took_s * 1000:.0f} ms"
 
 
 def _line(moment: str, cells: Sequence[str]) -> str:

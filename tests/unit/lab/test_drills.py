@@ -13,7 +13,7 @@ from polysite.lab.drills.checks import checks, figures
 from polysite.lab.drills.conductor import majority_rtt_ms
 from polysite.lab.drills.record import Check, Event, Run
 from polysite.lab.drills.tenures import hand_overs_s, longest_gap_s, tenures
-from polysite.lab.drills.timeline import spans, timeline
+from polysite.lab.drills.timeline import spans, strikes, timeline
 from polysite.lab.keeper.links import LinkBook
 from polysite.lab.scenarios import Expected, Scenario
 from polysite.lab.topology import plan
@@ -358,4 +358,22 @@ def test_the_timeline() -> None:
     assert [" ".join(line.split()) for line in spans(a_run(), History(story.calls))] == [
         "bei 4.1 to 5.1 s 3 x acquire: unavailable (locked)",
         "bei 10.1 to 10.1 s 1 x write: outcome_unknown (locked)",
+    ]
+
+
+def test_what_was_done_is_drawn_beside_the_calls() -> None:
+    """Goal: a picture of what the judge found shows the faults, from when they were there to when they were healed. Method: one that was
+    healed, and one that never was."""
+    cut, freeze = (
+        '{"type":"cut","sites":["bei"],"one_way":false}',
+        '{"type":"freeze","site":"bei","services":["polysite"]}',
+    )
+    events = (
+        Event(start_s=4.0, end_s=4.1, about=f"inject {cut}", heals=False),
+        Event(start_s=5.0, end_s=5.1, about=f"inject {freeze}", heals=False),
+        Event(start_s=5.9, end_s=6.0, about=f"heal {cut}", heals=True),
+    )
+    assert strikes(a_run(events=events)) == [
+        (BEGAN_S + 4.0, BEGAN_S + 6.0, "cut bei"),
+        (BEGAN_S + 5.0, BEGAN_S + 10.0, "freeze bei polysite"),
     ]

@@ -78,3 +78,13 @@ def test_calls_of_several_keys_say_which() -> None:
     script = Script().acquire(1).acquire(2, key=["wide", "y"])
     told = [line[10:] for line in drawn(script)[1:-1]]
     assert told == ["─ acquire of t → done #1, 500 ms", "─ acquire of wide/y → done #2, 500 ms"]
+
+
+def test_a_fault_that_is_over_before_anything_happens() -> None:
+    """How long it lasted is told where it has one row; what is done at once lasts for no time."""
+    script = Script().acquire(1, site="ams", start_s=9.0, end_s=9.5)
+    strikes = [Strike(1.0, 3.5, "site cut off bei"), Strike(4.0, None, "clock steps bei")]
+    lines = drawn(script, sites=("ams",), strikes=strikes)
+    told = [line.split("─ ")[1] for line in lines if "─ " in line]
+    assert told == ["site cut off bei for 2.5", "clock steps bei", "acquire → done #1, 500 ms"]
+    assert lines[2].strip() == "s", "the text goes on in the next line"

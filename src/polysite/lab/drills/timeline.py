@@ -1,5 +1,6 @@
 """What failed where and for how long, as lines for people. Decisions only."""
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 
@@ -55,11 +56,17 @@ def strikes(run: Run) -> list[Strike]:
     for event in run.events:
         fault = event.about.partition(" ")[2]
         if event.heals and fault in began:
-            found.append(Strike(run.began_s + began.pop(fault), run.began_s + event.end_s, fault))
+            found.append(Strike(run.began_s + began.pop(fault), run.began_s + event.end_s, _plainly(fault)))
         elif not event.heals:
             began[fault] = event.start_s
-    found += [Strike(run.began_s + start_s, run.began_s + run.lasted_s, fault) for fault, start_s in began.items()]
+    until_s = run.began_s + run.lasted_s
+    found += [Strike(run.began_s + start_s, until_s, _plainly(fault)) for fault, start_s in began.items()]
     return sorted(found)
+
+
+def _plainly(fault: str) -> str:
+    """A fault without the signs of JSON: `cut irv`, `freeze irv polysite`."""
+    return " ".join(re.sub(r'"\w+":(false|null)|"\w+":|[{}\[\]",]', " ", fault).split())
 
 
 def _grouped(moments: list[float]) -> Iterator[tuple[float, float, int]]:
