@@ -85,6 +85,7 @@ MUTANTS: tuple[Mutant, ...] = (
         _TENURE,
         "        return self._next_stamp + count <= self._window_end\n",
         "        return True\n",
+        Edit(_TRANSITIONS, '    assert last < cell.floor + WINDOW, "a stamp past the window was used"\n', ""),
         SMALL_WINDOW,
     ),
     one(
@@ -92,7 +93,23 @@ MUTANTS: tuple[Mutant, ...] = (
         "6.5",
         _TRANSITIONS,
         "    return replace(cell, floor=cell.floor + WINDOW), DONE\n",
-        "    return replace(cell, floor=cell.floor + 1), DONE\n",
+        "    return replace(cell, floor=cell.floor), DONE\n",
+        Edit(
+            _TENURE,
+            "            self._window_end = window_end(cell.floor)\n",
+            "            self._window_end = max(self._window_end, window_end(cell.floor))\n",
+        ),
+        Edit(
+            _TENURE,
+            '                assert window_end(cell.floor) >= self._window_end, "the window went back under the head of the queue"\n',
+            "",
+        ),
+        Edit(
+            _TENURE,
+            "        return Extend(self.ticket, self.nonce)\n",
+            "        self._window_end += WINDOW\n        return Extend(self.ticket, self.nonce)\n",
+        ),
+        Edit(_TRANSITIONS, '    assert last < cell.floor + WINDOW, "a stamp past the window was used"\n', ""),
         SMALL_WINDOW,
     ),
     one(
