@@ -85,6 +85,11 @@ MUTANTS: tuple[Mutant, ...] = (
         _TENURE,
         "        return self._next_stamp + count <= self._window_end\n",
         "        return True\n",
+        Edit(
+            _TENURE,
+            '        return self.standing in {"first", "exclusive"} and self._window_end - self._next_stamp < EXTEND_BELOW\n',
+            "        return False\n",
+        ),
         Edit(_TRANSITIONS, '    assert last < cell.floor + WINDOW, "a stamp past the window was used"\n', ""),
         SMALL_WINDOW,
     ),

@@ -13,6 +13,7 @@ from polysite.testing.loop import run_traced
 from polysite.testing.simulated import SeededRandomness
 from polysite.testing.world import company
 from polysite.testing.world.asking import Asker
+from polysite.testing.world.belying import belied
 from polysite.testing.world.clients import TABLES, Client
 from polysite.testing.world.faults import NAMES, Fault, carry_out, swarm
 from polysite.testing.world.link_faults import LINK_FAULTS
@@ -150,7 +151,12 @@ async def _run(plan: Plan, recorders: list[Recorder]) -> list[str]:
             group.create_task(other.settle(), name=f"settle {other.name}")
     await finished(clients, world)
     await world.close()
-    return [overdue for client in clients for overdue in client.overdue] + world.links.findings
+    history = History([call for recorder in recorders for call in recorder.history()])
+    return [
+        *(overdue for client in clients for overdue in client.overdue),
+        *world.links.findings,
+        *belied(world.registers, history),
+    ]
 
 
 def _told(error: BaseException) -> str:
