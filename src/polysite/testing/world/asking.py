@@ -18,6 +18,9 @@ T = TypeVar("T")
 WAIT_MS = 8_000
 """How long they wait for a lock."""
 
+PAUSE_S = 2.0
+"""The longest pause between two things that they do."""
+
 
 class Asker:
     """A client of a site by name. What it does is for `run`, and after all faults for `settle`."""

@@ -16,7 +16,7 @@ from polysite.testing.world.stamped import Manner, StampedClient
 from polysite.testing.world.world import World
 from polysite.values.tables import TableSpec
 
-SHARE = 0.1
+SHARE = 0.07
 """How likely a run has a kind."""
 
 

@@ -11,7 +11,7 @@ from polysite.api import KeyName, RowExpectation, RowPut, Step
 from polysite.errors import OutcomeUnknown, PolysiteError, Unavailable
 from polysite.site import SiteCoordinator
 from polysite.testing.history import OpenCall, Recorder
-from polysite.testing.world.asking import WAIT_MS, Asker
+from polysite.testing.world.asking import PAUSE_S, WAIT_MS, Asker
 from polysite.testing.world.traffic import KEYSPACE
 from polysite.testing.world.world import World
 from polysite.values.tables import ColumnSpec, TableSpec
@@ -44,7 +44,7 @@ class ListClient(Asker):
                     await self._tenure(self._some_keys())
             except PolysiteError:
                 await self.pause(1.0)
-            await self.pause(1.0)
+            await self.pause(PAUSE_S)
 
     async def settle(self) -> None:
         """All keys at once; and again, when nobody else holds any: every client wants them, each in another order, and none waits long."""

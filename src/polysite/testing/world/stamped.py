@@ -13,7 +13,7 @@ from polysite.api import KeyName, WriteAnswer
 from polysite.errors import AcquireTimeout, OutcomeUnknown, PolysiteError, Unavailable
 from polysite.site import SiteCoordinator
 from polysite.testing.history import Recorder
-from polysite.testing.world.asking import WAIT_MS, Asker, name_of
+from polysite.testing.world.asking import PAUSE_S, WAIT_MS, Asker, name_of
 from polysite.testing.world.clients import COLUMNS
 from polysite.testing.world.traffic import KEYSPACE
 from polysite.testing.world.world import World
@@ -79,7 +79,7 @@ class StampedClient(Asker):
                     await self._without_lock(row)
             except PolysiteError:
                 await self.pause(1.0)
-            await self.pause(1.0)
+            await self.pause(PAUSE_S)
 
     async def _without_lock(self, row: Row) -> None:
         level = self.pick(("eventual", "quorum"))
