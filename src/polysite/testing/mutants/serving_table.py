@@ -10,7 +10,7 @@ from polysite.testing.mutants.mutant import Mutant, one
 _CARRIER, _COORDINATOR, _SECTION = (f"polysite.client._async.{name}" for name in ("carrier", "coordinator", "section"))
 _ROWS, _LOCKS, _SECTIONS = (f"polysite.server.routes.{name}" for name in ("rows", "locks", "sections"))
 _ENVELOPE, _V2_LOCKS = "polysite.server.v2.envelope", "polysite.server.v2.locks"
-_TENURES, _ONCE = "polysite.site.tenures", "polysite.site.once"
+_TENURES = "polysite.site.tenures"
 
 SERVING_MUTANTS: tuple[Mutant, ...] = (
     # the client
@@ -96,13 +96,6 @@ SERVING_MUTANTS: tuple[Mutant, ...] = (
             "                return await self._recorded(key, record)\n            table =",
             "            table =",
         ),
-    ),
-    one(
-        "the answer of a section is not kept",
-        "architecture 5 idempotency",
-        _ONCE,
-        "                await requests.done(idempotency_key, receipt.last or receipt.stored(done))\n",
-        "                pass\n",
     ),
     # REST v2
     one(
