@@ -21,6 +21,10 @@ SMALL_WINDOW = Edit(f"{_CORE}stamps", "WINDOW = 2**20", "WINDOW = 12")
 """Beside a mutant that only shows when a tenure uses up its window; the sound code survives with it."""
 
 
+ABSENT_MARKS_END = Edit("polysite.site.context", "absent_life_ms=864_000_000 if", "absent_life_ms=1_000 if")
+"""Beside a mutant that only shows when the mark on an absent row has ended, which else takes ten days; the sound code survives with it."""
+
+
 MUTANTS: tuple[Mutant, ...] = (
     # the cell
     one(
@@ -222,6 +226,15 @@ MUTANTS: tuple[Mutant, ...] = (
         _RESTAMP,
         "            name: (row.cells[name].value if name in row.cells else None) for name in columns\n",
         "            name: row.cells[name].value for name in columns if name in row.cells\n",
+    )._replace(
+        covering=(
+            Edit(
+                "polysite.stores.embedded.reading",
+                "        if stamp >= row_stamp and value is not None:\n",
+                "        if value is not None:\n",
+            ),
+        ),
+        shadowed_by="I8: a cell whose stamp is below its row's row_stamp counts as null, so what the re-stamp left out does not show.",
     ),
     one(
         "re-stamp at the old stamp",
@@ -248,6 +261,7 @@ MUTANTS: tuple[Mutant, ...] = (
         _RESTAMP,
         "    return Rewritten((DeleteRow(key=row.key, stamp=first), mark), after)\n",
         "    return Rewritten((mark,), after)\n",
+        ABSENT_MARKS_END,
     ),
     one(
         "waiter uses the fence seen at enqueue",
