@@ -21,6 +21,9 @@ SMALL_WINDOW = Edit(f"{_CORE}stamps", "WINDOW = 2**20", "WINDOW = 12")
 """Beside a mutant that only shows when a tenure uses up its window; the sound code survives with it."""
 
 
+SMALL_BATCHES = Edit(_TENURE, "batch_writes_max: int = 1_000", "batch_writes_max: int = 4")
+"""Beside a mutant that only shows when a partition is settled in several batches; the sound code survives with it."""
+
 ABSENT_MARKS_END = Edit("polysite.site.context", "absent_life_ms=864_000_000 if", "absent_life_ms=1_000 if")
 """Beside a mutant that only shows when the mark on an absent row has ended, which else takes ten days; the sound code survives with it."""
 
@@ -429,6 +432,11 @@ MUTANTS: tuple[Mutant, ...] = (
         _SESSION,
         '        if self.standing == "shared":\n            if self._doubts(row):\n',
         "        if False:\n            if self._doubts(row):\n",
+        Edit(
+            _TENURE,
+            "        self.fence = cell.fence\n        self.standing = now_role\n",
+            '        if now_role == "shared":\n            self._next_stamp, self._window_end = max(self._next_stamp, cell.floor), window_end(cell.floor)\n        self.fence = cell.fence\n        self.standing = now_role\n',
+        ),
     ),
     one(
         "shared reader keeps its old fence",
@@ -450,6 +458,7 @@ MUTANTS: tuple[Mutant, ...] = (
         _RANGES,
         "        return not self._shared_kind or part_stamp == operation.known_part_stamp\n",
         "        return True\n",
+        SMALL_BATCHES,
     ),
     one(
         "promotion without upto",
