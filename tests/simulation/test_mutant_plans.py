@@ -14,6 +14,7 @@ import pytest
 
 from polysite.testing.mutants.convicting import PLANS, plan_of
 from polysite.testing.mutants.mutant import Mutant
+from polysite.testing.mutants.site_table import COMPACT_SOON
 from polysite.testing.mutants.table import ABSENT_MARKS_END, MUTANTS, SMALL_WINDOW
 from polysite.testing.world.campaign import quiet
 from polysite.testing.world.running import Plan, carried_out
@@ -21,6 +22,7 @@ from polysite.testing.world.running import Plan, carried_out
 PLANNED = [mutant for mutant in MUTANTS if plan_of(mutant.name).exists()]
 SMALL = [mutant for mutant in PLANNED if SMALL_WINDOW in mutant.edits]
 ENDING = [mutant for mutant in PLANNED if ABSENT_MARKS_END in mutant.edits]
+SOON = [mutant for mutant in PLANNED if {*COMPACT_SOON} <= {*mutant.edits}]
 SHADOWED = [mutant for mutant in MUTANTS if mutant.shadowed_by]
 
 SCRIPT = """
@@ -72,6 +74,12 @@ def test_small_windows_are_no_fault(mutant: Mutant) -> None:
 def test_marks_that_end_are_no_fault(mutant: Mutant) -> None:
     """The sound code holds where the mark on an absent row lives for a second, which such a mutant needs to show."""
     assert findings_of(plan_of(mutant.name), (ABSENT_MARKS_END,)) == []
+
+
+@pytest.mark.parametrize("mutant", SOON, ids=named)
+def test_early_compactions_are_no_fault(mutant: Mutant) -> None:
+    """The sound code holds where cells are compacted after a second, which such a mutant needs to show."""
+    assert findings_of(plan_of(mutant.name), COMPACT_SOON) == []
 
 
 @pytest.mark.parametrize("mutant", SHADOWED, ids=named)
