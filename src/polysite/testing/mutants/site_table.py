@@ -18,6 +18,13 @@ COMPACT_SOON = (
 )
 """Beside a mutant of compaction, which else comes only to cells that rest for ten minutes; the sound code survives with it."""
 
+LIVING_ARE_TAKEN_OVER = Edit(
+    _TENURES,
+    "            if await self.is_dead(entry):\n                live = await self._take_over(reference, state, entry)\n                return await self._serve_here(live, here)\n            address",
+    "            if True:\n                live = await self._take_over(reference, state, entry)\n                return await self._serve_here(live, here)\n            address",
+)
+"""Without I4. Also what shows that a session which was taken over must not go on: else there is no such session."""
+
 SITE_MUTANTS: tuple[Mutant, ...] = (
     # waiting
     one(
@@ -97,9 +104,7 @@ SITE_MUTANTS: tuple[Mutant, ...] = (
     one(
         "the session of a process that lives is taken over",
         "I4",
-        _TENURES,
-        "            if await self.is_dead(entry):\n                live = await self._take_over(reference, state, entry)\n                return await self._serve_here(live, here)\n            address",
-        "            if True:\n                live = await self._take_over(reference, state, entry)\n                return await self._serve_here(live, here)\n            address",
+        *LIVING_ARE_TAKEN_OVER,
     ),
     # idempotency keys
     one(

@@ -7,7 +7,7 @@ mutants are `locks.md` 6.5 of the design, B1 to B19 its faults of the original, 
 from polysite.testing.mutants.applying import Edit
 from polysite.testing.mutants.mutant import Mutant, one
 from polysite.testing.mutants.serving_table import SERVING_MUTANTS
-from polysite.testing.mutants.site_table import SITE_MUTANTS
+from polysite.testing.mutants.site_table import LIVING_ARE_TAKEN_OVER, SITE_MUTANTS
 
 _CORE = "polysite.core."
 _TRANSITIONS, _SESSION, _TENURE, _RANGES = (f"{_CORE}{name}" for name in ("transitions", "session", "tenure", "ranges"))
@@ -15,7 +15,8 @@ _RESTAMP, _ROWSTATE, _SETTLE, _COMBINE, _CELL = (
     f"{_CORE}{name}" for name in ("restamp", "rowstate", "settle", "combine", "lock_cell")
 )
 _LEASE = f"{_CORE}lease"
-_CRITICAL = "polysite.site.critical"
+_CRITICAL, _COMBINING = "polysite.site.critical", "polysite.site.combining"
+_READING = "polysite.stores.embedded.reading"
 
 SMALL_WINDOW = Edit(f"{_CORE}stamps", "WINDOW = 2**20", "WINDOW = 12")
 """Beside a mutant that only shows when a tenure uses up its window; the sound code survives with it."""
@@ -23,6 +24,20 @@ SMALL_WINDOW = Edit(f"{_CORE}stamps", "WINDOW = 2**20", "WINDOW = 12")
 
 SMALL_BATCHES = Edit(_TENURE, "batch_writes_max: int = 1_000", "batch_writes_max: int = 4")
 """Beside a mutant that only shows when a partition is settled in several batches; the sound code survives with it."""
+
+STALE_CELLS_SHOW = Edit(
+    _READING,
+    "        if stamp >= row_stamp and value is not None:\n",
+    "        if value is not None:\n",
+)
+"""Without I8: a cell whose stamp is below its row's row_stamp does not count as null."""
+
+RETRIES_PAUSE = Edit(
+    _CRITICAL,
+    "                if attempt + 1 < WRITE_ATTEMPTS_MAX:\n",
+    "                if attempt + 1 < WRITE_ATTEMPTS_MAX:\n                    live.op_ended(planned.op)\n                    await self._clock.sleep_s(1.5)\n",
+)
+"""Giving a write up and sending it again are not one step any more: what waits for it goes on in between."""
 
 ABSENT_MARKS_END = Edit("polysite.site.context", "absent_life_ms=864_000_000 if", "absent_life_ms=1_000 if")
 """Beside a mutant that only shows when the mark on an absent row has ended, which else takes ten days; the sound code survives with it."""
@@ -85,6 +100,15 @@ MUTANTS: tuple[Mutant, ...] = (
         _CELL,
         "    if entry is None or entry.nonce != nonce:\n        return None\n    first = cell.queue[0]\n",
         "    if entry is None:\n        return None\n    first = cell.queue[0]\n",
+        Edit(
+            _TENURE,
+            '                assert cell.fence == self.fence, "the fence moved under the head of the queue"\n',
+            "",
+        ),
+    )._replace(
+        covering=(LIVING_ARE_TAKEN_OVER,),
+        shadowed_by="I4: a session is taken over once its process cannot be running any more, so nobody is left that could go on. One whose process is only "
+        "silent may be taken over after its lease as well; but who has watched it for that long drops it at that moment, and no run has shown a call in between.",
     ),
     one(
         "write past the window",
@@ -215,6 +239,17 @@ MUTANTS: tuple[Mutant, ...] = (
         _RESTAMP,
         "    if covers and len(cells) < len(columns):\n",
         "    if False:\n",
+    )._replace(
+        covering=(
+            STALE_CELLS_SHOW,
+            Edit(
+                _RESTAMP,
+                "    return Rewritten((DeleteRow(key=row.key, stamp=first), mark), after)\n",
+                "    return Rewritten((mark,), after)\n",
+            ),
+        ),
+        shadowed_by="I8, and the tombstone: who knows a row to be absent has deleted it, or re-stamped it as absent, or found a fence of 0, below which nothing "
+        "is unanswered. So a tombstone hides whatever of the row may still come, and where it did not, I8 would, by the row_stamp of the put.",
     ),
     one(
         "partial put leaves the absent mark",
@@ -230,13 +265,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "            name: (row.cells[name].value if name in row.cells else None) for name in columns\n",
         "            name: row.cells[name].value for name in columns if name in row.cells\n",
     )._replace(
-        covering=(
-            Edit(
-                "polysite.stores.embedded.reading",
-                "        if stamp >= row_stamp and value is not None:\n",
-                "        if value is not None:\n",
-            ),
-        ),
+        covering=(STALE_CELLS_SHOW,),
         shadowed_by="I8: a cell whose stamp is below its row's row_stamp counts as null, so what the re-stamp left out does not show.",
     ),
     one(
@@ -336,6 +365,17 @@ MUTANTS: tuple[Mutant, ...] = (
         _ROWSTATE,
         "        part = operation.part\n        if operation.range_stamp and part.last_sent > max(",
         "        return True\n        part = operation.part\n        if operation.range_stamp and part.last_sent > max(",
+    )._replace(
+        covering=(
+            RETRIES_PAUSE,
+            Edit(
+                _ROWSTATE,
+                "                del row.unanswered[op]\n                self._forget_write(op)\n",
+                "                del row.unanswered[op]\n",
+            ),
+        ),
+        shadowed_by="A write is given up and sent again in one step, so that no get of its rows comes between the two; and one that a re-stamp has covered is "
+        "forgotten, so that it cannot be sent again. A later write that only overlaps it has the higher stamp, whichever of the two is stored last.",
     ),
     one(
         "late push accepted",
@@ -496,6 +536,11 @@ MUTANTS: tuple[Mutant, ...] = (
         _COMBINE,
         "    if version == change.expected_version:\n        return SendAgain()\n",
         "    if version == change.expected_version:\n        return NotMade({})\n",
+        Edit(
+            _COMBINING,
+            "        if state.version <= change.expected_version:\n",
+            "        if state.version < change.expected_version:\n",
+        ),
     ),
     one(
         "a wish is carried out again",
