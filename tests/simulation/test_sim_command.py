@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from polysite.cli.sim import LASTS_S
 from polysite.testing.findings import kind_of
 from polysite.testing.loop import run
 from polysite.testing.mutants.convicting import recorded
 from polysite.testing.world.demo import Demo
+from polysite.testing.world.running import Plan
 
 
 def polysite(*arguments: str) -> "subprocess.CompletedProcess[str]":
@@ -28,6 +30,17 @@ def test_run() -> None:
     assert told["illegal"] == []
     assert told["done"] + told["refused"] + told["unknown"] == told["calls"]
     assert sum(told["faults"].values()) > 10
+
+
+def test_a_run_lasts_as_long_as_is_said() -> None:
+    """A shorter one is another run, with fewer calls, and is replayed by the same length; what is not said is what plans have."""
+    assert Plan(seed=3).lasts_s == LASTS_S
+    told = {
+        lasts: json.loads(polysite("sim", "replay", "3", "--lasts", lasts, "--json").stdout) for lasts in ("4", "20")
+    }
+    assert told["4"]["calls"] < told["20"]["calls"]
+    counted = json.loads(polysite("sim", "run", "--seeds", "3", "--lasts", "4", "--json").stdout)
+    assert counted["calls"] == told["4"]["calls"]
 
 
 def test_replay_is_the_same_twice(tmp_path: Path) -> None:

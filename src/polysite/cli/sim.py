@@ -40,6 +40,9 @@ def sim() -> None:
 PICTURES_MAX = 3
 """So many illegal runs of a campaign are made smaller and drawn."""
 
+LASTS_S = 20.0
+"""`polysite.testing.world.running.LASTS_S`, which is not imported for `--help`."""
+
 RUNS_MAX = 60
 """So many runs are tried to make one smaller."""
 
@@ -51,13 +54,23 @@ faults_option = click.option(
     "--faults", "names", default="", help="Only these faults, separated by commas (`polysite sim faults` lists them)."
 )
 
+lasts_option = click.option(
+    "--lasts",
+    "lasts_s",
+    type=click.FloatRange(1.0, 3600.0),
+    default=LASTS_S,
+    show_default=True,
+    help="So many virtual seconds the faults and the clients go on; another length is another run.",
+)
+
 
 @click.command()
 @click.option("--seeds", default="1..100", show_default=True, help="The runs: FIRST..LAST, or one seed.")
 @faults_option
+@lasts_option
 @click.option("--jobs", type=click.IntRange(1), help="Processes side by side; one per processor unless it is said.")
 @json_option
-def run(seeds: str, names: str, jobs: int | None, as_json: bool) -> int:
+def run(seeds: str, names: str, lasts_s: float, jobs: int | None, as_json: bool) -> int:
     """Run the coordinator through a fault schedule per seed, and judge every history.
 
     Ends with 0 if nothing was found against it, else with 10; `polysite sim replay SEED` shows a run again.
@@ -66,7 +79,7 @@ def run(seeds: str, names: str, jobs: int | None, as_json: bool) -> int:
     from polysite.testing.world.running import Plan
 
     chosen = fault_names(names)
-    plans = [Plan(seed=seed, names=chosen) for seed in seeds_of(seeds)]
+    plans = [Plan(seed=seed, names=chosen, lasts_s=lasts_s) for seed in seeds_of(seeds)]
     whole = total(verdicts(plans, jobs=jobs))
     if as_json:
         print_json(msgspec.to_builtins(whole))
@@ -74,9 +87,11 @@ def run(seeds: str, names: str, jobs: int | None, as_json: bool) -> int:
         for line in told(whole):
             click.echo(line)
         for verdict in whole.illegal[:PICTURES_MAX]:
-            _tell_smaller(Plan(seed=verdict.seed, names=chosen))
+            _tell_smaller(Plan(seed=verdict.seed, names=chosen, lasts_s=lasts_s))
         if len(whole.illegal) > PICTURES_MAX:
-            click.echo(f"\nthe other {len(whole.illegal) - PICTURES_MAX}: polysite sim replay SEED --shrink")
+            click.echo(
+                f"\nthe other {len(whole.illegal) - PICTURES_MAX}: polysite sim replay SEED --lasts {lasts_s:g} --shrink"
+            )
     return exits.REFUSED if whole.illegal else exits.DONE
 
 
@@ -84,6 +99,7 @@ def run(seeds: str, names: str, jobs: int | None, as_json: bool) -> int:
 @click.argument("seed", type=int, required=False)
 @click.option("--plan", "plan_file", type=INPUT, metavar="FILE", help="The run of that plan, instead of a seed's.")
 @faults_option
+@lasts_option
 @click.option(
     "--mutant",
     metavar="NAME",
@@ -100,6 +116,7 @@ def replay(
     seed: int | None,
     plan_file: Path | None,
     names: str,
+    lasts_s: float,
     mutant: str | None,
     shrink: bool,
     runs: int,
@@ -114,7 +131,7 @@ def replay(
     from polysite.testing.world.running import carried_out
     from polysite.testing.world.telling import picture, told_faults, told_smaller
 
-    plan = _planned(seed, plan_file, names, mutant)
+    plan = _planned(seed, plan_file, names, lasts_s, mutant)
     with quiet():
         verdict = carried_out(plan)
         shrunk, lines = told_smaller(plan, verdict, runs_max=runs) if shrink and verdict.findings else (None, [])
@@ -268,7 +285,7 @@ def _tell_smaller(plan: "Plan") -> None:
     click.echo(f"\nseed {plan.seed}:" + "\n".join(lines))
 
 
-def _planned(seed: int | None, plan_file: Path | None, names: str, mutant: str | None) -> "Plan":
+def _planned(seed: int | None, plan_file: Path | None, names: str, lasts_s: float, mutant: str | None) -> "Plan":
     """The plan that is asked for: of a file or a seed, else the one that convicts the mutant. BadRequest: there is none, or two, or the
     file has none."""
     from polysite.testing.mutants.convicting import plan_of, recorded
@@ -281,7 +298,8 @@ def _planned(seed: int | None, plan_file: Path | None, names: str, mutant: str |
         raise BadRequest("one of the two is replayed: a seed, or a --plan (or what is recorded of a --mutant)")
     if plan_file is None:
         assert seed is not None
-        return Plan(seed=seed, names=fault_names(names), served=None if mutant is None else _is_served(mutant))
+        served = None if mutant is None else _is_served(mutant)
+        return Plan(seed=seed, names=fault_names(names), lasts_s=lasts_s, served=served)
     try:
         plan = msgspec.json.decode(plan_file.read_bytes(), type=Plan)
     except msgspec.DecodeError as error:

@@ -66,12 +66,12 @@ class Observation:
                 self._watched[ticket] = seen._replace(since_s=now_s)
 
     def doubtful(self, now_s: float, *, within_s: float) -> tuple[Identity, ...]:
-        """The entries that will have been unchanged for their lease `within_s` from now, and whose processes were not asked about them: each is
-        named once per beat."""
+        """The entries that will have been unchanged for their lease `within_s` from now (a third of it at most, which is when renewals are due
+        again), and whose processes were not asked about them: each is named once per beat."""
         found = tuple(
             Identity(seen.ticket, seen.nonce)
             for seen in self._watched.values()
-            if not seen.was_asked and now_s + within_s - seen.since_s >= seen.lease_s
+            if not seen.was_asked and now_s + min(within_s, seen.lease_s * BEAT_EVERY) - seen.since_s >= seen.lease_s
         )
         for ticket, _ in found:
             self._watched[ticket] = self._watched[ticket]._replace(was_asked=True)

@@ -112,7 +112,7 @@ class Stewards:
     def _hand(self, state: KeyState, steward: Author, wishes: list[PendingWish]) -> None:
         """Hand over; whatever becomes of the message, each wish goes its own way unless it is noted in time."""
         now_s = self._clock.monotonic_s()
-        noted_s = combine.noted_within_s(self._context.trip_s(steward.site)) + self._beyond_s(steward)
+        noted_s = combine.noted_within_s(self._context.trip_s(steward.site)) + self.beyond_s(steward)
         for item in wishes:
             state.pending.remove(item)
             state.handed[item.asked.wish_id] = item
@@ -149,7 +149,7 @@ class Stewards:
         handing.heard = True
         if noted.noted:
             for item in self._open(handing):
-                self._alone_in(state, item, combine.decided_within_s(self._context.rtt_s, self._beyond_s(steward)))
+                self._alone_in(state, item, combine.decided_within_s(self._context.rtt_s, self.beyond_s(steward)))
             return
         with contextlib.suppress(PolysiteError):  # a cell that cannot be read here tells nothing
             self.take(state, noted.version, noted.content)
@@ -203,7 +203,8 @@ class Stewards:
         if len(self._silent) > KNOWN_MAX:
             del self._silent[next(iter(self._silent))]
 
-    def _beyond_s(self, steward: Author) -> float:
+    def beyond_s(self, steward: Author) -> float:
+        """How much longer than the round trip that site's processes took to answer lately (`Patience`)."""
         patience = self._patience.get(steward.site)
         return 0.0 if patience is None else patience.beyond_s(self._context.trip_s(steward.site))
 
@@ -233,7 +234,7 @@ class Stewards:
             return noted
         if handing is not None:
             handing.heard = True
-            noted_s = combine.noted_within_s(self._context.trip_s(steward.site)) + self._beyond_s(steward)
+            noted_s = combine.noted_within_s(self._context.trip_s(steward.site)) + self.beyond_s(steward)
             for item in self._open(handing):
                 self._alone_in(state, item, noted_s + self._jitter_s(item))
         push = state.told or Push(state.encoded, state.version, lock_cell.encode(state.cell))
@@ -254,7 +255,7 @@ class Stewards:
         first = lock_cell.head(state.cell)
         instead = first is not None and steward != Author(first.site, first.process, first.incarnation)
         message = WishMessage(state.encoded, asked, answer_to, forwarded, push or state.told, instead)
-        within_s = combine.noted_within_s(self._context.trip_s(steward.site)) + self._beyond_s(steward)
+        within_s = combine.noted_within_s(self._context.trip_s(steward.site)) + self.beyond_s(steward)
         if not forwarded:
             # Whoever goes on without the answer still hears how long it took. Of what is handed on somebody else waits for the answer.
             within_s = max(combine.NOTED_S_MAX, within_s)

@@ -50,7 +50,8 @@ class Vouching:
             (entry.ticket, entry.nonce): Author(entry.site, entry.process, entry.incarnation)
             for entry in state.cell.queue
         }
-        within_s = combine.noted_within_s(self._context.rtt_s) + look_s
+        slowest_s = max(map(self._stewards.beyond_s, authors.values()), default=0.0)
+        within_s = combine.noted_within_s(self._context.rtt_s) + slowest_s + look_s
         for entry in state.observation.doubtful(now_s, within_s=within_s):
             author = authors.get((entry.ticket, entry.nonce))
             if author is not None and author != self._context.author:
@@ -65,7 +66,7 @@ class Vouching:
             channel, address = self._stewards.channel(), await self._stewards.address_of(author)
             if channel is None or address is None:
                 return
-            answer_s = combine.noted_within_s(self._context.trip_s(author.site))
+            answer_s = combine.noted_within_s(self._context.trip_s(author.site)) + self._stewards.beyond_s(author)
             body = peers.encode(AliveMessage(state.encoded, entries))
             alive = msgspec.msgpack.decode(await channel.send(address, "alive", body, answer_s=answer_s), type=Alive)
             if state.observation is not None:

@@ -135,7 +135,8 @@ def test_who_is_doubtful_is_named_once_per_beat() -> None:
     assert watch.doubtful(109.8, within_s=0.2) == (Identity(1, nonce(1)), Identity(2, nonce(2)))
     assert watch.doubtful(110.0, within_s=0.2) == ()
     watch.feed(make(cell, Renew((Identity(2, nonce(2)),))).queue, 110.0)
-    assert watch.doubtful(120.0, within_s=0.2) == (Identity(2, nonce(2)),)
+    assert watch.doubtful(116.6, within_s=60.0) == ()
+    assert watch.doubtful(116.7, within_s=60.0) == (Identity(2, nonce(2)),)
 
 
 def test_who_is_vouched_for_lives_for_one_lease_more() -> None:

@@ -23,6 +23,7 @@ Ts = TypeVarTuple("Ts")
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]+")
 _COLLECT_EVERY_STEPS = 5_000
 _TAIL_STEPS = 12
+_HASHED_LINES = 512
 
 
 class Stuck(RuntimeError):
@@ -112,8 +113,10 @@ class SeededLoop(asyncio.BaseEventLoop):
         self._trace = trace
         self._random = random.Random(seed)
         self._hash = hashlib.blake2b(digest_size=16)
+        self._unhashed: list[str] = []
         self._tail: deque[tuple[float, str, str]] = deque(maxlen=_TAIL_STEPS)
         self._now_s = 0.0
+        self._now_text = repr(self._now_s)
         self._thread = threading.get_ident()
         self._stop_asked = False
         self._serial = 0
@@ -133,6 +136,7 @@ class SeededLoop(asyncio.BaseEventLoop):
     @property
     def trace_hash(self) -> str:
         """32 hex digits over every step so far (virtual time, task name, callback's qualified name) and every note."""
+        self._hash_lines()
         return self._hash.hexdigest()
 
     def note(self, text: str) -> None:
@@ -153,10 +157,16 @@ class SeededLoop(asyncio.BaseEventLoop):
             who = _ADDRESS.sub("0x…", who)
         if "0x" in what:
             what = _ADDRESS.sub("0x…", what)
-        self._hash.update(f"{self._now_s!r}\0{who}\0{what}\n".encode(errors="surrogatepass"))
+        self._unhashed.append(f"{self._now_text}\0{who}\0{what}\n")
+        if len(self._unhashed) >= _HASHED_LINES:
+            self._hash_lines()
         self._tail.append((self._now_s, who, what))
         if self._trace is not None:
-            self._trace(f"{self._now_s!r} {who} {what}")
+            self._trace(f"{self._now_text} {who} {what}")
+
+    def _hash_lines(self) -> None:
+        self._hash.update("".join(self._unhashed).encode(errors="surrogatepass"))
+        self._unhashed.clear()
 
     def _step(self) -> None:
         """Run one callback, or let time jump to the next deadline."""
@@ -198,6 +208,7 @@ class SeededLoop(asyncio.BaseEventLoop):
         if when_s > self.limit_s:
             raise self.stuck(f"the next deadline ({when_s:.6f} s) is past the limit of {self.limit_s} virtual seconds")
         self._now_s = max(self._now_s, when_s)
+        self._now_text = repr(self._now_s)
         while self._timers and self._timers[0][0] <= self._now_s:
             handle = heapq.heappop(self._timers)[2]
             if handle.cancelled():
@@ -383,7 +394,7 @@ class SeededLoop(asyncio.BaseEventLoop):
     def _check_usable(self) -> None:
         if threading.get_ident() != self._thread:
             raise OutsideWorld("a seeded loop was called from another thread; its order is no longer the seed's")
-        if self.is_closed():
+        if self._closed:
             raise RuntimeError("this loop is closed")
 
     def _next_serial(self) -> int:
