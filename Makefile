@@ -31,7 +31,7 @@ docs: setup ## check links, words and examples of the docs
 	@$(BIN)/python -m pytest tests/docs
 
 sim: setup ## 2,000 schedules of faults in the simulated world, judged; a few minutes
-	@$(BIN)/polysite sim run --seeds 1..2000
+	@$(BIN)/polysite sim run --seeds 1..2000 --lasts 10
 
 sim-night: setup ## ten times as many of other seeds; an hour
 	@$(BIN)/polysite sim run --seeds 100001..120000

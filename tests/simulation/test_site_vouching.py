@@ -9,9 +9,15 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
+import msgspec
 import pytest
 
 from polysite.api import KeyName
+from polysite.core import lock_cell
+from polysite.core.wishes import Identity
+from polysite.site import peers
+from polysite.site.keys import KeyState
+from polysite.site.peers import Alive, AliveMessage, Push
 from polysite.testing.loop import seeded
 from polysite.testing.world import World, world
 from polysite.testing.world.clients import TABLES
@@ -100,3 +106,35 @@ async def test_whose_engine_is_away_does_not(seed: int) -> None:
             ams.coordinator._sessions.combiner.stewards.engine_is_away = True
 
         assert await _served_after_s(made, ams, bei, away) < LEASE_S + 0.7
+
+
+@seeded(seeds=2)
+async def test_who_has_not_heard_that_it_waits_vouches_for_what_it_asked(seed: int) -> None:
+    """Goal: an entry whose making its process was not told yet is its process's, by the nonce; the cell comes along, and tells it."""
+    async with _two_sites(seed) as (made, ams, bei):
+        await ams.call(lambda site: site.acquire([KEY], lease_ms=10_000, wait_ms=0), limit_s=30)
+        waits = asyncio.create_task(
+            bei.call(lambda site: site.acquire([KEY], lease_ms=10_000, wait_ms=20_000), limit_s=30)
+        )
+        waiting = await _once(bei, lambda state: bool(state.handed))
+        made.network.cut("ams", "bei")
+        state = await _once(ams, lambda state: len(state.cell.queue) == 2)
+        assert not waiting.sessions
+        second = state.cell.queue[1]
+        entry = Identity(second.ticket, second.nonce)
+        push = Push(state.encoded, state.version, lock_cell.encode(state.cell))
+        body = peers.encode(AliveMessage(push, (entry, Identity(second.ticket, b"another nonce"))))
+        answer = msgspec.msgpack.decode(await bei.coordinator.handle_peer_message("alive", body), type=Alive)
+        assert answer.entries == (entry,)
+        assert waiting.version == state.version
+        made.network.heal()
+        waits.cancel()
+
+
+async def _once(process: Process, fits: Callable[[KeyState], bool]) -> KeyState:
+    """The key as the process knows it, once it is like that."""
+    while True:
+        for state in process.coordinator._keys._used.values():
+            if fits(state):
+                return state
+        await asyncio.sleep(0.01)

@@ -143,9 +143,9 @@ class Noted(msgspec.Struct, frozen=True):
 
 
 class AliveMessage(msgspec.Struct, frozen=True):
-    """Asks the process of these entries of a key whether it would renew them."""
+    """Asks the process of these entries of a key whether it would renew them. `push`: the cell they are in, which it may not know yet."""
 
-    key: bytes
+    push: Push
     entries: tuple[Identity, ...]
 
 

@@ -10,18 +10,19 @@ the lease still runs. The answer is advice, and holds a drop up for one lease at
 compare-and-set on what was seen. (Not in locks.md 6.6; decision 13.)
 """
 
+import contextlib
 from collections import defaultdict
 
 import msgspec
 
-from polysite.core import combine
+from polysite.core import combine, lock_cell
 from polysite.core.lock_cell import Author
-from polysite.core.wishes import Identity
+from polysite.core.wishes import Enqueue, Identity
 from polysite.errors import PolysiteError
 from polysite.site import peers
 from polysite.site.context import SiteContext
 from polysite.site.keys import KeyState, KeyTable
-from polysite.site.peers import Alive, AliveMessage
+from polysite.site.peers import Alive, AliveMessage, Push
 from polysite.site.stewards import Stewards
 
 
@@ -67,7 +68,8 @@ class Vouching:
             if channel is None or address is None:
                 return
             answer_s = combine.noted_within_s(self._context.trip_s(author.site)) + self._stewards.beyond_s(author)
-            body = peers.encode(AliveMessage(state.encoded, entries))
+            push = state.told or Push(state.encoded, state.version, lock_cell.encode(state.cell))
+            body = peers.encode(AliveMessage(push, entries))
             alive = msgspec.msgpack.decode(await channel.send(address, "alive", body, answer_s=answer_s), type=Alive)
             if state.observation is not None:
                 state.observation.vouched(set(alive.entries) & set(entries), self._clock.monotonic_s())
@@ -81,16 +83,23 @@ class Vouching:
             self._keys.drop(state)
 
     def answer(self, message: AliveMessage) -> Alive:
-        """Those of the entries whose clients live here. None while the engine is away: then others had better go on without them."""
-        state = self._keys.find(message.key)
+        """Those of the entries whose clients live here, or still wait to hear that the entry was made. None while the engine is away: then
+        others had better go on without them."""
+        state = self._keys.find(message.push.key)
         if state is None or self._stewards.engine_is_away:
             return Alive(())
-        now_s = self._clock.monotonic_s()
-        alive = []
-        for entry in message.entries:
-            live = state.sessions.get(entry.ticket)
-            if live is None or live.identity != entry:
-                continue
-            if live.open_calls or not live.life.is_dead(now_s):
-                alive.append(entry)
-        return Alive(tuple(alive))
+        asked_for = {
+            item.asked.wish.nonce
+            for item in (*state.pending, *state.kept, *state.handed.values())
+            if item.own and isinstance(item.asked.wish, Enqueue)
+        }
+        alive = tuple(entry for entry in message.entries if entry.nonce in asked_for or self._lives(state, entry))
+        with contextlib.suppress(PolysiteError):  # a cell that cannot be read here tells nothing
+            self._stewards.take(state, message.push.version, message.push.content)
+        return Alive(alive)
+
+    def _lives(self, state: KeyState, entry: Identity) -> bool:
+        live = state.sessions.get(entry.ticket)
+        if live is None or live.identity != entry:
+            return False
+        return live.open_calls > 0 or not live.life.is_dead(self._clock.monotonic_s())
