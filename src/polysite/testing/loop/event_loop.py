@@ -90,6 +90,7 @@ class SeededLoop(asyncio.BaseEventLoop):
     * `trace`, if given, is called with one line per step and note: compare two runs to find where they part.
     """
 
+    _is_over = False
     _running = False  # asked for while the base class sets itself up
 
     def __init__(
@@ -286,6 +287,7 @@ class SeededLoop(asyncio.BaseEventLoop):
 
     def close(self) -> None:
         super().close()
+        self._is_over = True
         self._ready_now.clear()
         self._timers.clear()
 
@@ -394,7 +396,7 @@ class SeededLoop(asyncio.BaseEventLoop):
     def _check_usable(self) -> None:
         if threading.get_ident() != self._thread:
             raise OutsideWorld("a seeded loop was called from another thread; its order is no longer the seed's")
-        if self._closed:
+        if self._is_over:
             raise RuntimeError("this loop is closed")
 
     def _next_serial(self) -> int:
