@@ -8,7 +8,7 @@ import pytest
 from polysite.testing.world.campaign import quiet
 from polysite.testing.world.faults import Fault
 from polysite.testing.world.running import Plan, carried_out
-from polysite.testing.world.traffic import WIDE, Traffic
+from polysite.testing.world.traffic import FLAT, WIDE, Traffic
 
 
 def steady(lasts_s: float, *names: str) -> tuple[Fault, ...]:
@@ -42,3 +42,41 @@ def test_a_settle_comes_with_its_rows_or_not_at_all(seed: int) -> None:
     faults = steady(6.0, "messages jitter", "writes missed", "no hints")
     with quiet():
         assert carried_out(Plan(seed=seed, lasts_s=6.0, faults=faults, traffic=IMPATIENT)).findings == []
+
+
+HURRIED_READERS = Traffic(
+    keys=((FLAT, "x"),),
+    clients=3,
+    tenures=1,
+    readers=4,
+    sections=0,
+    leases_ms=(2_000,),
+    steps=1,
+    reads=0.1,
+    read_first=0.0,
+    at_once=0.0,
+    batches=0.0,
+    deletes=0.0,
+    partial=0.0,
+    promotions=0.0,
+    dawdles=0.0,
+    forgotten=0.0,
+    unproven=1.0,
+    hurried=0.9,
+    hurried_reads=1.0,
+    hurry_s=0.3,
+    persists=1.0,
+    pause_s=0.02,
+)
+"""Many readers of one row, who do not wait long."""
+
+
+def test_a_process_that_ends_cuts_off_who_asked_it() -> None:
+    """A reader asked the first of its run in another process to settle the row, and gave up; that process ended, and the message was still seen to.
+    That was the world's fault: a server cuts its connections when it has ended."""
+    faults = steady(10.0, "messages jitter", "no hints", "writes missed")
+    with quiet():
+        verdict = carried_out(
+            Plan(seed=75, lasts_s=10.0, faults=faults, traffic=HURRIED_READERS, company=(), served=False)
+        )
+    assert verdict.findings == []

@@ -22,7 +22,9 @@ CASES = [(name, value) for name, values in DRAWN.items() for value in values]
 def history_of(**traffic: Any) -> History:
     """Of a short run without faults, against which nothing is found."""
     with quiet():
-        verdict = carried_out(Plan(seed=3, faults=(), lasts_s=6.0, traffic=Traffic(**traffic)))
+        verdict = carried_out(
+            Plan(seed=3, faults=(), lasts_s=6.0, traffic=Traffic(**traffic), company=(), served=False)
+        )
     assert verdict.findings == []
     assert verdict.history is not None
     return verdict.history
@@ -57,10 +59,20 @@ def test_shares_are_kept() -> None:
     assert not verbs["write"] + verbs["range"] + verbs["section"]
 
 
-def test_who_is_in_a_hurry_does_not_know() -> None:
-    """Writes that are not waited for end as unknown; without hurry and faults none does."""
+@pytest.mark.parametrize(("knob", "verb"), [("hurried", "write"), ("hurried_reads", "read")])
+def test_who_is_in_a_hurry_does_not_know(knob: str, verb: str) -> None:
+    """Calls that are not waited for end as unknown; without hurry and faults none does."""
+    often: dict[str, Any] = {
+        "reads": 0.5,
+        "ranges": 0.0,
+        "read_first": 0.0,
+        "hurry_s": 0.01,
+        "dawdles": 0.0,
+        "sections": 0,
+        "leases_ms": (700,),
+    }
     outcomes = [
-        Counter(call.outcome for call in history_of(hurried=share, hurry_s=0.01, dawdles=0.0) if call.verb == "write")
+        Counter(call.outcome for call in history_of(**{knob: share}, **often) if call.verb == verb)
         for share in (0.0, 1.0)
     ]
     assert outcomes[0]["unknown"] == 0

@@ -229,6 +229,11 @@ class Client:
         """The answer, if the client has the patience for it."""
         return await self.ask(work, self.traffic.hurry_s if self.happens(self.traffic.hurried) else CALL_S)
 
+    async def ask_to_read(self, work: Callable[[SiteCoordinator], Coroutine[Any, Any, T]]) -> T:
+        """As `ask_to_write`; the last word is waited for."""
+        hurries = not self.ended and self.happens(self.traffic.hurried_reads)
+        return await self.ask(work, self.traffic.hurry_s if hurries else CALL_S)
+
     async def ask_until_known(self, work: Callable[[SiteCoordinator], Coroutine[Any, Any, T]], limit_s: float) -> T:
         """The answer to a request with an idempotency key, asked for again and again. One that is refused later may have been carried out
         by an attempt before, or may yet be: its outcome is not known."""
@@ -353,7 +358,7 @@ class Work:
 
     async def read(self, row: str) -> None:
         with self._client.begin("read", self._named, {"row": row}, self._reference) as call:
-            answer = await self._client.ask(
+            answer = await self._client.ask_to_read(
                 lambda site: site.get(self._row(row), level="critical", reference=self._reference)
             )
             call.answer(_columns(answer.row))
@@ -361,7 +366,7 @@ class Work:
     async def read_range(self, *, whole: bool = False) -> None:
         low, high = (None, None) if whole else self._some_range()
         with self._client.begin("range", self._named, {"low": low, "high": high}, self._reference) as call:
-            answer = await self._client.ask(
+            answer = await self._client.ask_to_read(
                 lambda site: site.select(
                     KEYSPACE, self._table, where=self._where(low, high), level="critical", reference=self._reference
                 )

@@ -19,6 +19,9 @@ from polysite.testing.world.network import Network
 
 T = TypeVar("T")
 
+MESSAGE = "message "
+"""What the names of the tasks begin with that see to messages of other processes."""
+
 DOUBLED_KINDS = frozenset({"push"})
 """Messages of which the network may make two."""
 
@@ -129,10 +132,16 @@ class Process:
         self.serves = True
 
     async def close(self) -> None:
-        """End in order."""
+        """End in order. Messages that are still seen to are cut off then, as a server cuts its connections."""
         await self.coordinator.close()
         self._addresses.leave(self)
         self.gate.kill()
+        spawner: Any = self.runtime.spawner
+        left = [task for task in spawner.tasks if task.get_name().startswith(MESSAGE)]
+        for task in left:
+            task.cancel()
+        if left:
+            await asyncio.wait(left)
 
     def freeze(self) -> None:
         """Stop it where it is; `thaw` lets it go on."""
@@ -258,7 +267,7 @@ class Channel:
                 network.send(target, source, lambda: home(refused))
                 return
             work = _handled(process, kind, body, lambda outcome: network.send(target, source, lambda: home(outcome)))
-            process.runtime.spawner.spawn(work, name=f"message {kind}")
+            process.runtime.spawner.spawn(work, name=f"{MESSAGE}{kind}")
 
         network.send(source, target, arrive, can_double=kind in DOUBLED_KINDS)
         try:

@@ -27,9 +27,6 @@ from polysite.testing.world.world import World
 
 T = TypeVar("T")
 
-ANSWER_S = 3.0
-"""How long these clients wait for an answer, beyond what a call itself may wait."""
-
 GUARDED = 0.5
 """Share of the tenures that are sections of the client."""
 
@@ -50,7 +47,7 @@ class ServedClient(Client):
         super().__init__(world, site, *arguments)
         self.runtime = simulated_runtime(world.seed, process=f"client {self.name}/process")
         pace = AsyncPace(self.runtime)
-        carrier = Carrier(world.links.transports(site), answer_s=ANSWER_S, pace=pace)
+        carrier = Carrier(world.links.transports(site), answer_s=self.traffic.answer_s, pace=pace)
         self.site = Site(HttpCoordinator(carrier, idempotent_writes=keyed), pace=pace)
 
     def process(self) -> None:

@@ -80,6 +80,8 @@ class Traffic(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Share of the releases that do not wait until they are applied."""
     hurried: float = 0.0
     """Share of the writes whose answer is waited for no longer than `hurry_s`; then its outcome is unknown."""
+    hurried_reads: float = 0.0
+    """Share of the reads that are waited for no longer than that."""
     hurry_s: float = 0.08
     hops: float = 0.0
     """Share of the calls that go to some other living process of the site."""
@@ -93,6 +95,8 @@ class Traffic(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Share of the sections that carry an idempotency key and are asked again until their outcome is known."""
     lets_go: float = 0.0
     """Share of the releases that are asked for while a write is under way."""
+    answer_s: float = 3.0
+    """How long clients over links wait for an answer, beyond what a call itself may wait."""
 
 
 DRAWN: dict[str, Sequence[Any]] = {

@@ -15,7 +15,7 @@ from polysite.client.transport import NotAnswered, NotSent, Request
 from polysite.errors import NotHolder, OutcomeUnknown, PolysiteError, SiteUnreachable, Unavailable, from_code
 from polysite.testing.world.clients import COLUMNS, SETTLED_S, Client, Work
 from polysite.testing.world.links import V2_LEASE_MS
-from polysite.testing.world.served import ANSWER_S, STEPS
+from polysite.testing.world.served import STEPS
 from polysite.testing.world.traffic import KEYSPACE
 from polysite.testing.world.world import World
 from polysite.values.keys import SECRET_BYTES, LockKey, Reference
@@ -44,7 +44,8 @@ class V2Client(Client):
     async def call(self, method: str, path: str, body: object = None) -> dict[str, Any]:
         """The answer, which is SUCCESS. An error as the answer tells it; OutcomeUnknown: there was none."""
         raw = b"" if body is None else msgspec.json.encode(body)
-        request = Request(method, f"{ROOT}/{path}", {"content-type": "application/json"}, raw, ANSWER_S)
+        named = {"content-type": "application/json"}
+        request = Request(method, f"{ROOT}/{path}", named, raw, self.traffic.answer_s)
         for transport in self._transports:
             try:
                 response = await transport.send(request)
