@@ -530,6 +530,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "        if entry is None or entry.nonce != wish.nonce:\n            return None\n        if isinstance(wish, Promote):\n",
         "        if entry is None or entry.nonce != wish.nonce:\n            return Done()\n        if isinstance(wish, Promote):\n",
     ),
+    # An enqueue was made and not answered, its process stood still, and more changes followed than the cell remembers: the entry is made twice.
     one(
         "a version that has not moved means not made",
         "I18",
@@ -549,6 +550,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "        if remembered is not None:\n            results[asked.wish_id] = remembered\n            continue\n",
         "",
     ),
+    # A process dies while a section with an idempotency key waits in the queue: the next one of its site is asked, and enqueues it beside.
     one(
         "a request is enqueued again",
         "6.5 enqueue; B24",
