@@ -19,7 +19,7 @@ import pytest
 import polysite
 from polysite.client import Site
 from polysite.testing.history import History, Recorder
-from polysite.testing.judge import judge, tickets_granted
+from polysite.testing.judging.judge import judge, tickets_granted
 from polysite.testing.recorded import PLAIN, make_tables
 from tests.support.forking import ForkedServer, ForkingProcess, tail
 from tests.support.load import Load, look_at_all, look_at_rows

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from polysite.cli.sim import LASTS_S
-from polysite.testing.findings import kind_of
+from polysite.testing.judging.findings import kind_of
 from polysite.testing.loop import run
 from polysite.testing.mutants.convicting import recorded
 from polysite.testing.world.demo import Demo

@@ -1,4 +1,4 @@
-"""Histories written by hand: calls on one key, one after the other, in the words of `polysite.testing.sequential`."""
+"""Histories written by hand: calls on one key, one after the other, in the words of `polysite.testing.judging.sequential`."""
 
 import itertools
 from typing import Any

@@ -14,7 +14,7 @@ from typing import NamedTuple, Protocol
 
 from polysite.api import Coordinator, LockAnswer
 from polysite.testing.history import Call, History, Recorder
-from polysite.testing.judge import judge, tickets_granted
+from polysite.testing.judging.judge import judge, tickets_granted
 from polysite.testing.recorded import RecordedClient
 
 LEASE_MS = (150, 300)

@@ -60,8 +60,8 @@ def report(run: "Run", folder: Path, *, as_json: bool) -> int:
     """Timeline, checks, what the judge found as a picture, and figures; the exit code."""
     from polysite.lab.drills.checks import checks, figures, judged
     from polysite.lab.drills.timeline import spans, strikes, timeline
-    from polysite.testing.explaining import explained
     from polysite.testing.history import History
+    from polysite.testing.judging.explaining import explained
 
     history = History.read(*sorted(folder.glob("history-*.ndjson")))
     found, measured = checks(run, history), figures(run, history)

@@ -162,9 +162,9 @@ def replay(
 def judge(files: tuple[Path, ...], plain: tuple[str, ...], as_json: bool) -> int:
     """Judge histories that were written to files, and draw the calls that show what is found, of three kinds at most. Ends with 0 if
     nothing is found against them, else with 10."""
-    from polysite.testing.explaining import explained
     from polysite.testing.history import History
-    from polysite.testing.judge import judge as judged_plain
+    from polysite.testing.judging.explaining import explained
+    from polysite.testing.judging.judge import judge as judged_plain
 
     judged = partial(judged_plain, plain=plain)
     history = History.read(*files)

@@ -1,8 +1,8 @@
 """Findings with their pictures."""
 
-from polysite.testing.explaining import LAST_CALLS, explained
 from polysite.testing.history import History
-from polysite.testing.judge import judge
+from polysite.testing.judging.explaining import LAST_CALLS, explained
+from polysite.testing.judging.judge import judge
 from tests.support.scripts import FULL, locked
 
 

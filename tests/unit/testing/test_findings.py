@@ -2,8 +2,8 @@
 
 import pytest
 
-from polysite.testing.findings import key_of, kind_of, named_by
 from polysite.testing.history import Call, History
+from polysite.testing.judging.findings import key_of, kind_of, named_by
 
 READ = "['flat', 'x']: ams-55 (read, ticket 17) read {'a': 'ams-1/2'} in row 'r3', where only {'a': 'bei-0/3'} or None is possible"
 LATE = "['flat', 'x']: put ams-7 of ticket 3 was done though it began after ticket 4 was given"

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from polysite.testing.history import Call, History, ReferenceMark
-from polysite.testing.judge import judge
+from polysite.testing.judging.judge import judge
 
 KEY = ["locked", "ana"]
 

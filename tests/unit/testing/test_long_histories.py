@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from polysite.testing.history import History
-from polysite.testing.judge import judge
+from polysite.testing.judging.judge import judge
 from tests.support.long_histories import legal_history
 
 

@@ -6,7 +6,7 @@ the ways in which they may have gone, then illegal ones with one fault each.
 
 import pytest
 
-from polysite.testing.sequential import judge_sequential
+from polysite.testing.judging.sequential import judge_sequential
 from tests.support.scripts import FULL, Script, locked
 
 

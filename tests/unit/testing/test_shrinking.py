@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from polysite.testing.judge import judge
-from polysite.testing.shrinking import minimal, shrunk
+from polysite.testing.judging.judge import judge
+from polysite.testing.judging.shrinking import minimal, shrunk
 from tests.support.scripts import FULL, Script, locked
 
 

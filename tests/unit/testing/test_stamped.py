@@ -10,7 +10,7 @@ import pytest
 
 from polysite.core.stamps import STAMP_BASE
 from polysite.testing.history import Call, History, ReferenceMark
-from polysite.testing.judge import judge
+from polysite.testing.judging.judge import judge
 
 SECTION = STAMP_BASE + 1_000
 

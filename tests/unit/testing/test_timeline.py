@@ -1,6 +1,6 @@
 """The picture of a history, as it is printed."""
 
-from polysite.testing.timeline import WIDTH, Strike, timeline
+from polysite.testing.judging.timeline import WIDTH, Strike, timeline
 from tests.support.scripts import Script
 
 

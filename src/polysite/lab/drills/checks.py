@@ -9,7 +9,7 @@ from polysite.lab.drills.availability import availability, recovery, settled
 from polysite.lab.drills.record import Check, Figure, Run, Verdict
 from polysite.lab.drills.tenures import Tenure, hand_overs_s, tenures
 from polysite.testing.history import Call, History
-from polysite.testing.judge import judge
+from polysite.testing.judging.judge import judge
 from polysite.testing.recorded import LOCKED, UNLOCKED
 
 FINDINGS_TOLD_MAX = 5

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from polysite.lab.drills.record import Run
 from polysite.testing.history import Call, History
+from polysite.testing.judging.timeline import Strike
 from polysite.testing.recorded import HEALTH
-from polysite.testing.timeline import Strike
 
 STEP_S = 2.0
 GAP_S = 5.0

@@ -69,7 +69,7 @@ def _convict(task: tuple[int, int | None, int]) -> Conviction:
     apply(mutant.applied)
     import msgspec
 
-    from polysite.testing.findings import kind_of
+    from polysite.testing.judging.findings import kind_of
     from polysite.testing.world.campaign import quiet
     from polysite.testing.world.running import Plan, carried_out
 

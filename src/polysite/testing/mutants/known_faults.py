@@ -172,7 +172,7 @@ FAULTS: tuple[Known, ...] = (
     ),
     Known(
         "B19",
-        "a forced release never sets the flag",
+        "a preemption never sets the flag",
         ("preempt without fence",),
     ),
 )

@@ -2,7 +2,7 @@
 
 Each client is one thread of control at one site. It takes locks, reads, writes values that nobody else writes, dawdles (now and then
 longer than its lease), forgets to release, and goes on after every error; how much of each says its `Traffic`. A process that dies is
-replaced by the next one of the site, with the same reference. The words it writes down are those of `polysite.testing.sequential`.
+replaced by the next one of the site, with the same reference. The words it writes down are those of `polysite.testing.judging.sequential`.
 """
 
 import asyncio

@@ -12,7 +12,7 @@ from typing import NamedTuple, TypeVar
 from polysite.api import KeyName, RowGet
 from polysite.errors import PolysiteError
 from polysite.testing.history import History, Recorder
-from polysite.testing.judge import judge
+from polysite.testing.judging.judge import judge
 from polysite.testing.world.clients import COLUMNS, TABLES
 from polysite.testing.world.processes import Process
 from polysite.testing.world.traffic import FLAT, KEYSPACE

@@ -1,7 +1,7 @@
 """Clients of a simulated world that append to lists under locks on one key or several, and with sections that expect what they have read.
 
 A client takes its keys in any order, so that two who want the same would wait for each other if the order were not made one; what is asked without an answer is
-asked again with its request id, of whichever process. Judged by `polysite.testing.lists`.
+asked again with its request id, of whichever process. Judged by `polysite.testing.judging.lists`.
 """
 
 from collections.abc import Callable, Coroutine

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from polysite.testing.history import History, Recorder
-from polysite.testing.judge import judge
+from polysite.testing.judging.judge import judge
 from polysite.testing.loop import run_traced
 from polysite.testing.simulated import SeededRandomness
 from polysite.testing.world import company

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from polysite.testing.findings import kind_of, named_by
-from polysite.testing.shrinking import minimal
+from polysite.testing.judging.findings import kind_of, named_by
+from polysite.testing.judging.shrinking import minimal
 from polysite.testing.world.faults import Fault
 from polysite.testing.world.running import Plan, Verdict, carried_out
 from polysite.testing.world.traffic import Traffic

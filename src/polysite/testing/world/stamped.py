@@ -1,7 +1,7 @@
 """Clients of a simulated world whose writes are told by their stamps: without a lock, under one, with lives, asked again.
 
 They work on rows by themselves, of a table without locks, of a `mixed` one, where a key may be locked never or now and then, and of one that
-is written in sections only. What they write down is judged by `polysite.testing.stamped`. After the faults they wait until every process has heard
+is written in sections only. What they write down is judged by `polysite.testing.judging.stamped`. After the faults they wait until every process has heard
 the others' time, write once more, and read what is everywhere.
 """
 

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 import msgspec
 
-from polysite.testing.explaining import explained
-from polysite.testing.judge import judge
-from polysite.testing.timeline import Strike
+from polysite.testing.judging.explaining import explained
+from polysite.testing.judging.judge import judge
+from polysite.testing.judging.timeline import Strike
 from polysite.testing.world.faults import Fault
 from polysite.testing.world.running import Plan, Verdict
 from polysite.testing.world.shrinking import Smaller, began_s, smaller

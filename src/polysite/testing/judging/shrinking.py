@@ -9,8 +9,8 @@ history: so no call is left out whose absence would be a fault of its own, such 
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from polysite.testing.findings import key_of, named_by
 from polysite.testing.history import Call, History
+from polysite.testing.judging.findings import key_of, named_by
 
 T = TypeVar("T")
 Judged = Callable[[History], list[str]]

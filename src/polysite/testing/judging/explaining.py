@@ -3,10 +3,10 @@
 import math
 from collections.abc import Iterator, Sequence
 
-from polysite.testing.findings import kind_of, named_by, words_of
 from polysite.testing.history import Call, History
-from polysite.testing.shrinking import Judged, shrunk
-from polysite.testing.timeline import Strike, timeline
+from polysite.testing.judging.findings import kind_of, named_by, words_of
+from polysite.testing.judging.shrinking import Judged, shrunk
+from polysite.testing.judging.timeline import Strike, timeline
 
 LAST_CALLS = 24
 """So many are shown beside those that a finding names, where more would be too many or it names none: the last ones."""

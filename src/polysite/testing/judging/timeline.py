@@ -11,8 +11,8 @@ import textwrap
 from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
-from polysite.testing.call_words import UNKNOWN, answered, asked
 from polysite.testing.history import Call, History
+from polysite.testing.judging.call_words import UNKNOWN, answered, asked
 
 WIDTH = 128
 """Columns of a line, at most."""

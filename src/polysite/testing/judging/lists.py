@@ -19,8 +19,8 @@ from collections.abc import Iterable, Iterator
 from itertools import accumulate, pairwise
 from typing import Any, NamedTuple, TypeAlias
 
-from polysite.testing.asked_again import judge_asked_again
 from polysite.testing.history import Call
+from polysite.testing.judging.asked_again import judge_asked_again
 
 VERBS = ("hold", "list", "append", "extend")
 

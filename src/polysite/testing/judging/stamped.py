@@ -23,8 +23,8 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from polysite.core.stamps import STAMP_BASE
-from polysite.testing.asked_again import judge_asked_again
 from polysite.testing.history import Call, History
+from polysite.testing.judging.asked_again import judge_asked_again
 
 WRITES = ("assign", "erase")
 EARLY_S = 1.0

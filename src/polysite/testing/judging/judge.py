@@ -1,7 +1,7 @@
 """What in a history cannot be: of rows under locks, of rows without locks, and of tickets.
 
-Rows and their words are those of `polysite.testing.sequential`, which judges what is read and written under locks; what is read without
-one `polysite.testing.plain_reads` judges. Beside them the judge knows:
+Rows and their words are those of `polysite.testing.judging.sequential`, which judges what is read and written under locks; what is read without
+one `polysite.testing.judging.plain_reads` judges. Beside them the judge knows:
 
 * `acquire`: a lock was asked for and granted; its reference is in the end.
 * `release`: waited for; `done` proves the tenure.
@@ -16,10 +16,10 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 
 from polysite.testing.history import Call, History
-from polysite.testing.lists import judge_lists
-from polysite.testing.plain_reads import Highest, judge_peeks, judge_plain
-from polysite.testing.sequential import judge_sequential, writes_of
-from polysite.testing.stamped import judge_stamped
+from polysite.testing.judging.lists import judge_lists
+from polysite.testing.judging.plain_reads import Highest, judge_peeks, judge_plain
+from polysite.testing.judging.sequential import judge_sequential, writes_of
+from polysite.testing.judging.stamped import judge_stamped
 
 OLDER = frozenset(("put", "get"))
 """Words of histories before the sequential model; whoever does not know them would acquit such a history."""

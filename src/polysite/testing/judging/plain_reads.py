@@ -4,7 +4,7 @@
 * `judge_peeks`: rows that are written under locks, read by whoever likes, of a store with one copy: `peek`, whose `value` is as of `read`.
   So a peek sees every write that was answered, and all that was read under the lock, before it began.
 
-The words are those of `polysite.testing.sequential`.
+The words are those of `polysite.testing.judging.sequential`.
 """
 
 import math
@@ -14,7 +14,7 @@ from itertools import accumulate
 from typing import NamedTuple
 
 from polysite.testing.history import Call, History
-from polysite.testing.sequential import Held, columns_of, shown_of, ticket_of, writes_of
+from polysite.testing.judging.sequential import Held, columns_of, shown_of, ticket_of, writes_of
 
 Position = tuple[float, int]
 """Where a write stands in the order of a row's writes: its ticket, and its place in the tenure."""
