@@ -258,3 +258,30 @@ async def test_a_release_may_be_asked_for_again(seed: int) -> None:
                 await process.coordinator.release(lock.reference)
             assert ((await world.cell("a")).queue, (await world.cell("a")).fence) == ((), 0)
         assert one.coordinator._sessions.count == 0
+
+
+@seeded(seeds=5)
+async def test_a_release_after_the_end_for_silence_is_told_as_lost(seed: int) -> None:
+    """Goal: a client whose lock was ended because it was silent, and was given to another, is not told that its release was done, though the answer
+    about that end has not come yet. Method: let that answer be lost and the look for it wait; another holds; then release, here and
+    by way of another process."""
+    async with world_of(seed, "one", "two", "three") as world:
+        one, two, three = (process.coordinator for process in world.processes)
+        faults, row = world.processes[0].faults, world.row("a")
+        lock = await one.acquire([row], lease_ms=2_000)
+        waiting = asyncio.ensure_future(two.acquire([row], wait_ms=60_000))
+        await asyncio.sleep(1.9)
+        change = faults.hold("compare_and_set")
+        await asyncio.sleep(0.2)
+        look = faults.hold("read")
+        faults.lose_next("compare_and_set", after_effect=True)
+        change.set_result(None)
+        other = await waiting
+        for process in (one, three):
+            with pytest.raises(LockLost):
+                await asyncio.wait_for(process.release(lock.reference), 5.0)
+        look.set_result(None)
+        await asyncio.sleep(1.0)
+        assert [entry.ticket for entry in (await world.cell("a")).queue] == [2]
+        await two.release(other.reference)
+        assert one._sessions.count == 0

@@ -180,14 +180,15 @@ class Locks:
 
     def find(self, reference: Reference, *, ending: bool = False) -> LiveSession | None:
         """The session of a reference if it lives in this process; LockLost if it has ended, Forbidden if the secret is
-        wrong. The call is a sign of life. `ending`: one whose end was asked for, and is not known yet, does too."""
+        wrong. The call is a sign of life. `ending`: one whose end its client asked for, and is not known yet, does too. One that was ended
+        without its asking does not: another may hold by then, and a release that is told as done says that none did."""
         state = self._keys.find(reference.key.encode())
         live = state.sessions.get(reference.ticket) if state is not None else None
         if live is None:
             return None
         if not hmac.compare_digest(live.reference.secret, reference.secret):
             raise Forbidden("this is no reference of that lock")
-        if live.ended and not ending:
+        if live.ended and (live.unasked or not ending):
             raise live.lost_error()
         live.life.sign(self._context.clock.monotonic_s())
         return live

@@ -38,6 +38,8 @@ class LiveSession(msgspec.Struct, eq=False):
     """Calls under way, each of which shows that the client lives."""
     ended: bool = False
     """A release was planned: the session serves nobody any more."""
+    unasked: bool = False
+    """Its client had not asked for that end: whatever it asks from then on, it has lost the lock."""
     end_waiters: "list[asyncio.Future[WishAnswer]]" = []
     op_waiters: "dict[int, list[asyncio.Future[None]]]" = {}
     standing_waiters: "list[asyncio.Future[None]]" = []
@@ -279,9 +281,10 @@ class Sessions:
         raise live.lost_error()
 
     def release_later(self, live: LiveSession, *, detail: str | None = None) -> None:
-        """End the tenure in the background; retried until it is known to be over."""
+        """End the tenure in the background; retried until it is known to be over. `detail`: why, if its client did not ask for it."""
         if live.ended:
             return
+        live.unasked = detail is not None
         try:
             wish = self._end(live)
         except LockLost:

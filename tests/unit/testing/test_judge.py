@@ -186,3 +186,14 @@ def test_rows_without_locks() -> None:
     torn = {**got(None, 5, key=key), "value": {"value": "b", "twin": "a"}}
     assert "nobody wrote" in findings(*rows, torn, plain=("plain",))[0]
     assert "before it was written" in findings(*rows, got("b", 1.1, end_s=1.2, key=key), plain=("plain",))[0]
+
+
+def test_a_release_that_is_asked_for_again_was_asked_for_at_first() -> None:
+    """Goal: a release whose first answer did not come may be told as done when it is asked for again, though another holds by then; one that
+    was not asked for before may not. Method: with the first asking before the next grant, and after it."""
+    asked = {"verb": "release", "ticket": 1}
+    again = {**asked, "start_s": 7}
+    history = acquired(1, 1), acquired(2, 4), again
+    assert findings({**asked, "start_s": 3, "outcome": "unknown"}, *history) == []
+    assert "though it began after" in findings({**asked, "start_s": 5, "outcome": "unknown"}, *history)[0]
+    assert "though it began after" in findings(*history)[0]

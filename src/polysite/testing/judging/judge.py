@@ -128,7 +128,9 @@ def _late(calls: History) -> Iterator[str]:
     first_asked_s: dict[str, float] = {}
     for call in calls:
         request = call.argument.get("request") if isinstance(call.argument, dict) else None
-        # A request that is asked again is answered what it was answered, also when its lock is gone.
+        if call.verb == "release" and call.references:
+            request = f"release of {call.references[0].ticket}"
+        # A request that is asked again is answered what it was answered, also when its lock is gone; so is a release.
         begun_s = call.start_s if request is None else first_asked_s.setdefault(request, call.start_s)
         if call.outcome != "done" or call.verb not in UNDER_A_LOCK or not call.references:
             continue
