@@ -275,6 +275,7 @@ class Work:
         self.lease_ms = self._traffic.leases_ms[0]
         self._reference = ""
         self._home: Process | None = None
+        """The process that was asked for the lock, which is not always the newest once it is granted. None: it is not known."""
 
     @property
     def is_at_home(self) -> bool:
@@ -306,15 +307,18 @@ class Work:
             )
 
         with self._client.begin("acquire", self._named, {"kind": kind, "lease_ms": lease_ms}) as call:
+            home = self._client.process()
             try:
                 answer = await self._client.ask(asked, self._traffic.wait_ms / 1000 + 10)
             except (OutcomeUnknown, Unavailable):
                 if request is None:
                     raise
+                now = self._client.process()
+                home = now if home is None or home is now or home.gate.dead else None
                 answer = await self._client.ask(asked, self._traffic.wait_ms / 1000 + 10)
             if answer.held:
                 self._reference = answer.reference
-                self._home = self._client.process()
+                self._home = home
                 rows = answer.rows
                 told = None if rows is None else {"read": _columns(rows[0])}
                 call.answer(told, reference=answer.reference)
