@@ -6,7 +6,7 @@ import pytest
 
 from polysite.errors import Unavailable
 from polysite.site.clock_watch import ROUNDS_KEPT
-from polysite.site.coordinator import CLOCK_AGREES, CLOCK_IS_OFF
+from polysite.site.plain import CLOCK_AGREES, CLOCK_IS_OFF, CLOCK_WAS_AHEAD
 from polysite.testing.loop import seeded
 from polysite.testing.processes import MemoryChannel
 from tests.support.sites import Process, World, world_of
@@ -230,3 +230,65 @@ async def test_a_clock_that_was_set_is_noticed_at_once(seed: int) -> None:
         two.clock.step_wall_us(200_000)
         await asyncio.sleep(5.0)
         assert len(world.channel.sent) == before
+
+
+@seeded(seeds=3)
+async def test_who_was_ahead_writes_nothing_ahead_of_the_others(seed: int) -> None:
+    """Goal: a process that wrote without a lock before it noticed that its clock is twenty minutes ahead refuses to go on above that
+    stamp when its clock is right again, says so, and writes once its clock has come so far; what another one writes is never hidden. Method: one
+    write at the moment the clock is set, then both write one row, over twenty minutes."""
+    async with world_of(seed, "one", "two", "three") as world:
+        one, two = (process.coordinator for process in world.processes[:2])
+        row = world.row("y", "mixed")
+        await asyncio.sleep(5.0)
+        world.processes[1].clock.step_wall_us(1_200_000_000)
+        await two.put(world.row("x", "mixed"), {"count": 1})
+        await asyncio.sleep(2.0)
+        world.processes[1].clock.step_wall_us(-1_200_000_000)
+        await asyncio.sleep(2.0)
+        for count in (2, 3):
+            with pytest.raises(Unavailable, match=r"was ahead .* 119\d s"):
+                await two.put(row, {"count": -count})
+            assert (await two.health()).reasons == [CLOCK_WAS_AHEAD]
+            await one.put(row, {"count": count})
+            answer = await two.get(row, level="quorum")
+            assert answer.row is not None
+            assert answer.row["count"] == count
+        await asyncio.sleep(1_200.0)
+        assert [await ready(process) for process in world.processes] == [True, True, True]
+
+
+@seeded(seeds=3)
+async def test_who_is_alone_goes_on_above_its_stamps(seed: int) -> None:
+    """Goal: where nobody else writes nothing can be hidden, and a clock that was ahead stops nobody. Method: one process, whose clock is
+    set ahead and back; a second one comes later, and then it stops."""
+    async with world_of(seed, "one") as world:
+        (one,) = world.processes
+        row = world.row("x", "mixed")
+        one.clock.step_wall_us(3_600_000_000)
+        await one.coordinator.put(row, {"count": 1})
+        one.clock.step_wall_us(-3_600_000_000)
+        await one.coordinator.put(row, {"count": 2})
+        answer = await one.coordinator.get(row)
+        assert answer.row is not None
+        assert answer.row["count"] == 2
+        assert (await one.coordinator.health()).ready
+        await world.process("two")
+        await asyncio.sleep(ROUND_S)
+        assert not await ready(one)
+
+
+@seeded(seeds=3)
+async def test_a_clock_that_was_set_back_a_little_stops_nobody(seed: int) -> None:
+    """Goal: what a time daemon does is no reason to refuse, and later writes lie above earlier ones all the same. Method: a clock that is set
+    back by less than the bound between two writes."""
+    async with world_of(seed, "one", "two") as world:
+        one, two = world.processes
+        row = world.row("x", "mixed")
+        first = (await one.coordinator.put(row, {"count": 1})).stamp
+        one.clock.step_wall_us(-450_000)
+        second = (await one.coordinator.put(row, {"count": 2})).stamp
+        assert first is not None
+        assert second == first + 1
+        assert await ready(one)
+        assert await ready(two)

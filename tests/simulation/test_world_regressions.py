@@ -8,7 +8,7 @@ import pytest
 from polysite.testing.world.campaign import quiet
 from polysite.testing.world.faults import Fault
 from polysite.testing.world.running import Plan, carried_out
-from polysite.testing.world.traffic import FLAT, WIDE, Traffic
+from polysite.testing.world.traffic import FLAT, MIXED, WIDE, Traffic
 
 
 def steady(lasts_s: float, *names: str) -> tuple[Fault, ...]:
@@ -80,3 +80,43 @@ def test_a_process_that_ends_cuts_off_who_asked_it() -> None:
             Plan(seed=75, lasts_s=10.0, faults=faults, traffic=HURRIED_READERS, company=(), served=False)
         )
     assert verdict.findings == []
+
+
+@pytest.mark.parametrize("seed", [1, 4, 9])
+def test_no_stamp_is_ahead_once_the_clock_is_set_right(seed: int) -> None:
+    """A process that wrote without a lock before it noticed that its clock was ahead went on above that stamp when its clock was right again, and what
+    others wrote was hidden."""
+    faults = tuple(
+        Fault(at_s=at_s, lasts_s=0.0, name="clock steps", site="ams", other="bei", amount=amount)
+        for at_s, amount in ((2.0, 1.0), (4.0, -1.0), (8.0, 1.0), (11.0, -1.0), (14.0, 1.0), (17.0, -1.0))
+    )
+    with quiet():
+        assert carried_out(Plan(seed=seed, faults=faults, company=("rows without locks",), served=False)).findings == []
+
+
+READERS_BESIDE = Traffic(
+    processes=2,
+    keys=((MIXED, "x"),),
+    at_once=0.6,
+    reads_beside=1.0,
+    deletes=0.0,
+    partial=0.0,
+    dawdles=0.0,
+    forgotten=0.0,
+    keyed=0.5,
+)
+"""Rows of one key, read beside what is written."""
+
+
+def test_a_client_is_at_home_where_it_asked_for_its_lock() -> None:
+    """A process that began while a client waited for its lock was taken for the one that serves it: a read that was asked for beside a write went through
+    another process, came before it, and the judge took it for a later one. That was the world's fault."""
+    faults = (
+        Fault(at_s=10.379, lasts_s=4.294, name="messages jitter", site="irv", other="ams", amount=0.317),
+        Fault(at_s=12.621, lasts_s=0.28, name="another process", site="ams", other="irv", amount=0.0),
+    )
+    with quiet():
+        found = carried_out(
+            Plan(seed=2, lasts_s=14.671, faults=faults, traffic=READERS_BESIDE, company=(), served=False)
+        ).findings
+    assert found == []

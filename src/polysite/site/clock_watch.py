@@ -56,6 +56,10 @@ class ClockWatch:
         self._greeter = Greeter(context, self._known, channel)
         self._sites = SiteWatch(context, registry, self._greeter, self._known, tell=context.events.tell_health)
 
+    def is_alone(self) -> bool:
+        """Whether no other process is known, of this site or of another."""
+        return not self._peers and not self._sites.sites
+
     def start(self) -> None:
         """Find out who is there and ask them, now, every `hello_s` from now on, and as soon as the own clock was set."""
         self._round()

@@ -51,7 +51,7 @@ from polysite.site.locks import Locks
 from polysite.site.naming import NAME_IS_DOUBLED, Naming
 from polysite.site.owners import Owners
 from polysite.site.peers import AliveMessage, Hello, PeerChannel, Push, SettleMessage, WishMessage
-from polysite.site.plain import PlainWrites
+from polysite.site.plain import CLOCK_AGREES, CLOCK_IS_OFF, PlainWrites
 from polysite.site.processes import LoneSlots, ProcessSlot, ProcessSlots, Registry
 from polysite.site.readiness import refusal_of
 from polysite.site.row_verbs import RowVerbs
@@ -65,8 +65,6 @@ from polysite.site.tickets import Tickets
 from polysite.stores.contract import Store
 from polysite.values.tables import IndexSpec, KeyspaceSpec, TableSpec
 
-CLOCK_IS_OFF = "this process's clock is too far off those of its peers"
-CLOCK_AGREES = "this process's clock agrees with those of its peers again"
 _log = logging.getLogger(__name__)
 
 CLOSE_LOOK_S = 0.005
@@ -148,6 +146,7 @@ class SiteCoordinator:
             channel=lambda: self._tenures.channel,
             tell=self.note_clock_difference,
         )
+        self._plain.is_alone = self._clocks.is_alone
         self._clocks.start()
 
     def _use_slot(self, slot: ProcessSlot) -> Registry:
@@ -582,8 +581,7 @@ class SiteCoordinator:
             refusal = await refusal_of(self._store, self._context)
             if refusal is not None:
                 reasons.append(f"the store does not answer: {refusal.code}")
-        if self._plain.skewed:
-            reasons.append(CLOCK_IS_OFF)
+        reasons += self._plain.reasons
         if self._registry is not None and self._registry.doubled:
             reasons.append(NAME_IS_DOUBLED)
         author = self._context.author

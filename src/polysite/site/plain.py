@@ -1,6 +1,6 @@
 """Writes without a lock, and the engine's own conditional writes: what each kind of table takes, and with which stamps."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from polysite.api import RowExpectation
@@ -12,6 +12,9 @@ from polysite.stores.contract import Predicate, TableWrites
 from polysite.values.rows import PLAIN_STAMP_MAX, DeleteRange, DeleteRow, Put, StoredRow, Write
 from polysite.values.tables import TableSpec
 
+CLOCK_IS_OFF = "this process's clock is too far off those of its peers"
+CLOCK_WAS_AHEAD = "this process's clock was ahead, was set back, and has not reached the stamps that it gave"
+CLOCK_AGREES = "this process's clock agrees with those of its peers again"
 _NO_PLAIN = {
     "sections": "it is written in critical sections only (level critical or atomic); a write without the lock could be lost",
     "conditional": "it is written by batch with expectations only; other writes would not be ordered with those",
@@ -61,15 +64,35 @@ class PlainWrites:
         self._last_stamp = 0
         self.skew_ms = 0.0
         """How far this process's clock is off those of its peers, as measured on the peer channel."""
+        self.is_alone: Callable[[], bool] = lambda: True
+        """Whether no other process writes beside this one."""
 
     @property
     def skewed(self) -> bool:
         return abs(self.skew_ms) > self._context.settings.skew_ms_max
 
+    @property
+    def early_ms(self) -> float:
+        """By how much the next stamp would lie ahead of this process's clock, because that was set back since the last one; 0 if it
+        is little, or nobody else writes. What others write meanwhile would be hidden by it."""
+        ahead_ms = (self._last_stamp + 1 - self._context.clock.wall_us()) / 1000
+        return ahead_ms if ahead_ms > self._context.settings.skew_ms_max and not self.is_alone() else 0.0
+
+    @property
+    def reasons(self) -> list[str]:
+        """Why writes without a lock are refused, as health says it."""
+        return [CLOCK_IS_OFF] if self.skewed else [CLOCK_WAS_AHEAD] if self.early_ms else []
+
     def next_stamp(self, count: int = 1) -> int:
-        """The first of `count` stamps: the wall clock, or one above the last one given. Unavailable if the clock is off."""
+        """The first of `count` stamps: the wall clock, or one above the last one given. Unavailable if the clock is off, or was
+        and has not caught up with the stamps that it gave."""
         if self.skewed:
             raise Unavailable("this process's clock is too far off those of its peers to order writes without a lock")
+        if early_ms := self.early_ms:
+            raise Unavailable(
+                "this process's clock was ahead and was set back; writes without a lock are refused until it has reached the stamps "
+                f"that it gave, in {early_ms / 1000:.0f} s"
+            )
         first = max(self._context.clock.wall_us(), self._last_stamp + 1, 0)
         if first + count > PLAIN_STAMP_MAX:
             raise Unavailable("this process's clock is beyond what stamps can say")

@@ -17,7 +17,7 @@ from polysite.lab.drills.timeline import spans, strikes, timeline
 from polysite.lab.keeper.links import LinkBook
 from polysite.lab.scenarios import Expected, Scenario
 from polysite.lab.topology import plan
-from polysite.site.coordinator import CLOCK_IS_OFF
+from polysite.site.plain import CLOCK_IS_OFF
 from polysite.testing.history import Call, History, ReferenceMark
 
 BEGAN_S = 1000.0

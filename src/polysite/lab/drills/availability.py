@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from polysite.lab.drills.record import Check, Run
 from polysite.lab.drills.tenures import Tenure, hand_overs_s, longest_gap_s
-from polysite.site.coordinator import CLOCK_IS_OFF
+from polysite.site.plain import CLOCK_IS_OFF
 from polysite.testing.history import Call, History
 from polysite.testing.recorded import HEALTH, LOCKED, UNLOCKED
 

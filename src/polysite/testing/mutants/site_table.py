@@ -133,6 +133,7 @@ SITE_MUTANTS: tuple[Mutant, ...] = (
         "polysite.site.plain",
         "        first = max(self._context.clock.wall_us(), self._last_stamp + 1, 0)\n        if first + count > PLAIN_STAMP_MAX:\n",
         "        first = max(2**52 + self._context.clock.wall_us() + 10**7, self._last_stamp + 1, 0)\n        if False:\n",
+        Edit("polysite.site.plain", "        if early_ms := self.early_ms:\n", "        if early_ms := 0.0:\n"),
         Edit(
             "polysite.site.row_verbs",
             "        return lock_cell.decode(view.content).issued > 0\n",
