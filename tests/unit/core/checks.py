@@ -456,7 +456,7 @@ def part_stamp_known_before() -> None:
 
 def part_stamp_comes_last() -> None:
     """With several batches the part_stamp, the first stamp of the attempt, is sent when all of them are answered."""
-    session = session_of(fenced("exclusive"), 2, table=WIDE, batch_writes_max=4)
+    session = session_of(fenced("exclusive"), 2, table=WIDE, batch_writes_max=5)
     settle = settle_of(session, wide(5))
     assert len(settle.batches) == 3
     for planned in settle.batches:
@@ -475,7 +475,7 @@ def part_stamp_comes_last() -> None:
 
 def lost_batch_is_not_settled() -> None:
     """A batch without an answer leaves the partition unsettled: no part_stamp, and the next attempt uses new stamps."""
-    session = session_of(fenced("exclusive"), 2, table=WIDE, batch_writes_max=4)
+    session = session_of(fenced("exclusive"), 2, table=WIDE, batch_writes_max=5)
     settle = settle_of(session, wide(3))
     session.answered(settle.batches[0].op)
     session.unanswered(settle.batches[1].op)
@@ -491,7 +491,7 @@ def lost_batch_is_not_settled() -> None:
 def broken_off_settle_blocks_nothing() -> None:
     """A settle that is broken off leaves the partition unsettled and free for the next attempt."""
     for kind in ("exclusive", "shared"):
-        session = session_of(fenced(kind), 2, table=WIDE, batch_writes_max=4)
+        session = session_of(fenced(kind), 2, table=WIDE, batch_writes_max=5)
         settle = settle_of(session, wide(5))
         session.answered(settle.batches[0].op)
         session.unanswered(settle.batches[1].op)

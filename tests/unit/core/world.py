@@ -455,7 +455,7 @@ class Client:
             nonce=wish.nonce,
             version=seen,
             cell=after,
-            settings=SessionSettings(batch_writes_max=4, rows_max=world.rows_max),
+            settings=SessionSettings(batch_writes_max=5, rows_max=world.rows_max),
         )
         session.lease_applied(0.0)
         self.session = session
