@@ -182,9 +182,13 @@ def judge(files: tuple[Path, ...], plain: tuple[str, ...], as_json: bool) -> int
 @click.command()
 @click.argument("names", nargs=-1)
 @click.option(
-    "--search", type=click.IntRange(0), default=0, metavar="N", help="Try the seeds below N where none is known."
+    "--search",
+    type=click.IntRange(0),
+    default=0,
+    metavar="N",
+    help="Try the seeds below N where none is known, with its plan if it has one.",
 )
-@click.option("--record", "keep", is_flag=True, help="Keep the seeds that were found, in the project's file.")
+@click.option("--record", "keep", is_flag=True, help="Keep the seeds that were found, in the project's files.")
 @click.option("--jobs", type=click.IntRange(1), help="Processes side by side; one per processor unless it is said.")
 @json_option
 def mutants(names: tuple[str, ...], search: int, keep: bool, jobs: int | None, as_json: bool) -> int:
@@ -203,10 +207,12 @@ def mutants(names: tuple[str, ...], search: int, keep: bool, jobs: int | None, a
         found.append(one)
         if not as_json:
             by = "its plan" if one.planned else f"seed {one.seed}"
+            if one.planned and one.runs > 1:
+                by = f"its plan with seed {one.seed}"
             told_by = f"yes   by {by}, after {one.runs}: {one.check}" if one.seed is not None else "NO"
             click.echo(f"{one.name:55} {told_by}")
     if keep:
-        convicting.record({one.name: one.seed for one in found if one.seed is not None and not one.planned})
+        convicting.record({one.name: one.seed for one in found if one.seed is not None})
     if as_json:
         print_json([one._asdict() for one in found])
     else:

@@ -5,12 +5,14 @@ Goal: a mutant that no longer changes anything must not count as one that the si
 """
 
 import importlib.util
+import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from polysite.testing.mutants import convicting
 from polysite.testing.mutants.applying import Edit, NotThere, changed
 from polysite.testing.mutants.convicting import recorded
 from polysite.testing.mutants.mutant import Mutant
@@ -65,3 +67,17 @@ def test_it_is_applied() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "12"
+
+
+def test_seeds_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where each belongs: in the plan of a mutant that has one, else in the table of seeds, whose others stay."""
+    plans, seeds = tmp_path / "plans", tmp_path / "seeds.json"
+    plans.mkdir()
+    monkeypatch.setattr(convicting, "PLANS", plans)
+    monkeypatch.setattr(convicting, "SEEDS", seeds)
+    planned, drawn, other = (mutant.name for mutant in MUTANTS[:3])
+    seeds.write_text(json.dumps({drawn: 1, other: 2}), encoding="utf-8")
+    convicting.plan_of(planned).write_text(json.dumps({"seed": 3, "lasts_s": 8.0}), encoding="utf-8")
+    convicting.record({planned: 4, drawn: 5})
+    assert json.loads(convicting.plan_of(planned).read_text(encoding="utf-8")) == {"seed": 4, "lasts_s": 8.0}
+    assert recorded() == {drawn: 5, other: 2}

@@ -22,7 +22,7 @@ PLANS = Path(__file__).with_name("plans")
 
 class Conviction(NamedTuple):
     """`seed` None: none of the runs convicted it. `finding`: the first thing that the judge says; `check`: by which of its checks. `runs`:
-    how many it took. `planned`: it was the run of the mutant's plan."""
+    how many it took. `planned`: it was the run of the mutant's plan, perhaps with another seed than it has there."""
 
     name: str
     source: str
@@ -45,8 +45,14 @@ def recorded() -> dict[str, int]:
 
 
 def record(seeds: dict[str, int]) -> None:
-    """Keep these seeds, with those that are known of other mutants. One with a plan needs none."""
+    """Keep these seeds, with those that are known of other mutants. That of one with a plan is kept there: whether the sound code survives
+    the run is for `test_mutant_plans` to say."""
     known = {**recorded(), **seeds}
+    for file, seed in ((plan_of(name), seed) for name, seed in seeds.items()):
+        if file.exists():
+            file.write_text(
+                json.dumps({**json.loads(file.read_text()), "seed": seed}, indent=1) + "\n", encoding="utf-8"
+            )
     names = [mutant.name for mutant in MUTANTS]
     kept = {name: known[name] for name in names if name in known and not plan_of(name).exists()}
     SEEDS.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
@@ -54,7 +60,7 @@ def record(seeds: dict[str, int]) -> None:
 
 def convictions(mutants: Sequence[Mutant], *, search: int = 0, jobs: int | None = None) -> Iterator[Conviction]:
     """What became of each mutant, in the order in which it is known. By its plan or its recorded seed; with `search` by the seeds up to
-    there, of those that have none or are not convicted by it any more."""
+    there, of those that have none or are not convicted by it any more; of one with a plan, that plan with these seeds."""
     known = recorded()
     tasks = [(MUTANTS.index(mutant), known.get(mutant.name), search) for mutant in mutants]
     context = multiprocessing.get_context("spawn")
@@ -74,14 +80,16 @@ def _convict(task: tuple[int, int | None, int]) -> Conviction:
     from polysite.testing.world.running import Plan, carried_out
 
     file = plan_of(mutant.name)
-    plans = [msgspec.json.decode(file.read_bytes(), type=Plan)] if file.exists() else []
-    seeds = ([] if seed is None else [seed]) + [other for other in range(search) if other != seed]
-    drawn = (Plan(seed=each, served=mutant in SERVING_MUTANTS) for each in seeds)
+    planned = file.exists()
+    plan = Plan(seed=-1 if seed is None else seed, served=mutant in SERVING_MUTANTS)
+    if planned:
+        plan = msgspec.json.decode(file.read_bytes(), type=Plan)
+    seeds = ([plan.seed] if plan.seed >= 0 else []) + [other for other in range(search) if other != plan.seed]
     runs = 0
     with quiet():
-        for runs, plan in enumerate((*plans, *drawn), 1):
+        for runs, plan in enumerate((msgspec.structs.replace(plan, seed=each) for each in seeds), 1):
             verdict: Any = carried_out(plan)
             if verdict.findings:
                 finding = verdict.findings[0]
-                return Conviction(mutant.name, mutant.source, plan.seed, finding, runs, kind_of(finding), plan in plans)
+                return Conviction(mutant.name, mutant.source, plan.seed, finding, runs, kind_of(finding), planned)
     return Conviction(mutant.name, mutant.source, None, "", runs)
