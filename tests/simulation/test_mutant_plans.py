@@ -15,12 +15,13 @@ import pytest
 from polysite.testing.mutants.convicting import PLANS, plan_of
 from polysite.testing.mutants.mutant import Mutant
 from polysite.testing.mutants.site_table import COMPACT_SOON
-from polysite.testing.mutants.table import ABSENT_MARKS_END, MUTANTS, SMALL_WINDOW
+from polysite.testing.mutants.table import ABSENT_MARKS_END, MUTANTS, SMALL_BATCHES, SMALL_WINDOW
 from polysite.testing.world.campaign import quiet
 from polysite.testing.world.running import Plan, carried_out
 
 PLANNED = [mutant for mutant in MUTANTS if plan_of(mutant.name).exists()]
 SMALL = [mutant for mutant in PLANNED if SMALL_WINDOW in mutant.edits]
+BATCHED = [mutant for mutant in PLANNED if SMALL_BATCHES in mutant.edits]
 ENDING = [mutant for mutant in PLANNED if ABSENT_MARKS_END in mutant.edits]
 SOON = [mutant for mutant in PLANNED if {*COMPACT_SOON} <= {*mutant.edits}]
 SHADOWED = [mutant for mutant in MUTANTS if mutant.shadowed_by]
@@ -68,6 +69,12 @@ def test_the_sound_code_holds(mutant: Mutant) -> None:
 def test_small_windows_are_no_fault(mutant: Mutant) -> None:
     """The sound code holds with windows of a few stamps, which such a mutant needs to show."""
     assert findings_of(plan_of(mutant.name), (SMALL_WINDOW,)) == []
+
+
+@pytest.mark.parametrize("mutant", BATCHED, ids=named)
+def test_small_batches_are_no_fault(mutant: Mutant) -> None:
+    """The sound code holds where a partition is settled row by row, which such a mutant needs to show."""
+    assert findings_of(plan_of(mutant.name), (SMALL_BATCHES,)) == []
 
 
 @pytest.mark.parametrize("mutant", ENDING, ids=named)

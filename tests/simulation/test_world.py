@@ -49,6 +49,31 @@ def test_each_fault_alone(name: str) -> None:
     assert verdict.findings == []
 
 
+def test_a_slow_link() -> None:
+    """What is sent over it takes longer, one way, until the fault has ended."""
+
+    async def arrivals() -> list[tuple[str, float]]:
+        found: list[tuple[str, float]] = []
+        async with world(1) as of:
+            loop = asyncio.get_running_loop()
+            fault = Fault(at_s=0.0, lasts_s=1.0, name="link slow one way", site="ams", other="bei", amount=0.5)
+            faults = asyncio.create_task(carry_out(of, [fault], 2.0))
+
+            def send(name: str, source: str, target: str) -> None:
+                sent_s = loop.time()
+                of.network.send(source, target, lambda: found.append((name, loop.time() - sent_s)))
+
+            await asyncio.sleep(0.5)
+            send("there", "ams", "bei")
+            send("back", "bei", "ams")
+            await faults
+            send("later", "ams", "bei")
+            await asyncio.sleep(1.0)
+        return [(name, round(after_s, 3)) for name, after_s in found]
+
+    assert run(arrivals, seed=1) == [("back", 0.025), ("there", 0.525), ("later", 0.025)]
+
+
 @pytest.mark.parametrize("served", [False, True])
 def test_a_run_is_its_seed(served: bool) -> None:
     """Two fresh processes, with other hashes of text, take the same steps and write the same history; also where clients work

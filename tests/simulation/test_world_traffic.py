@@ -14,7 +14,7 @@ from polysite.testing.history import History
 from polysite.testing.world.campaign import quiet
 from polysite.testing.world.clients import GRACE_S, Client
 from polysite.testing.world.running import Plan, carried_out
-from polysite.testing.world.traffic import DRAWN, FLAT, Traffic, drawn
+from polysite.testing.world.traffic import DRAWN, FLAT, Line, Traffic, drawn
 
 CASES = [(name, value) for name, values in DRAWN.items() for value in values]
 
@@ -102,6 +102,32 @@ def test_who_lets_go_in_the_middle() -> None:
         if call.verb == "write" and call.start_s < releases.get(call.references, 0.0)
     }
     assert any((call.end_s or 99.0) > releases[references] for references, call in began.items())
+
+
+def test_a_script_is_followed() -> None:
+    """Each client does its own lines, when they say, and nothing else before the end."""
+    lines = (
+        Line(at_s=0.5, client="ams-0", does="acquire"),
+        Line(at_s=1.0, client="ams-0", does="put", hurry_s=0.01),
+        Line(at_s=1.5, client="ams-0", does="read"),
+        Line(at_s=2.0, client="ams-0", does="release"),
+        Line(at_s=3.0, client="bei-0", does="acquire shared"),
+        Line(at_s=3.0, client="bei-0", does="read"),
+    )
+    calls = list(history_of(clients=1, keys=((FLAT, "x"),), script=lines))
+    began_s = calls[0].start_s - 0.5
+    done = [
+        (call.client, call.verb, call.outcome, round(call.start_s - began_s, 3))
+        for call in calls
+        if call.start_s < began_s + 6.0
+    ]
+    assert done[:4] == [
+        ("ams-0", "acquire", "done", 0.5),
+        ("ams-0", "write", "unknown", 1.0),
+        ("ams-0", "read", "done", 1.5),
+        ("bei-0", "acquire", "done", 3.0),
+    ]
+    assert [told[:2] for told in done[4:]] == [("bei-0", "read")]
 
 
 def test_a_call_that_does_not_end_is_told() -> None:

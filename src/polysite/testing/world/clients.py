@@ -28,7 +28,7 @@ from polysite.site import SiteCoordinator
 from polysite.testing.history import OpenCall, Recorder
 from polysite.testing.simulated import SeededRandomness
 from polysite.testing.world.processes import Process
-from polysite.testing.world.traffic import FLAT, KEYSPACE, MIXED, WIDE, Traffic
+from polysite.testing.world.traffic import FLAT, KEYSPACE, MIXED, WIDE, Line, Traffic
 from polysite.testing.world.world import World
 from polysite.values.tables import ClusteringColumn, ColumnSpec, TableSpec
 
@@ -82,6 +82,8 @@ class Client:
         self._values = itertools.count(1)
         self.ended = False
         """Set from outside: begin nothing more."""
+        self.hurry_s: float | None = None
+        """How long the answer is waited for, where a script says so."""
         self.quiet_s = math.inf
         """Set from outside: when the last fault has ended."""
         self.overdue: list[str] = []
@@ -90,6 +92,9 @@ class Client:
     async def run(self) -> None:
         """Work until it is told to end."""
         of = self.traffic
+        if of.script:
+            await self._follow([line for line in of.script if line.client == self.name])
+            return
         roads = (
             *of.tenures * (self._tenure,),
             *of.readers * (self._readers,),
@@ -104,6 +109,33 @@ class Client:
             await self._pause(of.pause_s)
 
     # what it does
+
+    async def _follow(self, script: list[Line]) -> None:
+        """Do as the script says; what fails is passed over."""
+        began_s = self._world.now_s()
+        work = Work(self, *self.traffic.keys[0])
+        for line in script:
+            await asyncio.sleep(max(0.0, began_s + line.at_s - self._world.now_s()))
+            self.hurry_s = line.hurry_s
+            try:
+                await self._do(work, line)
+            except PolysiteError:
+                continue
+            finally:
+                self.hurry_s = None
+
+    async def _do(self, work: "Work", line: Line) -> None:
+        if line.does == "put":
+            await work.write(["put", line.row, {name: self.value() for name in COLUMNS}])
+        elif line.does == "read":
+            await work.read(line.row)
+        elif line.does == "range":
+            await work.read_range(whole=True)
+        elif line.does == "release":
+            await work.release(validate=False)
+        else:
+            kind = "shared" if line.does == "acquire shared" else "exclusive"
+            await work.acquire(self.traffic.leases_ms[0], kind=kind)
 
     async def _tenure(self, work: "Work") -> None:
         """A lock, some reads and writes, and a release that may be forgotten."""
@@ -227,12 +259,16 @@ class Client:
 
     async def ask_to_write(self, work: Callable[[SiteCoordinator], Coroutine[Any, Any, T]]) -> T:
         """The answer, if the client has the patience for it."""
-        return await self.ask(work, self.traffic.hurry_s if self.happens(self.traffic.hurried) else CALL_S)
+        return await self.ask(work, self._patience_s(self.traffic.hurried))
 
     async def ask_to_read(self, work: Callable[[SiteCoordinator], Coroutine[Any, Any, T]]) -> T:
         """As `ask_to_write`; the last word is waited for."""
-        hurries = not self.ended and self.happens(self.traffic.hurried_reads)
-        return await self.ask(work, self.traffic.hurry_s if hurries else CALL_S)
+        return await self.ask(work, self._patience_s(0.0 if self.ended else self.traffic.hurried_reads))
+
+    def _patience_s(self, hurried: float) -> float:
+        if self.hurry_s is not None:
+            return self.hurry_s
+        return self.traffic.hurry_s if self.happens(hurried) else CALL_S
 
     async def ask_until_known(self, work: Callable[[SiteCoordinator], Coroutine[Any, Any, T]], limit_s: float) -> T:
         """The answer to a request with an idempotency key, asked for again and again. One that is refused later may have been carried out

@@ -24,6 +24,9 @@ from polysite.testing.world.world import World
 SHARE_OF_NAMES = 0.35
 """How likely a run has a fault at all."""
 
+SLOW_S_MAX = 1.0
+"""How much longer a message takes over a slow link, at most."""
+
 TIMES_MAX = 3
 """How often it has it, at most."""
 
@@ -89,6 +92,14 @@ async def _uncut(world: World, fault: Fault) -> None:
 
 async def _cut_one_way(world: World, fault: Fault) -> None:
     world.network.cut(fault.site, fault.other)
+
+
+async def _slow(world: World, fault: Fault) -> None:
+    world.network.slow_s[fault.site, fault.other] = fault.amount * SLOW_S_MAX
+
+
+async def _quicken(world: World, fault: Fault) -> None:
+    world.network.slow_s.pop((fault.site, fault.other), None)
 
 
 async def _fill_disk(world: World, fault: Fault) -> None:
@@ -190,6 +201,9 @@ NAMES: dict[str, tuple[_Act, _Act]] = {
 EVERY: dict[str, tuple[_Act, _Act]] = {**NAMES, **LINK_FAULTS}
 """Also those of the links between clients and servers."""
 
+ASKED_FOR: dict[str, tuple[_Act, _Act]] = {"link slow one way": (_slow, _quicken)}
+"""No swarm draws these: they are for plans that name them."""
+
 
 def swarm(
     randomness: SeededRandomness, *, sites: Sequence[str], lasts_s: float, names: Sequence[str] = ()
@@ -219,7 +233,7 @@ async def carry_out(world: World, schedule: Sequence[Fault], lasts_s: float) -> 
     """Let the faults happen, for so long, and mend what is left."""
     moments: list[tuple[float, int, _Act, Fault]] = []
     for number, fault in enumerate(schedule):
-        begin, end = EVERY[fault.name]
+        begin, end = (EVERY | ASKED_FOR)[fault.name]
         moments.append((fault.at_s, 2 * number, begin, fault))
         moments.append((fault.at_s + fault.lasts_s, 2 * number + 1, end, fault))
     loop = asyncio.get_running_loop()

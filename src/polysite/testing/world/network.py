@@ -42,6 +42,8 @@ class Network:
         self._loop = asyncio.get_running_loop()
         self._cut: dict[tuple[str, str], float] = {}
         self._down: dict[str, float] = {}
+        self.slow_s: dict[tuple[str, str], float] = {}
+        """How much longer a message takes over a link, from a source to a target."""
         self.weather = Weather()
         self.dropped = self.sent = 0
 
@@ -70,9 +72,10 @@ class Network:
                 self.cut(other, site)
 
     def heal(self, source: str | None = None, target: str | None = None) -> None:
-        """Mend the link, or all of them."""
+        """Mend the link, or all of them, which are not slow any more either."""
         if source is None or target is None:
             self._cut.clear()
+            self.slow_s.clear()
         else:
             self._cut.pop((source, target), None)
 
@@ -104,7 +107,7 @@ class Network:
         if source != target and (self.is_cut(source, target) or (weather.loss and uniform(0.0, 1.0) < weather.loss)):
             self.dropped += 1
             return
-        delay_s = self.rtt_s(source, target) / 2
+        delay_s = self.rtt_s(source, target) / 2 + self.slow_s.get((source, target), 0.0)
         if weather.jitter_s:
             delay_s += uniform(0.0, weather.jitter_s)
         if weather.late and uniform(0.0, 1.0) < weather.late:

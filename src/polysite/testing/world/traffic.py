@@ -8,7 +8,7 @@ much of another find what runs with a little of everything do not.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -22,6 +22,17 @@ KEYS = ((FLAT, "x"), (WIDE, "x"), (MIXED, "x"))
 
 SHARE_OF_KNOBS = 0.25
 """How likely something is drawn at all."""
+
+
+class Line(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a client that follows a script does next: at what time, or when what it did before has ended."""
+
+    at_s: float
+    client: str
+    does: Literal["acquire", "acquire shared", "put", "read", "range", "release"]
+    row: str = ""
+    hurry_s: float | None = None
+    """How long the answer is waited for; None: until it comes."""
 
 
 class Traffic(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -97,6 +108,8 @@ class Traffic(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Share of the releases that are asked for while a write is under way."""
     answer_s: float = 3.0
     """How long clients over links wait for an answer, beyond what a call itself may wait."""
+    script: tuple[Line, ...] = ()
+    """What the clients do, each its own lines, about the first of the keys. If there is any they do nothing else."""
 
 
 DRAWN: dict[str, Sequence[Any]] = {
@@ -146,4 +159,4 @@ def drawn(seed: int) -> Traffic:
     return found if found.tenures + found.readers + found.sections else msgspec.structs.replace(found, tenures=3)
 
 
-__all__ = ["FLAT", "KEYS", "KEYSPACE", "MIXED", "WIDE", "Traffic", "drawn"]
+__all__ = ["FLAT", "KEYS", "KEYSPACE", "MIXED", "WIDE", "Line", "Traffic", "drawn"]
