@@ -66,8 +66,9 @@ def test_a_slow_link() -> None:
             await asyncio.sleep(0.5)
             send("there", "ams", "bei")
             send("back", "bei", "ams")
-            await faults
+            await asyncio.sleep(1.0)
             send("later", "ams", "bei")
+            await faults
             await asyncio.sleep(1.0)
         return [(name, round(after_s, 3)) for name, after_s in found]
 
