@@ -205,9 +205,7 @@ class LockVerbs:
                 if item.row is not None:
                     rows[item.encoded], cost = await self._first_row(item, acquired)
                     trips += cost
-            lost = next((live for live in lives if not live.holds), None)
-            if lost is not None:
-                raise lost.lost_error()
+            trips += await self._still_held(lives)
         except BaseException as error:
             # What another call with the same key has taken is left to it.
             for live in own:
@@ -230,6 +228,18 @@ class LockVerbs:
             rows=[rows.get(item.encoded) for item in wanted] if wanted[0].row is not None else None,
             round_trips=trips,
         )
+
+    async def _still_held(self, lives: list[LiveSession]) -> float:
+        """Renew those of a set whose lease has passed while later ones were waited for: somebody else may hold them by now, though nobody here
+        was told. The round trips; LockLost if one is gone."""
+        trips = 0.0
+        for live in lives[:-1]:
+            if live.holds and not live.core.may_answer_done(self._context.clock.monotonic_s()):
+                trips += (await self._sessions.renew_now(live)).round_trips
+        lost = next((live for live in lives if not live.holds), None)
+        if lost is not None:
+            raise lost.lost_error()
+        return trips
 
     async def _attempt_ended(self, keyed: Keyed, error: BaseException, *, began: bool) -> None:
         """All entries of an attempt are let go: if the request is sent again it takes the keys anew, under other request ids."""
