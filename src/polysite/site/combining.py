@@ -363,6 +363,9 @@ class Combiner:
         """A change of this process was made: tell who else must know. What it changed is judged by the cell that it stands on: a look at
         the nearest replica may have shown what became of it before its answer came."""
         before, head = change.head_before, lock_cell.head(change.cell)
+        if state.version != change.expected_version + 1:
+            # Others have held and written since: the rows that a holder of this process left are not those of the version that is told.
+            state.parting = None
         # A beat of the head makes no other head of it.
         if (None if head is None else head.identity) != (None if before is None else before.identity):
             self.changed(state, 0 if before is None else before.ticket, authors)
