@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
@@ -22,7 +23,7 @@ PAUSE_S = 2.0
 """The longest pause between two things that they do."""
 
 
-class Asker:
+class Asker(ABC):
     """A client of a site by name. What it does is for `run`, and after all faults for `settle`."""
 
     def __init__(self, world: World, site: str, name: str, recorder: Recorder) -> None:
@@ -35,11 +36,13 @@ class Asker:
         self.ended = False
         """Set from outside: begin nothing more."""
 
+    @abstractmethod
     async def run(self) -> None:
-        raise NotImplementedError
+        """Work until it is told to end."""
 
+    @abstractmethod
     async def settle(self) -> None:
-        raise NotImplementedError
+        """After the faults: everything must be had again, and what is read then is the last word."""
 
     # chance
 
