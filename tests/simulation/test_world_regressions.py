@@ -139,3 +139,10 @@ def test_what_a_holder_left_is_not_pushed_with_a_later_cell() -> None:
     cell, to a holder who took them for his, and read what was long overwritten."""
     with quiet():
         assert carried_out(Plan(seed=62, lasts_s=10.0)).findings == []
+
+
+def test_a_clock_that_is_off_is_noticed_though_the_dead_had_another() -> None:
+    """Three processes of a site died with a clock that had been set back; what they had answered outvoted the one that lived there by then, whose clock
+    was right, and so another site, whose clock was off, took its own for the middle one, and gave stamps by it."""
+    with quiet():
+        assert carried_out(Plan(seed=180, lasts_s=10.0)).findings == []

@@ -75,12 +75,15 @@ def _medians(values: list[float], votes: list[Fraction]) -> tuple[float, float]:
 class ClockDifferences:
     """What the last answers of each peer say, while they are young.
 
-    `site` is one's own, `life_s` how long an answer counts on one's own monotonic clock.
+    `site` is one's own, `life_s` how long an answer counts on one's own monotonic clock. Another site is asked as a whole, which
+    takes up to `round_s`: for it speak those of its processes that answered together with the last one that did. The others may
+    have died with a clock that its new processes do not have, and who is far away cannot know that.
     """
 
-    def __init__(self, *, site: str, life_s: float) -> None:
+    def __init__(self, *, site: str, life_s: float, round_s: float) -> None:
         self._site = site
         self._life_s = life_s
+        self._round_s = round_s
         self._answers: dict[Peer, deque[_Answer]] = {}
 
     def note(self, peer: Peer, *, sent_us: int, sent_s: float, answered_s: float, peer_us: int) -> None:
@@ -99,7 +102,15 @@ class ClockDifferences:
         """How far one's own clock is surely off the median of all; 0 if nobody answered lately."""
         for peer in [peer for peer, kept in self._answers.items() if now_s - kept[-1].at_s > self._life_s]:
             del self._answers[peer]
-        return surely_off_ms(self._site, [self._interval(peer, kept, now_s) for peer, kept in self._answers.items()])
+        last_s: dict[str, float] = {}
+        for peer, kept in self._answers.items():
+            last_s[peer.site] = max(kept[-1].at_s, last_s.get(peer.site, kept[-1].at_s))
+        speak = [
+            (peer, kept)
+            for peer, kept in self._answers.items()
+            if peer.site == self._site or kept[-1].at_s >= last_s[peer.site] - self._round_s
+        ]
+        return surely_off_ms(self._site, [self._interval(peer, kept, now_s) for peer, kept in speak])
 
     def _interval(self, peer: Peer, kept: "deque[_Answer]", now_s: float) -> Interval:
         """What the most exact of the young answers says that the newest does not contradict: a clock may have been set since an

@@ -17,7 +17,7 @@ from polysite.site.context import SiteContext
 from polysite.site.hello import Greeter
 from polysite.site.peers import Hello, PeerChannel
 from polysite.site.processes import PROCESSES_MAX, ProcessRow, ProcessSlots, Registry
-from polysite.site.site_watch import SiteWatch
+from polysite.site.site_watch import ROUND_S, SiteWatch
 
 ANSWER_S = 1.0
 ROUNDS_KEPT = 3
@@ -52,7 +52,7 @@ class ClockWatch:
         self._peers: set[str] = set()
         self._found = False
         self._wall_ahead_us = self._wall_ahead()
-        self._known = ClockDifferences(site=settings.site, life_s=ROUNDS_KEPT * settings.hello_s)
+        self._known = ClockDifferences(site=settings.site, life_s=ROUNDS_KEPT * settings.hello_s, round_s=ROUND_S)
         self._greeter = Greeter(context, self._known, channel)
         self._sites = SiteWatch(context, registry, self._greeter, self._known, tell=context.events.tell_health)
 

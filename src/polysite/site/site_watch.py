@@ -19,6 +19,8 @@ ANSWER_S = 3.0
 """Three round trips of a second, as a new connection with TLS takes."""
 HELLOS = 3
 """The first one may make the connection; the others show the way, and that a stall was one."""
+ROUND_S = HELLOS * ANSWER_S
+"""How long a site is asked, at most."""
 ASKED_MAX = 8
 """Processes of a site that are asked in a round."""
 

@@ -18,7 +18,7 @@ BOUND_MS = 500
 
 
 def differences() -> ClockDifferences:
-    return ClockDifferences(site=HERE, life_s=90.0)
+    return ClockDifferences(site=HERE, life_s=90.0, round_s=9.0)
 
 
 def note(known: ClockDifferences, peer: Peer, ahead_ms: float, *, at_s: float, trip_s: float = 0.0) -> None:
@@ -66,6 +66,32 @@ def test_those_who_are_gone_do_not_count() -> None:
     for peer in (B, B, Peer(HERE, "p3")):
         known.forget(peer)
     assert known.off_ms(11.0) == 0
+
+
+def test_for_a_site_speak_those_that_answered_last() -> None:
+    """Goal: the dead of another site, whom nobody here knows to be dead, do not outvote who answers there by now. Method: three with a clock
+    that is off, later one with a clock that is not; while the last to answer are those three, they count for their life."""
+    known = differences()
+    dead = [Peer("bei", f"p{number}") for number in (2, 3, 4)]
+    for number, peer in enumerate(dead):
+        note(known, peer, 586_000, at_s=7.0 + number)
+    assert known.off_ms(60.0) == 586_000
+    note(known, BEI, -1_298_000, at_s=61.0)
+    note(known, IRV, -1_298_000, at_s=61.0)
+    assert known.off_ms(61.0) == -1_298_000
+
+
+def test_all_who_answer_in_a_round_speak_for_a_site() -> None:
+    """Goal: one slow answer does not silence the quick ones of its round; those of one's own site are known to be dead or not, and count for
+    their life. Method: three of a site within a round, of which the last is off; one of the own site long before another."""
+    known = differences()
+    for at_s, peer, ahead_ms in ((50.0, Peer("bei", "p2"), 0), (50.1, Peer("bei", "p3"), 0), (58.9, BEI, -9_000)):
+        note(known, peer, ahead_ms, at_s=at_s)
+    assert known.off_ms(59.0) == 0
+    known = differences()
+    for at_s, peer, ahead_ms in ((10.0, A, 0), (11.0, B, 0), (60.0, Peer(HERE, "p3"), -3_600_000)):
+        note(known, peer, ahead_ms, at_s=at_s)
+    assert known.off_ms(60.0) == 0
 
 
 def test_a_slow_answer_does_not_make_one_forget_a_quick_one() -> None:

@@ -18,6 +18,8 @@ NOBODY = acsylla_errors.CassErrorLibNoHostsAvailable("No hosts available: All ho
     ("error", "work", "expected", "reason"),
     [
         (acsylla_errors.CassErrorServerWriteTimeout("Write timeout: …"), "conditional", OutcomeUnknown, "write_timeout"),
+        (acsylla_errors.CassErrorServerServerError("Server error: … Unknown CF 8449"), "read", UnknownKey, None),
+        (acsylla_errors.CassErrorServerServerError("Server error: …"), "read", Unavailable, None),
         (acsylla_errors.CassErrorServerWriteTimeout("Write timeout: …"), "write", OutcomeUnknown, "write_timeout"),
         (acsylla_errors.CassErrorServerUnavailable("Unavailable: …"), "conditional", QuorumUnavailable, None),
         (acsylla_errors.CassErrorLibRequestTimedOut("Request timed out"), "conditional", OutcomeUnknown, "client_timeout"),

@@ -30,6 +30,8 @@ from polysite.errors import (
     UnknownKey,
 )
 
+NOT_OPEN = "java.lang.IllegalArgumentException: Unknown CF 84492a6c-aea2-5afa-917f-76f064c6d763"
+"""As 5.0.9 said it of a table that another process was making."""
 SERIAL, LOCAL_SERIAL, LOCAL_QUORUM = Consistency.SERIAL, Consistency.LOCAL_SERIAL, Consistency.LOCAL_QUORUM
 
 
@@ -113,6 +115,8 @@ CASES: list[tuple[str, BaseException, Work, type[PolysiteError] | None, str]] = 
     ("starting", served(0x1002), "conditional", Unavailable, ""),
     ("server error", served(0x0000, "java.lang.NullPointerException"), "write", OutcomeUnknown, "server_error"),
     ("server error, read", served(0x0000), "read", Unavailable, ""),
+    ("a table that is being made", served(0x0000, NOT_OPEN), "read", UnknownKey, ""),
+    ("a table that is being made, write", served(0x0000, NOT_OPEN), "write", OutcomeUnknown, "not_open"),
     ("truncate", served(0x1003), "define", OutcomeUnknown, "server_error"),
     ("nobody to ask", no_host(), "write", Unavailable, ""),
     ("marked down", no_host(DOWN), "conditional", Unavailable, ""),

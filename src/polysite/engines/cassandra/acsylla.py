@@ -21,7 +21,7 @@ from polysite.engines.cassandra.answers import applied_of
 from polysite.engines.cassandra.asking import AskingPort
 from polysite.engines.cassandra.bridge import beside_the_loop
 from polysite.engines.cassandra.driver import CassandraDriverPort
-from polysite.engines.cassandra.driver_failures import refusal
+from polysite.engines.cassandra.driver_failures import NOT_OPEN, refusal
 from polysite.engines.cassandra.outcomes import Failure, Kind, Work, certain, judged
 from polysite.engines.cassandra.port import Bound, Conditional, Consistency, Page, Statement, Value
 from polysite.engines.cassandra.settings import CassandraSettings, Credentials, TlsSettings
@@ -255,6 +255,8 @@ def failure_of(error: BaseException, *, was_down: bool = False) -> Failure:
     name = type(error).__name__
     if name in INVALID:
         return refusal(str(error).partition(": ")[2])
+    if name == "CassErrorServerServerError" and NOT_OPEN in str(error):
+        return Failure("not_open")
     if name == "CassErrorLibNoHostsAvailable":
         return Failure("not_sent" if was_down else "connection_lost")
     return Failure(KINDS.get(name, "unclear"))

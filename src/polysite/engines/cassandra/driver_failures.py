@@ -16,6 +16,9 @@ NOT_SENT_WORDS = ("Host has been marked down or removed", "Pool is shutdown", "P
 """What `ResponseFuture._query` and `borrow_connection` say of a connection they did not get (driver 3.30)."""
 
 MISSING = re.compile(r"does ?n[o']t exist|unconfigured|undefined column|unknown keyspace|no keyspace", re.IGNORECASE)
+NOT_OPEN = "Unknown CF "
+"""In what Cassandra calls a failure of its own (5.0, `Keyspace.getColumnFamilyStore`): its schema has a table that it has yet to open."""
+
 TOO_LARGE = re.compile(r"too large|oversized|longer than maximum|exceeds? (?:the|allowed) maximum", re.IGNORECASE)
 
 BY_TYPE: list[tuple[type[BaseException], Kind]] = [
@@ -51,6 +54,8 @@ def failure_of(error: BaseException) -> Failure:
             return refusal(str(error))
         case protocol.ErrorMessage() if error.code == CAS_WRITE_UNKNOWN:
             return Failure("cas_unknown")
+        case protocol.ServerError() if NOT_OPEN in str(error.message):
+            return Failure("not_open")
         case protocol.SyntaxException() | protocol.ConfigurationException():
             return Failure("invalid", _short(error.message))
         case cluster.NoHostAvailable():

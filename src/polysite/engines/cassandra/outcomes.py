@@ -45,6 +45,7 @@ Kind = Literal[
     "client_timeout",  # sent, and not answered within our own limit
     "invalid",
     "missing",  # keyspace, table or column that is not there
+    "not_open",  # a table that is in the server's schema, and not open at the server: it is being made or dropped
     "exists",
     "too_large",
     "unauthenticated",
@@ -142,6 +143,10 @@ TABLE: dict[Kind, Judgement] = {
     "invalid": Judgement(BadRequest, BadRequest, BadRequest, BadRequest, "Cassandra refused the request"),
     "missing": Judgement(
         UnknownKey, UnknownKey, UnknownKey, UnknownKey, "Cassandra has no such keyspace, table or column"
+    ),
+    # A write may reach replicas where it is open.
+    "not_open": Judgement(
+        UnknownKey, OutcomeUnknown, OutcomeUnknown, OutcomeUnknown, "Cassandra is making or dropping that table"
     ),
     "exists": Judgement(AlreadyExists, AlreadyExists, AlreadyExists, AlreadyExists, "it exists already"),
     "too_large": Judgement(TooLarge, TooLarge, TooLarge, TooLarge, "Cassandra refused it for its size"),

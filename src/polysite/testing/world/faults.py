@@ -30,6 +30,10 @@ SLOW_S_MAX = 1.0
 TIMES_MAX = 3
 """How often it has it, at most."""
 
+DRIFT_MAX = 0.045
+"""How much faster or slower than time a clock runs, at most. Of two clocks, one this fast and one this slow, a lease's margin of a tenth is more than
+they differ (`locks.md` 6.5); what differs by more is outside of what is promised."""
+
 
 class Fault(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One fault: `name` is one of NAMES, `site` and `other` whom it strikes, `amount` how much of it."""
@@ -121,7 +125,7 @@ async def _nothing(_world: World, _fault: Fault) -> None:
 
 async def _drift(world: World, fault: Fault) -> None:
     for process in world.processes[fault.site]:
-        process.drift(1.0 + fault.amount * 0.2)
+        process.drift(1.0 + fault.amount * DRIFT_MAX)
 
 
 async def _keep_time(world: World, fault: Fault) -> None:
