@@ -22,7 +22,7 @@ from polysite.cli import exits
 from polysite.lab.network import capability
 
 from .judging import carried, flat
-from .lab import Clients, Meter, SitesLab, Spent
+from .lab import Clients, Meter, Pace, SitesLab, Spent
 from .records import CellBytes, Record
 
 SITES = ("ams", "bei", "irv")
@@ -38,14 +38,18 @@ def stays_flat(arguments: argparse.Namespace) -> list[Figure]:
         lab.do("tables", SITES[:1])
         lab.do("follow", SITES)
         told: list[Record] = []
-        meter, spent_s = Meter(lab), []
-        with Clients(lab, "cycles", SITES[:1], cycles=arguments.cycles, warm_up=WARM_UP) as clients:
+        meter, spent_s, pace_ms = Meter(lab), [], []
+        with (
+            Pace() as pace,
+            Clients(lab, "cycles", SITES[:1], cycles=arguments.cycles, warm_up=WARM_UP) as clients,
+        ):
             for record in clients.heard():
                 told.append(record)
                 if isinstance(record, CellBytes):  # at the start, and after each tenth
                     spent_s.append(meter.so_far_s())
+                    pace_ms.append(pace.since_ms())
         told += lab.do("engine", SITES)
-        return flat(told, lab.logged(), spent_s)
+        return flat(told, lab.logged(), spent_s, pace_ms[1:])
 
 
 def carries(arguments: argparse.Namespace) -> list[Figure]:

@@ -1,9 +1,12 @@
 """The bench's lab: as that of the wide-area bench, with a driver, logs and processor times."""
 
+import math
 import os
 import re
+import statistics
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -140,6 +143,39 @@ class Meter:
 
     def _now(self) -> dict[str, dict[str, float]]:
         return {site: {name: cpu_s(pid) for name, pid in one.items()} for site, one in self._processes.items()}
+
+
+class Pace:
+    """How fast the machine is meanwhile: the processor time of a loop that is always the same. A machine that shares its processors with others
+    does not stay as fast as it was, and then everything takes more processor time, whatever it does."""
+
+    EVERY_S = 0.5
+    TURNS = 40_000
+
+    def __init__(self) -> None:
+        self._told_ms: list[float] = []
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._measure, name="pace", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def since_ms(self) -> float:
+        """The median since the last call, milliseconds a loop; nan if there was none."""
+        told, self._told_ms = self._told_ms, []
+        return statistics.median(told) if told else math.nan
+
+    def _measure(self) -> None:
+        while not self._ended.wait(self.EVERY_S):
+            began_s = time.thread_time()
+            for _ in range(self.TURNS):
+                pass
+            self._told_ms.append((time.thread_time() - began_s) * 1e3)
 
 
 def busy_s() -> float:

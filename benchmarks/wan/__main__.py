@@ -1,6 +1,6 @@
 """Three sites on this machine, near and far: every operation from every site, in round trips and milliseconds.
 
-python -m benchmarks.wan [--cells cassandra|accord|zookeeper] [--turns N] [--repeats N] [--only v2]
+python -m benchmarks.wan [--cells cassandra|accord|zookeeper] [--turns N] [--repeats N] [--only v2|provoked]
 python -m benchmarks.wan --profile beijing-amsterdam-irvine [--repeats N]
 
 Needs what `polysite lab up` needs (Linux, root, /dev/net/tun) and the engines' Java. Ends with 0 if every bound is kept, with 1 if one is
@@ -45,14 +45,16 @@ def measure(lab: Laboratory, *, turns: int, repeats: int, only: str | None = Non
         for rtt_ms in (FAR_MS, NEAR_MS) if turn % 2 == 0 else (NEAR_MS, FAR_MS):
             lab.move(rtt_ms)
             few = max(1, repeats // 2)
-            told = lab.everywhere("rest_v2", turn=turn, repeats=few)
-            if turn == turns - 1:
-                told += lab.everywhere("waiting_release_v2", turn=turn, repeats=repeats)
+            told = []
+            if only in {None, "v2"}:
+                told += lab.everywhere("rest_v2", turn=turn, repeats=few)
+                if turn == turns - 1:
+                    told += lab.everywhere("waiting_release_v2", turn=turn, repeats=repeats)
             if only is None:
                 told += lab.everywhere("sections", turn=turn, repeats=repeats)
                 told += lab.everywhere("paths", turn=turn, repeats=few)
-                if turn == turns - 1:
-                    told += provoking.provoke(lab, turn=turn, repeats=repeats)
+            if only in {None, "provoked"} and turn == turns - 1:
+                told += provoking.provoke(lab, turn=turn, repeats=repeats)
             found += [record for record in told if isinstance(record, Sample)]
             print(f"# measured at W = {rtt_ms:g} ms, load average {os.getloadavg()[0]:.1f}", flush=True)
     return found
@@ -75,10 +77,12 @@ def contend_v2(lab: Laboratory) -> list[Figure]:
 
 def without_samples(samples: Sequence[Sample], only: str | None = None) -> Figure:
     """What some site has not measured at some distance: a bound that nothing was held against is missed."""
-    names = list(v2.BOUNDS)
+    names = list(v2.BOUNDS) if only in {None, "v2"} else []
     if only is None:
         names += [line.operation for line in first_table.LINES]
-        names += [path.operation for path in paths.PATHS] + list(provoked.BOUNDS)
+        names += [path.operation for path in paths.PATHS]
+    if only in {None, "provoked"}:
+        names += provoked.BOUNDS
     there = {(sample.operation, sample.site, sample.rtt_ms) for sample in samples}
     wanted = product(names, SITES, (NEAR_MS, FAR_MS))
     missing = sorted({name for name, site, rtt_ms in wanted if (name, site, rtt_ms) not in there})
@@ -109,7 +113,8 @@ def run(arguments: argparse.Namespace) -> int:
         for bound, found in v2.table(samples, leads):
             missed += shown(judged(found, bound))
         lab.move(NEAR_MS)
-        missed += shown(contend_v2(lab))
+        if arguments.only in {None, "v2"}:
+            missed += shown(contend_v2(lab))
         if arguments.only is None:
             for path, why in paths.NOT_MEASURED.items():
                 print(f"not measured: {path}: {why}")
@@ -141,7 +146,7 @@ def main() -> int:
     parser.add_argument(
         "--profile", choices=list(PROFILES), help="only whether each site waits for its nearest other one"
     )
-    parser.add_argument("--only", choices=("v2",), help="only REST v2")
+    parser.add_argument("--only", choices=("v2", "provoked"), help="only REST v2, or the paths that need faults")
     arguments = parser.parse_args()
     if missing := capability.missing():
         print(f"capability missing: {missing}; the bench needs sites that are apart", file=sys.stderr)

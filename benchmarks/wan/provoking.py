@@ -11,13 +11,19 @@ LATE_AT = 0.96
 """The part of a lease after which the stopped process goes on: behind lease minus margin (10 % and 50 ms), and within the lease."""
 
 
+LATE_WAKES = 3
+"""Puts that are late together are one sample in truth: all begin at the moment in which their process goes on, and wait for whatever it does then."""
+
+
 def provoke(lab: Laboratory, *, turn: int, repeats: int) -> list[Record]:
     """Every such path from every site, one site after the other."""
     told: list[Record] = []
     for site in lab.sites:
         others = [name for name in lab.sites if name != site]
         told += _unsettled(lab, site, others, turn=turn, repeats=repeats)
-        told += _late(lab, site, others, turn=turn, repeats=repeats)
+        for wake in range(LATE_WAKES):
+            few = max(1, repeats // LATE_WAKES)
+            told += _late(lab, site, others, turn=turn * LATE_WAKES + wake, repeats=few)
     told += lab.everywhere("refused", turn=turn, repeats=repeats)
     return told
 

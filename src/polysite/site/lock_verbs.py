@@ -46,7 +46,7 @@ class Wanted(msgspec.Struct, frozen=True):
 
 
 class Keyed(NamedTuple):
-    """The idempotency key of a lock set. `attempt`: how many attempts ended with every key let go, as the record says."""
+    """The idempotency key of a request for locks. `attempt`: how many attempts ended with every lock let go, as the record says."""
 
     idempotency_key: str
     digest: bytes
@@ -55,6 +55,13 @@ class Keyed(NamedTuple):
     def request_id(self, item: Wanted) -> bytes:
         """The id of the entry that this attempt makes for a key: those of earlier attempts are used up."""
         return request_id_of(self.idempotency_key, item.encoded, *([b"%d" % self.attempt] if self.attempt else []))
+
+
+class Late(NamedTuple):
+    """A lock that was lost before anybody was told of it, because its entry could not be renewed within its lease."""
+
+    error: LockLost
+    round_trips: float
 
 
 class LockVerbs:
@@ -116,17 +123,40 @@ class LockVerbs:
             record = await self._requests.find(idempotency_key, digest)
             if record is None:
                 await self._requests.write(idempotency_key, Record(digest, b""))
-        if len(wanted) == 1:
-            return await self._acquire_one(wanted[0], kind, lease_ms, wait_ms, owner, idempotency_key)
         keyed = Keyed(
             idempotency_key, digest, 0 if record is None or not record.answer else decode_number(record.answer)
         )
+        if len(wanted) == 1:
+            return await self._acquire_one(wanted[0], kind, lease_ms, wait_ms, owner, keyed)
         return await self._acquire_set(wanted, kind, lease_ms, wait_ms, owner, keyed)
 
     async def _acquire_one(
-        self, item: Wanted, kind: str, lease_ms: int, wait_ms: int, owner: str | None, idempotency_key: str | None
+        self, item: Wanted, kind: str, lease_ms: int, wait_ms: int, owner: str | None, keyed: Keyed | None
     ) -> LockAnswer:
-        request_id = None if idempotency_key is None else request_id_of(idempotency_key, item.encoded)
+        """A place that was lost because its renewals came too late is asked for anew, at the end of the queue, as long as the caller waits. It was
+        told of none, so it has lost none."""
+        clock = self._context.clock
+        deadline_s, left_ms, trips = clock.monotonic_s() + wait_ms / 1000, wait_ms, 0.0
+        while True:
+            answer = await self._acquire_once(item, kind, lease_ms, left_ms, owner, keyed)
+            if isinstance(answer, LockAnswer):
+                return msgspec.structs.replace(answer, round_trips=answer.round_trips + trips) if trips else answer
+            trips += answer.round_trips
+            left_ms = round((deadline_s - clock.monotonic_s()) * 1000)
+            if left_ms <= 0:
+                raise answer.error
+            if keyed is not None:
+                keyed = keyed._replace(attempt=keyed.attempt + 1)
+                record = Record(keyed.digest, encode(keyed.attempt))
+                try:
+                    await self._requests.write(keyed.idempotency_key, record)
+                except PolysiteError:
+                    raise answer.error from None
+
+    async def _acquire_once(
+        self, item: Wanted, kind: str, lease_ms: int, wait_ms: int, owner: str | None, keyed: Keyed | None
+    ) -> LockAnswer | Late:
+        request_id = None if keyed is None else keyed.request_id(item)
         try:
             acquired = await self._locks.enqueue(
                 item.spec,
@@ -137,7 +167,7 @@ class LockVerbs:
                 owner=owner,
                 request_id=request_id,
                 read=item.row,
-                stays=idempotency_key is not None,
+                stays=keyed is not None,
             )
         except ServedElsewhere as found:
             return await self.wait(str(found.reference), wait_ms=wait_ms, read=item.row is not None)
@@ -151,12 +181,14 @@ class LockVerbs:
                 rows = [row]
         except asyncio.CancelledError:
             # With an idempotency key the caller may come back for it; the client's silence ends it otherwise.
-            if idempotency_key is None:
+            if keyed is None:
                 self._sessions.release_later(live)
             raise
-        except PolysiteError:
-            if idempotency_key is None:
+        except PolysiteError as error:
+            if keyed is None:
                 self._sessions.release_later(live)
+            if isinstance(error, LockLost) and self._came_too_late(live):
+                return Late(error, trips)
             raise
         status = status_of(live)
         held_key = _held_key(item, live.reference.ticket, status.ahead)
@@ -169,6 +201,11 @@ class LockVerbs:
             rows=rows,
             round_trips=trips,
         )
+
+    def _came_too_late(self, live: LiveSession) -> bool:
+        """Whether the entry was dropped for want of renewals; one that was renewed within its lease was taken away, which is for its client to know."""
+        until_s = live.core.done_until_s
+        return live.lost and (until_s is None or self._context.clock.monotonic_s() >= until_s)
 
     async def _acquire_set(
         self,

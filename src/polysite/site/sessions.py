@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import msgspec
 
@@ -17,6 +17,8 @@ from polysite.site.keys import KeyState, KeyTable, Parting
 from polysite.site.wishing import PendingWish, WishAnswer
 from polysite.values.keys import Reference
 from polysite.values.tables import TableSpec
+
+T = TypeVar("T")
 
 HOLDING = frozenset({"shared", "first", "exclusive"})
 BEAT_RETRY = 1 / 12
@@ -449,19 +451,39 @@ class Sessions:
         Where it does not help, or there is none, as `renew_now`."""
         trips = 0.0
         if live.renewed is not None and not live.renewed.done():
-            trips = await asyncio.shield(live.renewed)
+            trips = await self._unless_lost(live, asyncio.shield(live.renewed))
             if not live.ended and live.core.may_answer_done(self._clock.monotonic_s()):
                 return trips
         return trips + (await self.renew_now(live)).round_trips
 
     async def renew_now(self, live: LiveSession) -> WishAnswer:
         """Renew one entry and wait for it; LockLost if it is gone, OutcomeUnknown if that cannot be known."""
-        answer = await self.combiner.ask(live.state, Renew((live.identity,)))
+        pending = self.combiner.submit(live.state, Renew((live.identity,)))
+        pending.future = asyncio.get_running_loop().create_future()
+        answer = await self._unless_lost(live, pending.future)
         if isinstance(answer.result, Renewed) and live.reference.ticket in answer.result.tickets:
             live.core.lease_applied(answer.sent_s)
             live.life.beat_sent(answer.sent_s)
             return answer
         raise live.lost_error()
+
+    async def _unless_lost(self, live: LiveSession, renewed: "asyncio.Future[T]") -> T:
+        """What a renewal comes to; LockLost as soon as the entry is seen to be gone: the steward that carries the renewal changes nothing for
+        it, and need not tell."""
+        try:
+            while not renewed.done():
+                if live.lost:
+                    raise live.lost_error()
+                changed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+                live.standing_waiters.append(changed)
+                try:
+                    await asyncio.wait((renewed, changed), return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    if changed in live.standing_waiters:
+                        live.standing_waiters.remove(changed)
+            return renewed.result()
+        finally:
+            renewed.cancel()
 
 
 def _is_unsent_renewal(pending: PendingWish, identities: tuple[Identity, ...]) -> bool:

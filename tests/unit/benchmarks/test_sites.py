@@ -25,6 +25,7 @@ LOG = """\
 
 TENTHS = 10
 SPENT_S = [100 + 0.5 * at for at in range(TENTHS + 1)]
+PACE_MS = [1.5] * TENTHS
 
 
 def tenths(*, one: float = 1.0, each: float = 1.0, busy: float = 1.0) -> list[Record]:
@@ -66,7 +67,7 @@ def put(at: int, record: Record) -> Callable[[list[Record]], None]:
 def test_nothing_is_missed_where_nothing_grows(busy: float) -> None:
     """Goal: outliers, a machine that gets busier or quieter, and what a cell remembers of its first changes are no growth. Method:
     figures as they should be."""
-    assert missed(flat(told(cycles=tenths(busy=busy)), Logged(10, 2, []), SPENT_S)) == []
+    assert missed(flat(told(cycles=tenths(busy=busy)), Logged(10, 2, []), SPENT_S, PACE_MS)) == []
 
 
 @pytest.mark.parametrize("times", [1.2, 0.8])
@@ -74,10 +75,21 @@ def test_cycles_that_change_are_missed(times: float) -> None:
     """Goal: cycles that get slower are missed, of either kind, and those that get faster too: they were not warm. So is work that
     grows. Method: one of them by a fifth."""
     name = "100 lock cycles on {}: last tenth against first"
-    assert missed(flat(told(cycles=tenths(one=times)), Logged(10, 2, []), SPENT_S)) == [name.format("one key")]
-    assert missed(flat(told(cycles=tenths(each=times)), Logged(10, 2, []), SPENT_S)) == [name.format("100 keys")]
-    (work,) = missed(flat(told(), Logged(10, 2, []), [*SPENT_S[:-1], SPENT_S[-2] + 0.5 * times]))
+    assert missed(flat(told(cycles=tenths(one=times)), Logged(10, 2, []), SPENT_S, PACE_MS)) == [name.format("one key")]
+    assert missed(flat(told(cycles=tenths(each=times)), Logged(10, 2, []), SPENT_S, PACE_MS)) == [
+        name.format("100 keys")
+    ]
+    (work,) = missed(flat(told(), Logged(10, 2, []), [*SPENT_S[:-1], SPENT_S[-2] + 0.5 * times], PACE_MS))
     assert "processor time" in work
+
+
+def test_what_the_machine_became_slower_by_is_no_growth() -> None:
+    """Goal: work that takes more processor time because all does is not missed; work that does not, where all else does, is. Method: a machine that is
+    a third slower in the end."""
+    slow_ms = [*PACE_MS[:-1], 2.0]
+    (work,) = missed(flat(told(), Logged(10, 2, []), SPENT_S, slow_ms))
+    assert "processor time" in work
+    assert missed(flat(told(), Logged(10, 2, []), [*SPENT_S[:-1], SPENT_S[-2] + 0.5 * 2.0 / 1.5], slow_ms)) == []
 
 
 @pytest.mark.parametrize(
@@ -91,7 +103,7 @@ def test_cycles_that_change_are_missed(times: float) -> None:
 )
 def test_whatever_grows_is_missed(change: Callable[[list[Record]], None], wrong: str) -> None:
     """Goal: each line convicts what it is there for, and nothing else. Method: one wrong record."""
-    assert missed(flat(told(change), Logged(10, 2, []), SPENT_S)) == [wrong]
+    assert missed(flat(told(change), Logged(10, 2, []), SPENT_S, PACE_MS)) == [wrong]
 
 
 def test_warnings_of_tombstones() -> None:
@@ -99,7 +111,7 @@ def test_warnings_of_tombstones() -> None:
     loud = loud_lines(LOG)
     assert len(loud) == 2
     assert "1001 tombstone cells" in loud[1]
-    found = flat(told(), Logged(4, 2, loud[1:]), SPENT_S)
+    found = flat(told(), Logged(4, 2, loud[1:]), SPENT_S, PACE_MS)
     assert missed(found) == ["warnings of tombstones in the engines' logs"]
     assert "1001 tombstone cells" in found[-1].detail
 
