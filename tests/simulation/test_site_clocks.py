@@ -6,7 +6,7 @@ import pytest
 
 from polysite.errors import Unavailable
 from polysite.site.clock_watch import ROUNDS_KEPT
-from polysite.site.plain import CLOCK_AGREES, CLOCK_IS_OFF, CLOCK_WAS_AHEAD
+from polysite.site.plain import CLOCK_AGREES, CLOCK_IS_OFF, CLOCK_WAS_AHEAD, CLOCK_WAS_SET
 from polysite.testing.loop import seeded
 from polysite.testing.processes import MemoryChannel
 from tests.support.sites import Process, World, world_of
@@ -233,17 +233,38 @@ async def test_a_clock_that_was_set_is_noticed_at_once(seed: int) -> None:
 
 
 @seeded(seeds=3)
+async def test_who_was_set_gives_no_stamps_until_it_is_compared(seed: int) -> None:
+    """Goal: no write is stamped an hour ahead in the moment before the others have been asked, so none is refused for an hour when the clock is right
+    again. Method: a write at the moment the clock is set ahead, and at the one it is set back."""
+    async with world_of(seed, "one", "two", "three") as world:
+        two = world.processes[1]
+        row = world.row("x", "mixed")
+        await asyncio.sleep(5.0)
+        two.clock.step_wall_us(3_600_000_000)
+        with pytest.raises(Unavailable, match="was just set"):
+            await two.coordinator.put(row, {"count": 1})
+        assert (await two.coordinator.health()).reasons == [CLOCK_WAS_SET]
+        await asyncio.sleep(2.0)
+        assert (await two.coordinator.health()).reasons == [CLOCK_IS_OFF]
+        two.clock.step_wall_us(-3_600_000_000)
+        await asyncio.sleep(2.0)
+        assert await ready(two)
+
+
+@seeded(seeds=3)
 async def test_who_was_ahead_writes_nothing_ahead_of_the_others(seed: int) -> None:
-    """Goal: a process that wrote without a lock before it noticed that its clock is twenty minutes ahead refuses to go on above that
+    """Goal: a process that wrote without a lock while nobody could tell it that its clock is twenty minutes ahead refuses to go on above that
     stamp when its clock is right again, says so, and writes once its clock has come so far; what another one writes is never hidden. Method: one
-    write at the moment the clock is set, then both write one row, over twenty minutes."""
+    write after the clock is set and nobody answers, then both write one row, over twenty minutes."""
     async with world_of(seed, "one", "two", "three") as world:
         one, two = (process.coordinator for process in world.processes[:2])
         row = world.row("y", "mixed")
         await asyncio.sleep(5.0)
+        two.use_channel(MemoryChannel())
         world.processes[1].clock.step_wall_us(1_200_000_000)
-        await two.put(world.row("x", "mixed"), {"count": 1})
         await asyncio.sleep(2.0)
+        await two.put(world.row("x", "mixed"), {"count": 1})
+        two.use_channel(world.channel)
         world.processes[1].clock.step_wall_us(-1_200_000_000)
         await asyncio.sleep(2.0)
         for count in (2, 3):

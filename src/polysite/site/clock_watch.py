@@ -51,7 +51,9 @@ class ClockWatch:
         self._tell = tell
         self._peers: set[str] = set()
         self._found = False
-        self._wall_ahead_us = self._wall_ahead()
+        self._compared_us = self._wall_ahead()
+        """The wall clock against the monotonic one when it was compared with those of the others last."""
+        self._comparing = False
         self._known = ClockDifferences(site=settings.site, life_s=ROUNDS_KEPT * settings.hello_s, round_s=ROUND_S)
         self._greeter = Greeter(context, self._known, channel)
         self._sites = SiteWatch(context, registry, self._greeter, self._known, tell=context.events.tell_health)
@@ -103,11 +105,18 @@ class ClockWatch:
         ahead, writes without a lock would hide what others write in that hour; the next round may be half a minute away."""
         if self._context.closing:
             return
-        wall_ahead_us = self._wall_ahead()
-        if abs(wall_ahead_us - self._wall_ahead_us) > self._context.settings.skew_ms_max * 1000 / 2:
-            self._wall_ahead_us = wall_ahead_us
-            self.ask()
+        self.was_set()
         self._context.timers.after(GLANCE_S, self._glance)
+
+    def was_set(self) -> bool:
+        """Whether the wall clock was set, by more than clocks may be apart, and not compared with those of the others since. Then they are asked, and after
+        half as much too, if they are not being asked."""
+        moved_ms = abs(self._wall_ahead() - self._compared_us) / 1000
+        most_ms = self._context.settings.skew_ms_max
+        if moved_ms > most_ms / 2 and not self._comparing and not self._context.closing:
+            self._comparing = True
+            self.ask()
+        return moved_ms > most_ms and not self.is_alone()
 
     def _wall_ahead(self) -> float:
         return self._context.clock.wall_us() - self._context.clock.monotonic_s() * 1_000_000
@@ -116,14 +125,19 @@ class ClockWatch:
         self._context.background(self._gather(asked), name="site-hello")
 
     async def _ask_all(self, *, counted: bool) -> None:
-        with contextlib.suppress(PolysiteError):
-            await self._find()
-        await self._gather(
-            [
-                *(self._ask(process) for process in sorted(self._peers)),
-                *(self._sites.ask(site, counted=counted) for site in self._sites.sites),
-            ]
-        )
+        wall_ahead_us = self._wall_ahead()
+        try:
+            with contextlib.suppress(PolysiteError):
+                await self._find()
+            await self._gather(
+                [
+                    *(self._ask(process) for process in sorted(self._peers)),
+                    *(self._sites.ask(site, counted=counted) for site in self._sites.sites),
+                ]
+            )
+            self._compared_us = wall_ahead_us
+        finally:
+            self._comparing = False
 
     async def _gather(self, asked: "Iterable[Coroutine[Any, Any, None]]") -> None:
         """Judge when everybody has answered or not: the first answer alone may be the one of a clock that is off."""

@@ -147,6 +147,7 @@ class SiteCoordinator:
             tell=self.note_clock_difference,
         )
         self._plain.is_alone = self._clocks.is_alone
+        self._plain.clock_was_set = self._clocks.was_set
         self._clocks.start()
 
     def _use_slot(self, slot: ProcessSlot) -> Registry:

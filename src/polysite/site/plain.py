@@ -14,6 +14,7 @@ from polysite.values.tables import TableSpec
 
 CLOCK_IS_OFF = "this process's clock is too far off those of its peers"
 CLOCK_WAS_AHEAD = "this process's clock was ahead, was set back, and has not reached the stamps that it gave"
+CLOCK_WAS_SET = "this process's clock was set, and is being compared with those of its peers"
 CLOCK_AGREES = "this process's clock agrees with those of its peers again"
 _NO_PLAIN = {
     "sections": "it is written in critical sections only (level critical or atomic); a write without the lock could be lost",
@@ -66,6 +67,8 @@ class PlainWrites:
         """How far this process's clock is off those of its peers, as measured on the peer channel."""
         self.is_alone: Callable[[], bool] = lambda: True
         """Whether no other process writes beside this one."""
+        self.clock_was_set: Callable[[], bool] = lambda: False
+        """Whether the wall clock was set since it was compared with those of the others last. Asking has it compared."""
 
     @property
     def skewed(self) -> bool:
@@ -81,13 +84,19 @@ class PlainWrites:
     @property
     def reasons(self) -> list[str]:
         """Why writes without a lock are refused, as health says it."""
-        return [CLOCK_IS_OFF] if self.skewed else [CLOCK_WAS_AHEAD] if self.early_ms else []
+        if self.skewed:
+            return [CLOCK_IS_OFF]
+        return [CLOCK_WAS_SET] if self.clock_was_set() else [CLOCK_WAS_AHEAD] if self.early_ms else []
 
     def next_stamp(self, count: int = 1) -> int:
-        """The first of `count` stamps: the wall clock, or one above the last one given. Unavailable if the clock is off, or was
-        and has not caught up with the stamps that it gave."""
+        """The first of `count` stamps: the wall clock, or one above the last one given. Unavailable if the clock is off, may be because it
+        was just set, or was off and has not caught up with the stamps that it gave."""
         if self.skewed:
             raise Unavailable("this process's clock is too far off those of its peers to order writes without a lock")
+        if self.clock_was_set():
+            raise Unavailable(
+                "this process's clock was just set; it is being compared with those of its peers: try again"
+            )
         if early_ms := self.early_ms:
             raise Unavailable(
                 "this process's clock was ahead and was set back; writes without a lock are refused until it has reached the stamps "

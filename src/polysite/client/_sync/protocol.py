@@ -137,7 +137,8 @@ class Coordinator(Protocol):
         """Enqueue, and wait up to `wait_ms` to hold. One key: the answer may be a waiting reference (`wait` for it, or
         `release` to give it up). Several (1 to 64, taken in the order of their serialised bytes): all are held, or none is
         and it raises AcquireTimeout. `read` answers the rows of the keys, which must then be whole primary keys.
-        Overloaded: the queue is full. An entry whose client shows no sign of life for its lease is dropped."""
+        Overloaded: the queue is full. An entry whose client shows no sign of life for its lease is dropped; one that is dropped
+        while this call waits, because its process was late to renew it, is asked for anew at the end of the queue."""
         ...
 
     def wait(self, reference: str, *, wait_ms: int = WAIT_MS_DEFAULT, read: bool = False) -> LockAnswer:
