@@ -7,6 +7,7 @@ import pytest
 from polysite.errors import Unavailable
 from polysite.site.clock_watch import ROUNDS_KEPT
 from polysite.site.plain import CLOCK_AGREES, CLOCK_IS_OFF, CLOCK_WAS_AHEAD, CLOCK_WAS_SET
+from polysite.testing import world as wide
 from polysite.testing.loop import seeded
 from polysite.testing.processes import MemoryChannel
 from tests.support.sites import Process, World, world_of
@@ -313,3 +314,41 @@ async def test_a_clock_that_was_set_back_a_little_stops_nobody(seed: int) -> Non
         assert second == first + 1
         assert await ready(one)
         assert await ready(two)
+
+
+@seeded(seeds=3)
+async def test_a_clock_that_is_set_while_the_sites_are_asked_is_compared_once_more(seed: int) -> None:
+    """Goal: an answer to a question of before does not count as a comparison. Method: three sites 50 ms apart; a clock is set ahead while its process asks
+    them, and at no moment from then on does it take a write without a lock."""
+    world = wide.World(seed, ("ams", "bei", "irv"), 0.05, introduced=True)
+    ams, _, _ = [await world.start_process(site) for site in ("ams", "bei", "irv")]
+    await asyncio.sleep(5.0)
+    clocks, plain = ams.coordinator._clocks, ams.coordinator._plain
+    clocks.ask()
+    await asyncio.sleep(0.02)
+    ams.clock.step_wall_us(3_600_000_000)
+    for _ in range(400):
+        with pytest.raises(Unavailable):
+            plain.next_stamp()
+        await asyncio.sleep(0.005)
+    assert plain.reasons == [CLOCK_IS_OFF]
+    await world.close()
+
+
+@seeded(seeds=3)
+async def test_a_site_that_never_answers_keeps_nobody_from_comparing(seed: int) -> None:
+    """Goal: it is asked all the time, and the others' answers count all the same. Method: one of three sites is cut off from another from the beginning;
+    that one's clock is set ahead and back."""
+    world = wide.World(seed, ("ams", "bei", "irv"), 0.05, introduced=True)
+    world.network.cut("ams", "irv")
+    world.network.cut("irv", "ams")
+    ams, *_ = [await world.start_process(site) for site in ("ams", "bei", "irv")]
+    await asyncio.sleep(5.0)
+    plain = ams.coordinator._plain
+    for step_us in (3_600_000_000, -3_600_000_000):
+        ams.clock.step_wall_us(step_us)
+        assert plain.reasons == [CLOCK_WAS_SET] or plain.skewed
+        await asyncio.sleep(10.0)
+        assert plain.skewed == (step_us > 0)
+    plain.next_stamp()
+    await world.close()

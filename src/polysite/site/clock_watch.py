@@ -125,7 +125,7 @@ class ClockWatch:
         self._context.background(self._gather(asked), name="site-hello")
 
     async def _ask_all(self, *, counted: bool) -> None:
-        wall_ahead_us = self._wall_ahead()
+        wall_ahead_us, asked_before = self._wall_ahead(), self._sites.are_asked()
         try:
             with contextlib.suppress(PolysiteError):
                 await self._find()
@@ -135,7 +135,8 @@ class ClockWatch:
                     *(self._sites.ask(site, counted=counted) for site in self._sites.sites),
                 ]
             )
-            self._compared_us = wall_ahead_us
+            if not asked_before:  # else an answer may be to a question of before the clock was set
+                self._compared_us = wall_ahead_us
         finally:
             self._comparing = False
 

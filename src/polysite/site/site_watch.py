@@ -61,6 +61,10 @@ class SiteWatch:
         """Whether a site does not answer at the moment, and is not being asked."""
         return site in self._addresses and site not in self._asking and not self._distances.answers(site)
 
+    def are_asked(self) -> bool:
+        """Whether one of them that answers is being asked. One that does not is asked nearly all the time."""
+        return any(self._distances.answers(site) for site in self._asking)
+
     def reach(self) -> list[SiteReach]:
         """How each of them is reached."""
         found = []
