@@ -324,6 +324,7 @@ async def test_a_clock_that_is_set_while_the_sites_are_asked_is_compared_once_mo
     ams, _, _ = [await world.start_process(site) for site in ("ams", "bei", "irv")]
     await asyncio.sleep(5.0)
     clocks, plain = ams.coordinator._clocks, ams.coordinator._plain
+    assert clocks is not None
     clocks.ask()
     await asyncio.sleep(0.02)
     ams.clock.step_wall_us(3_600_000_000)
