@@ -91,6 +91,26 @@ async def _kept(process: Process, lock: LockAnswer) -> None:
 
 
 @seeded(seeds=3)
+async def test_an_idempotency_key_has_one_answer(seed: int) -> None:
+    """The same request, sent a second time without waiting, was told of the entry: who waits on would be told of another one (seed 3403)."""
+    async with world(seed) as made:
+        ams, bei, irv = await _three(made)
+        alive = asyncio.create_task(_kept(ams, await _acquire(ams, 0)))
+        late = asyncio.create_task(_acquire(bei, 30_000, "once"))
+        await _waiting(bei, 2)
+        assert not (await _acquire(bei, 0, "once")).held
+        other = asyncio.create_task(_acquire(irv, 30_000))
+        await _waiting(irv, 3)
+        bei.freeze()
+        await asyncio.sleep(3 * LEASE_MS / 1000)
+        bei.thaw()
+        with pytest.raises(LockLost):
+            await asyncio.wait_for(late, 5)
+        alive.cancel()
+        other.cancel()
+
+
+@seeded(seeds=3)
 async def test_whose_wait_is_over_is_told(seed: int) -> None:
     """No time is left to wait on."""
     async with world(seed) as made:
