@@ -146,3 +146,10 @@ def test_a_clock_that_is_off_is_noticed_though_the_dead_had_another() -> None:
     was right, and so another site, whose clock was off, took its own for the middle one, and gave stamps by it."""
     with quiet():
         assert carried_out(Plan(seed=180, lasts_s=10.0)).findings == []
+
+
+def test_calls_of_a_frozen_process_begin_in_their_order() -> None:
+    """The world's own fault: two writes that were not waited for and a read after them came to a frozen process, and the read began first when it went
+    on."""
+    with quiet():
+        assert carried_out(Plan(seed=2268)).findings == []

@@ -104,6 +104,7 @@ class Process:
         self.address = f"memory:{self.name}"
         self._addresses = addresses
         self._slots = slots
+        self._entering = asyncio.Lock()
         self._frozen_s: float | None = None
         self._rate = self.clock.rate
         self._loop = asyncio.get_running_loop()
@@ -198,7 +199,8 @@ class Process:
         return task.result()
 
     async def _carried(self, work: Callable[[SiteCoordinator], Coroutine[Any, Any, T]]) -> T:
-        await self.gate.passed()
+        async with self._entering:  # what came in while it was frozen begins in the order in which it came
+            await self.gate.passed()
         try:
             return await work(self.coordinator)
         finally:
