@@ -90,6 +90,17 @@ async def _kept(process: Process, lock: LockAnswer) -> None:
         await process.call(lambda site: site.renew(lock.reference), limit_s=30)
 
 
+async def _dropped_by(observer: Process, late: Process) -> "asyncio.Task[LockAnswer]":
+    """Let one process, second in the queue, stand still until another one behind it has dropped its entry. The other one's acquire."""
+    other = asyncio.create_task(_acquire(observer, 30_000))
+    first, _, last = await _waiting(observer, 3)
+    late.freeze()
+    await asyncio.sleep(3 * LEASE_MS / 1000)
+    assert await _waiting(observer, 2) == (first, last)
+    late.thaw()
+    return other
+
+
 @seeded(seeds=3)
 async def test_an_idempotency_key_has_one_answer(seed: int) -> None:
     """The same request, sent a second time without waiting, was told of the entry: who waits on would be told of another one (seed 3403)."""
@@ -99,11 +110,7 @@ async def test_an_idempotency_key_has_one_answer(seed: int) -> None:
         late = asyncio.create_task(_acquire(bei, 30_000, "once"))
         await _waiting(bei, 2)
         assert not (await _acquire(bei, 0, "once")).held
-        other = asyncio.create_task(_acquire(irv, 30_000))
-        await _waiting(irv, 3)
-        bei.freeze()
-        await asyncio.sleep(3 * LEASE_MS / 1000)
-        bei.thaw()
+        other = await _dropped_by(irv, bei)
         with pytest.raises(LockLost):
             await asyncio.wait_for(late, 5)
         alive.cancel()
@@ -118,11 +125,7 @@ async def test_whose_wait_is_over_is_told(seed: int) -> None:
         alive = asyncio.create_task(_kept(ams, await _acquire(ams, 0)))
         late = asyncio.create_task(_acquire(bei, 2_000))
         await _waiting(bei, 2)
-        other = asyncio.create_task(_acquire(irv, 30_000))
-        await _waiting(irv, 3)
-        bei.freeze()
-        await asyncio.sleep(3 * LEASE_MS / 1000)
-        bei.thaw()
+        other = await _dropped_by(irv, bei)
         with contextlib.suppress(LockLost):
             assert not (await late).held
         alive.cancel()
