@@ -128,6 +128,7 @@ async def test_whose_wait_is_over_is_told(seed: int) -> None:
         other = await _dropped_by(irv, bei)
         with contextlib.suppress(LockLost):
             assert not (await late).held
+        assert await _queue_of(ams) == 2
         alive.cancel()
         other.cancel()
 
