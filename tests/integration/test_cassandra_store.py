@@ -1,9 +1,11 @@
 """What a real Cassandra node does with our rows beyond the contract suite: its own clock, and every type."""
 
 import itertools
+import re
 from collections.abc import AsyncIterator
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -17,7 +19,7 @@ from polysite.values.keys import RowKey
 from polysite.values.rows import Bound, DeleteRow, Put, Slice, Write
 from polysite.values.tables import ClusteringColumn, ColumnSpec, IndexSpec, KeyspaceSpec, TableSpec, check_table
 from polysite.values.types import parse_type
-from tests.support.cassandra import DRIVERS
+from tests.support.cassandra import DRIVERS, connected
 from tests.support.cassandra_store import started_store, until
 from tests.support.cql_values import ORDERED_SCALARS, SCALARS, values
 
@@ -31,6 +33,24 @@ _numbers = itertools.count(1)
 async def store(request: pytest.FixtureRequest, cassandra_node: Engine) -> AsyncIterator[CassandraStore]:
     async with started_store(cassandra_node, request.param) as store:
         yield store
+
+
+async def test_a_table_whose_read_repair_is_off(cassandra_node: Engine) -> None:
+    """Goal: nobody starts on a table with locks whose reads are not brought to a majority, and the words say what to do. Method: an operator turns it off
+    for two tables, of which one has no locks, and does what the words say."""
+    prefix = "unrepaired_"
+    async with started_store(cassandra_node, prefix=prefix) as store:
+        await made(store, FLAT)
+        await made(store, msgspec.structs.replace(FLAT, name="free", writes="eventual"))
+    async with connected(cassandra_node) as port:
+        for name in (FLAT.name, "free"):
+            await port.define(f"ALTER TABLE {prefix}{KEYSPACE}.{name} WITH read_repair = 'NONE'")
+        with pytest.raises(BadRequest, match="ALTER TABLE") as refused:
+            async with started_store(cassandra_node, prefix=prefix):
+                pass
+        await port.define(re.search(r"ALTER TABLE .*$", str(refused.value))[0])  # type: ignore[index]
+    async with started_store(cassandra_node, prefix=prefix) as store:
+        assert await store.tables(KEYSPACE)
 
 
 # lives, which end by Cassandra's clock

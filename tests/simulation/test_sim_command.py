@@ -116,7 +116,7 @@ def test_a_failing_seed_fails_again_and_is_made_smaller(tmp_path: Path) -> None:
 
 def test_what_convicts_a_mutant_is_known() -> None:
     """A mutant alone is enough to see the run that convicts it: by its plan, or by its seed."""
-    for name in ("no fence rule", "row_stamp set by partial puts"):
+    for name in ("no fence rule", "row_stamp set by partial puts", "shared: re-read on retry of a re-stamp"):
         done = polysite("sim", "replay", "--mutant", name)
         assert done.returncode == 10
         assert " calls show: " in done.stdout

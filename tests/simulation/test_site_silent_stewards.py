@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 
+from polysite.cells.embedded import EmbeddedCells
 from polysite.core.wishes import Renew, Renewed
 from polysite.errors import LockLost, OutcomeUnknown, Unavailable
 from polysite.site import SiteCoordinator
-from polysite.site.wishing import WishAnswer
+from polysite.site.wishing import PendingWish, WishAnswer
 from polysite.testing.loop import seeded
 from tests.simulation.test_site_stewards_attacked import say, stranger
 from tests.support.wide import WideWorld, wide_world
@@ -168,6 +169,56 @@ async def test_who_comes_back_looks_before_it_changes_anything(seed: int) -> Non
         with pytest.raises(LockLost):
             await ams.release(held.reference)
         assert world.ocean.changes == before
+
+
+@seeded(seeds=5)
+async def test_what_is_handed_on_in_vain_is_carried_here(seed: int) -> None:
+    """Goal: a wish that a process noted, and hands on to the steward of a newer cell, is not lost with him. Method: that one is not heard."""
+    async with wide_world(seed) as world:
+        ams, irv = world.sites["ams"], world.sites["irv"]
+        held = await irv.acquire([world.row("a")], lease_ms=60_000)
+        place = await ams.acquire([world.row("a")], lease_ms=60_000, wait_ms=0)
+        await asyncio.sleep(1.0)
+        (state,) = ams._keys.in_use()
+        asked = stranger(1, state.version)
+        world.ocean.silent.add("irv")
+        state.pending.append(PendingWish(asked, 0.0, None, None, own=False, answer_to="memory:bei"))
+        ams._sessions.combiner.stewards.route(state)
+        assert not state.pending
+        await asyncio.sleep(1.0)
+        assert len((await world.cell("a")).queue) == 3
+        world.ocean.silent.clear()
+        for site, lock in ((ams, place), (irv, held)):
+            await site.release(lock.reference)
+
+
+@seeded(seeds=5)
+async def test_a_steward_that_is_outrun_goes_on_at_once(seed: int) -> None:
+    """Goal: a steward whose changes come too late makes no longer and longer pauses: those whose wishes it noted would each go their own way in
+    them, and be in its way again. Method: the cell moves under each of its next dozen changes."""
+    async with wide_world(seed) as world:
+        ams = world.sites["ams"]
+        held = await ams.acquire([world.row("a")], lease_ms=60_000)
+        await asyncio.sleep(1.0)
+        cells: Any = ams._sessions.combiner._cells
+        real, beside = cells.compare_and_set, EmbeddedCells(world.engine)
+        refused = 0
+
+        async def outrun(key: bytes, version: int, content: bytes) -> Any:
+            nonlocal refused
+            if refused < 12:
+                refused += 1
+                view = await beside.read(key)
+                await beside.compare_and_set(key, view.version, view.content)
+            return await real(key, version, content)
+
+        cells.compare_and_set = outrun
+        began_s = now_s()
+        place = await ams.acquire([world.row("a")], lease_ms=60_000, wait_ms=0)
+        assert refused == 12
+        assert now_s() - began_s < 12 * 4 * world.ocean.rtt_s
+        for lock in (place, held):
+            await ams.release(lock.reference)
 
 
 @seeded(seeds=3)

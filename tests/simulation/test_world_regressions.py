@@ -153,3 +153,17 @@ def test_calls_of_a_frozen_process_begin_in_their_order() -> None:
     on."""
     with quiet():
         assert carried_out(Plan(seed=2268)).findings == []
+
+
+def test_what_is_handed_on_to_a_process_that_is_not_heard_is_carried() -> None:
+    """A steward noted two wishes, was outrun, and handed them on to the next over a link that was cut; their author, for whom answers had been slow,
+    waited for them until his call was over."""
+    with quiet():
+        assert carried_out(Plan(seed=1066, lasts_s=10.0)).findings == []
+
+
+def test_a_steward_that_is_outrun_makes_no_long_pauses() -> None:
+    """A site came back from a cut as the steward of wishes that it went on noting, while it paused for up to 3 s after each change that came too late:
+    the others changed the cell beside it meanwhile, and a promotion and a release waited there for 12 s."""
+    with quiet():
+        assert carried_out(Plan(seed=4195)).findings == []

@@ -1,7 +1,7 @@
 """The commands of the simulation: the coordinator in a bad world that a seed decides."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -251,10 +251,15 @@ def fault_names(text: str) -> tuple[str, ...]:
     from polysite.testing.world.faults import EVERY
 
     chosen = tuple(name.strip() for name in text.split(",") if name.strip())
-    for name in chosen:
-        if name not in EVERY:
-            raise BadRequest(f"there is no fault {name!r}; there are: {', '.join(EVERY)}")
+    check_faults(chosen, tuple(EVERY))
     return chosen
+
+
+def check_faults(chosen: Iterable[str], known: Sequence[str]) -> None:
+    """BadRequest: one of them is not among those."""
+    for name in chosen:
+        if name not in known:
+            raise BadRequest(f"there is no fault {name!r}; there are: {', '.join(known)}")
 
 
 def told(whole: "Total") -> list[str]:
@@ -295,6 +300,7 @@ def _planned(seed: int | None, plan_file: Path | None, names: str, lasts_s: floa
     """The plan that is asked for: of a file or a seed, else the one that convicts the mutant. BadRequest: there is none, or two, or the
     file has none."""
     from polysite.testing.mutants.convicting import plan_of, recorded
+    from polysite.testing.world.faults import ASKED_FOR, EVERY
     from polysite.testing.world.running import Plan
 
     if seed is None and plan_file is None and mutant is not None:
@@ -310,7 +316,7 @@ def _planned(seed: int | None, plan_file: Path | None, names: str, lasts_s: floa
         plan = msgspec.json.decode(plan_file.read_bytes(), type=Plan)
     except msgspec.DecodeError as error:
         raise BadRequest(f"{plan_file} has no plan: {error}") from None
-    fault_names(",".join(fault.name for fault in plan.faults or ()))
+    check_faults((fault.name for fault in plan.faults or ()), (*EVERY, *ASKED_FOR))
     return plan
 
 

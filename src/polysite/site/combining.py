@@ -292,8 +292,11 @@ class Combiner:
                 self.stewards.outrun(state)
                 refusals += 1
                 if state.pending and refusals >= REFUSALS_BEFORE_JITTER:
+                    # A steward's pause keeps back all whose wishes it noted: let it double, and each of them goes its own way meanwhile, and
+                    # makes the next refusal.
+                    doublings = 0 if self.stewards.elsewhere(state) is None else refusals
                     delay_s = combine.own_attempt_delay_s(
-                        max(self._context.rtt_s, 0.001), refusals, self._context.randomness.uniform(0.0, 0.999)
+                        max(self._context.rtt_s, 0.001), doublings, self._context.randomness.uniform(0.0, 0.999)
                     )
                     await self._clock.sleep_s(delay_s)
                     self.stewards.route(state)

@@ -12,11 +12,12 @@ The steward is advice, the register arbitrates: who hears nothing makes an own c
 import contextlib
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
+from typing import TypeVar
 
 import msgspec
 
 from polysite.core import combine, lock_cell
-from polysite.core.combine import WISHES_MAX, Patience
+from polysite.core.combine import WISHES_MAX, AskedWish, Patience
 from polysite.core.lock_cell import Author
 from polysite.core.wishes import (
     ID_BYTES,
@@ -37,6 +38,8 @@ from polysite.site.keys import UNSEEN, KeyState, KeyTable
 from polysite.site.peers import Noted, PeerChannel, Push, WishMessage
 from polysite.site.wishing import Handing, PendingWish
 from polysite.values.keys import LockKey
+
+_Wish = TypeVar("_Wish", PendingWish, AskedWish)
 
 HANDED = (Enqueue, Leave, Cancel, CancelRequest, Renew)
 """Wishes that a steward carries for others. A preemption or take-over says that he is dead, and goes its own way. So do a
@@ -139,9 +142,8 @@ class Stewards:
 
     async def _send(self, state: KeyState, handing: Handing) -> None:
         steward = handing.steward
-        noted = await self._ask_until_known(
-            steward, state, handing.wishes, answer_to=self.own_address() or "", handing=handing
-        )
+        asked = [item.asked for item in handing.wishes]
+        noted = await self._ask_until_known(steward, state, asked, answer_to=self.own_address() or "", handing=handing)
         if noted is None:
             handing.heard = False
             self._unheard(state, handing)
@@ -221,7 +223,7 @@ class Stewards:
         self,
         steward: Author,
         state: KeyState,
-        wishes: list[PendingWish],
+        wishes: Sequence[AskedWish],
         *,
         answer_to: str,
         handing: Handing | None = None,
@@ -244,17 +246,16 @@ class Stewards:
         self,
         steward: Author,
         state: KeyState,
-        wishes: Iterable[PendingWish],
+        wishes: Iterable[AskedWish],
         *,
         answer_to: str,
         forwarded: bool,
         push: Push | None = None,
     ) -> Noted | None:
         """The steward's answer, None if there was none in time."""
-        asked = tuple(item.asked for item in wishes)
         first = lock_cell.head(state.cell)
         instead = first is not None and steward != Author(first.site, first.process, first.incarnation)
-        message = WishMessage(state.encoded, asked, answer_to, forwarded, push or state.told, instead)
+        message = WishMessage(state.encoded, tuple(wishes), answer_to, forwarded, push or state.told, instead)
         within_s = combine.noted_within_s(self._context.trip_s(steward.site)) + self.beyond_s(steward)
         if not forwarded:
             # Whoever goes on without the answer still hears how long it took. Of what is handed on somebody else waits for the answer.
@@ -357,61 +358,62 @@ class Stewards:
             if self.engine_is_away or any(asked.seen_version > state.version for asked in message.wishes):
                 pass  # somebody else can change the cell; or its author knows a newer one, and tells it when he hears that
             elif steward is None:
-                if self._carry(state, message):
+                if self._carry(state, message.wishes, message.answer_to):
                     return Noted(True, state.version, b"")
             elif message.instead and not message.forwarded:
                 # Its author would not wait for the answer of one more.
-                self._context.background(self._pass_on(state, steward, message), name="site-wish-passed-on")
+                passed_on = self._pass_on(state, steward, message.wishes, message.answer_to)
+                self._context.background(passed_on, name="site-wish-passed-on")
                 return Noted(True, state.version, b"")
             elif not message.forwarded:
-                noted = await self._ask(steward, state, _others(message), answer_to=message.answer_to, forwarded=True)
+                noted = await self._ask(steward, state, message.wishes, answer_to=message.answer_to, forwarded=True)
                 if noted is not None and noted.noted:
                     return noted
             return Noted(False, state.version, lock_cell.encode(state.cell))
         finally:
             self._keys.drop(state)
 
-    async def _pass_on(self, state: KeyState, steward: Author, message: WishMessage) -> None:
-        """To the head, which this process hears or has not asked lately; if it hears as little of it as their author, it carries them."""
+    async def _pass_on(self, state: KeyState, steward: Author, wishes: Sequence[AskedWish], answer_to: str) -> None:
+        """Wishes of others that were noted here, to another who carries them: the head, which this process hears or has not asked lately, or
+        the steward of a newer cell. If he is not heard, and this process is whom those ask who do not hear him, it carries them."""
         self._keys.keep(state)
         try:
-            noted = await self._ask_until_known(steward, state, _others(message), answer_to=message.answer_to)
+            noted = await self._ask_until_known(steward, state, wishes, answer_to=answer_to)
             if noted is None or (not noted.noted and self.elsewhere(state) == steward):
                 self._note_silence(steward)
-                if self._steward_of(state) == self._context.author:
-                    self._carry(state, message)
+                if self.elsewhere(state) is None:
+                    self._carry(state, wishes, answer_to)
         finally:
             self._keys.drop(state)
 
-    def _carry(self, state: KeyState, message: WishMessage) -> bool:
+    def _carry(self, state: KeyState, wishes: Sequence[AskedWish], answer_to: str) -> bool:
         """Take them in; False: more wait here than a queue may hold."""
         if len(state.pending) + len(state.kept) >= QUEUE_MAX:
             return False
         known = {item.asked.wish_id for item in (*state.pending, *state.kept)}
         decided = False
-        for asked in message.wishes:
+        for asked in wishes:
             if lock_cell.find_wish(state.cell, asked.wish_id) is not None:
                 decided = True
             elif asked.wish_id not in known:
                 state.pending.append(
-                    PendingWish(asked, state.trips, None, None, own=False, answer_to=message.answer_to, stewards=1)
+                    PendingWish(asked, state.trips, None, None, own=False, answer_to=answer_to, stewards=1)
                 )
         if decided:
-            self.tell(state, [message.answer_to])
+            self.tell(state, [answer_to])
         if state.pending:
             self.start(state)
         return True
 
     def _hand_on(self, state: KeyState, steward: Author, wishes: list[PendingWish]) -> None:
         """Wishes of others that came too late, or were kept for too long: the new steward carries them, or their author does."""
-        by_author: dict[str, list[PendingWish]] = {}
+        by_author: dict[str, list[AskedWish]] = {}
         for item in wishes:
             state.pending.remove(item)
-            by_author.setdefault(item.answer_to, []).append(item)
-        for answer_to, items in by_author.items():
-            for some in _in_messages(items):
-                work = self._ask_until_known(steward, state, some, answer_to=answer_to)
-                self._context.background(work, name="site-wish-handed-on")
+            by_author.setdefault(item.answer_to, []).append(item.asked)
+        for answer_to, asked in by_author.items():
+            for some in _in_messages(asked):
+                self._context.background(self._pass_on(state, steward, some, answer_to), name="site-wish-handed-on")
 
     # keeping back
 
@@ -488,16 +490,12 @@ def _check(message: WishMessage) -> None:
             raise BadRequest("ids of wishes and requests have a fixed length")
 
 
-def _others(message: WishMessage) -> list[PendingWish]:
-    return [PendingWish(asked, 0.0, None, None) for asked in message.wishes]
-
-
 def _renewed(message: WishMessage) -> list[Identity]:
     """The entries of which a beat is asked for: they live."""
     return [entry for asked in message.wishes if isinstance(asked.wish, Renew) for entry in asked.wish.entries]
 
 
-def _in_messages(wishes: list[PendingWish]) -> list[list[PendingWish]]:
+def _in_messages(wishes: list[_Wish]) -> list[list[_Wish]]:
     return [wishes[start : start + WISHES_MAX] for start in range(0, len(wishes), WISHES_MAX)]
 
 

@@ -10,6 +10,7 @@ from polysite.engines.cassandra.checks import (
     SCHEMA_POLL_S,
     SCHEMA_WAIT_S,
     check_accord,
+    check_read_repair,
     check_server,
     create_keyspace_text,
     define,
@@ -45,6 +46,7 @@ class Script:
         self.in_force: dict[str, str | None] = dict(GOOD)
         self.keyspaces: dict[str, dict[str, str]] = {}
         self.tables: dict[str, dict[str, tuple[str, str]]] = {}
+        self.read_repair: dict[str, str] = {}
         self.made_as: dict[str, Any] = {}
         self.defined: list[str] = []
         self.agreements: list[bool | Exception] = []
@@ -79,6 +81,11 @@ class Script:
         if "system_schema.keyspaces" in statement.text:
             found = self.keyspaces.get(named[0])
             return Page(["replication"], [] if found is None else [[REPLICATION.serialise(found)]])
+        if "read_repair" in statement.text:
+            return Page(
+                ["table_name", "read_repair"],
+                [[name.encode(), kind.encode()] for name, kind in self.read_repair.items()],
+            )
         columns = self.tables.get(".".join(named), {})
         rows: list[list[bytes | None]] = [
             [name.encode(), *(word.encode() for word in of)] for name, of in columns.items()
@@ -164,6 +171,14 @@ async def test_another_replication_is_refused(found: dict[str, str]) -> None:
     with pytest.raises(BadRequest, match=r"the settings say \{'ams': '3'\}"):
         await ensure_keyspace(as_port(script), settings(), SteppedClock(), "cells", {"ams": 3})
     assert not script.defined
+
+
+async def test_a_table_without_read_repair_is_refused() -> None:
+    """Of those that are asked about; the error says which, and what to do. One that Cassandra does not have yet is none."""
+    script = Script(read_repair={"votes": "NONE", "jobs": "BLOCKING"})
+    await check_read_repair(as_port(script), "ks", ["jobs", "unmade"])
+    with pytest.raises(BadRequest, match=r"""ALTER TABLE "ks"."votes" WITH read_repair = 'BLOCKING'"""):
+        await check_read_repair(as_port(script), "ks", ["jobs", "votes"])
 
 
 async def test_a_missing_table_is_made_with_the_same_id_everywhere() -> None:

@@ -5,7 +5,7 @@ Whoever starts on a server calls `check_server`, then `ensure_keyspace` and `ens
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import NamedTuple, cast
 from uuid import UUID
 
@@ -34,6 +34,11 @@ _COLUMNS = Statement(
     "SELECT column_name, kind, type FROM system_schema.columns WHERE keyspace_name = ? AND table_name = ?",
     takes=(_TEXT, _TEXT),
     gives={"column_name": _TEXT, "kind": _TEXT, "type": _TEXT},
+)
+_READ_REPAIR = Statement(
+    "SELECT table_name, read_repair FROM system_schema.tables WHERE keyspace_name = ?",
+    takes=(_TEXT,),
+    gives={"table_name": _TEXT, "read_repair": _TEXT},
 )
 PAXOS = ("paxos_variant", "paxos_state_purging", "paxos_repair_enabled")
 LIMITS = (
@@ -249,6 +254,19 @@ async def ensure_table(
         )
     text = f'SELECT {key} FROM "{keyspace}"."{table}" LIMIT 1'  # noqa: S608
     await until_usable(port, clock, Statement(text, gives={key: parse_type(columns[key])}))
+
+
+async def check_read_repair(port: CassandraPort, keyspace: str, tables: Collection[str]) -> None:
+    """BadRequest: one of these tables of a keyspace has its read repair off. A shared holder that is not the first of its run returns what
+    it reads as if a majority had it, and that is the engine's to see to (locks.md 6.5)."""
+    page = await port.read(_READ_REPAIR, [keyspace.encode()], consistency=Consistency.ONE)
+    kinds = {(name or b"").decode(): (kind or b"").decode() for name, kind in page.rows}
+    off = sorted(table for table in tables if kinds.get(table, "BLOCKING") != "BLOCKING")
+    if off:
+        raise BadRequest(
+            f"read_repair is {kinds[off[0]]!r} for the table {keyspace}.{off[0]}, whose rows are read under shared locks: what one reader saw the "
+            f'next might not. Say ALTER TABLE "{keyspace}"."{off[0]}" WITH read_repair = \'BLOCKING\''
+        )
 
 
 async def _mode_of(port: CassandraPort, keyspace: str, table: str) -> str:

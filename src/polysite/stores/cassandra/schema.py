@@ -8,7 +8,7 @@ from typing import Literal
 
 from polysite.clock import Clock
 from polysite.engines.cassandra import CassandraPort, Consistency, Statement
-from polysite.engines.cassandra.checks import ensure_keyspace, ensure_table
+from polysite.engines.cassandra.checks import check_read_repair, ensure_keyspace, ensure_table
 from polysite.engines.cassandra.settings import CassandraSettings
 from polysite.errors import AlreadyExists, BadRequest, OutcomeUnknown, Overloaded, Refused, Unavailable
 from polysite.stores.cassandra import registry as deciding
@@ -25,6 +25,8 @@ from polysite.values.tables import (
 
 FRESH_S = 1.0
 """How old what this process knows may be when it answers `table`."""
+LOCKED = ("sections", "mixed")
+"""Tables whose rows are written under locks."""
 TABLE = "store_schema"
 COLUMNS = {"name": "text", "generation": "bigint", "registry": "blob"}
 PAUSE_S = 0.1
@@ -69,6 +71,10 @@ class SchemaKeeper:
         await self._load()
         entry = deciding.KeyspaceEntry(KeyspaceSpec(name=RESERVED_KEYSPACE), "ready")
         await self._note_change(partial(_with_reserved, entry))
+        for name, tables in self._registry.tables.items():
+            locked = [table.spec.name for table in tables.values() if table.spec.writes in LOCKED]
+            if locked:
+                await check_read_repair(self._port, settings.keyspace(name), locked)
 
     # looking
 

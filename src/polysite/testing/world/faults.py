@@ -175,6 +175,8 @@ def _careless(world: World) -> Carelessness:
     return world.rows.carelessness
 
 
+NO_READ_REPAIR = "no read repair"
+
 NAMES: dict[str, tuple[_Act, _Act]] = {
     "site cut off": (_cut_off, _join),
     "link cut": (_cut, _uncut),
@@ -198,7 +200,7 @@ NAMES: dict[str, tuple[_Act, _Act]] = {
     "changes superseded": _set(_doubt, "superseded", 0.5),
     "writes missed": _set(_careless, "missed", 0.5),
     "no hints": _turn_off(_careless, "hints"),
-    "no read repair": _turn_off(_careless, "read_repair"),
+    NO_READ_REPAIR: _turn_off(_careless, "read_repair"),
 }
 """Name → how it begins and how it ends."""
 

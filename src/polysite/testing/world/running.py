@@ -15,7 +15,7 @@ from polysite.testing.world import company
 from polysite.testing.world.asking import Asker
 from polysite.testing.world.belying import belied
 from polysite.testing.world.clients import TABLES, Client
-from polysite.testing.world.faults import NAMES, Fault, carry_out, swarm
+from polysite.testing.world.faults import NAMES, NO_READ_REPAIR, Fault, carry_out, swarm
 from polysite.testing.world.link_faults import LINK_FAULTS
 from polysite.testing.world.serving import client_of, finished, is_served
 from polysite.testing.world.traffic import KEYSPACE, Traffic, drawn
@@ -39,7 +39,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     lasts_s: float = LASTS_S
     sites: tuple[str, ...] = SITES
     traffic: Traffic | None = None
-    """None: what `drawn` draws from the seed."""
+    """None: what `drawn` draws from the seed, without shared locks where there is no read repair."""
     company: tuple[str, ...] | None = None
     """The further kinds of clients, by name. None: what `company.drawn` draws from the seed."""
     served: bool | None = None
@@ -67,7 +67,10 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def clients_do(self) -> Traffic:
-        return drawn(self.seed) if self.traffic is None else self.traffic
+        if self.traffic is not None:
+            return self.traffic
+        # Who reads beside others counts on what he reads being brought to a majority, by the engine (decision 16).
+        return drawn(self.seed, shared=all(fault.name != NO_READ_REPAIR for fault in self.schedule))
 
     @property
     def further(self) -> tuple[str, ...]:

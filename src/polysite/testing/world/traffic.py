@@ -149,13 +149,13 @@ DRAWN: dict[str, Sequence[Any]] = {
 """What is drawn for each, where it is drawn."""
 
 
-def drawn(seed: int) -> Traffic:
-    """The traffic of the run of that seed."""
+def drawn(seed: int, *, shared: bool = True) -> Traffic:
+    """The traffic of the run of that seed; `shared` False: without shared locks."""
     chance = SeededRandomness(f"{seed}/traffic")
     chosen = {
         name: of[chance.below(len(of))] for name, of in DRAWN.items() if chance.uniform(0.0, 1.0) < SHARE_OF_KNOBS
     }
-    found = Traffic(**chosen)
+    found = Traffic(**chosen if shared else chosen | {"readers": 0})
     return found if found.tenures + found.readers + found.sections else msgspec.structs.replace(found, tenures=3)
 
 
