@@ -4,6 +4,7 @@ Maven and Java are small scripts: this `mvn` copies the jars of a folder to wher
 two tiny jars. Its Java is an 11, which makes no archives of loaded classes, so that no engine is started.
 """
 
+import contextlib
 import hashlib
 import os
 import signal
@@ -237,6 +238,8 @@ def test_an_interrupted_fetch_leaves_nothing_that_counts(bench: Bench, how: sign
         assert told.readline() == "half\n"
         fetching.send_signal(how)
         assert fetching.wait(30) != 0
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(fetching.pid, signal.SIGKILL)  # a Maven whose parent was killed waits on
     assert not bench.is_installed()
     bench.maven()
     bench.fetch()
