@@ -115,6 +115,8 @@ class SchemaPort(CassandraPort):
                 rows = [list(shared.registry[: text.split("FROM")[0].count(",") + 1])]
         elif "system_schema.keyspaces" in text:
             rows = [[shared.keyspaces[names[0]]]] if names[0] in shared.keyspaces else []
+        elif "read_repair" in text:
+            rows = [[table.encode(), b"BLOCKING"] for keyspace, table in shared.tables if keyspace == names[0]]
         elif "system_schema.tables" in text:
             found = shared.tables.get((names[0], names[1]))
             rows = [[found]] if found is not None else []
