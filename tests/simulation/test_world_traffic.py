@@ -13,6 +13,7 @@ from polysite.errors import OutcomeUnknown
 from polysite.testing.history import History
 from polysite.testing.world.campaign import quiet
 from polysite.testing.world.clients import GRACE_S, Client
+from polysite.testing.world.faults import NO_READ_REPAIR
 from polysite.testing.world.running import Plan, carried_out
 from polysite.testing.world.traffic import DRAWN, FLAT, Line, Traffic, drawn
 
@@ -42,6 +43,16 @@ def test_it_is_drawn_from_the_seed() -> None:
     for name, values in DRAWN.items():
         assert {*values} <= {getattr(traffic, name) for traffic in found}
     assert all(traffic.tenures + traffic.readers + traffic.sections for traffic in found)
+
+
+def test_no_shared_locks_without_read_repair() -> None:
+    """They count on it (decision 16), so a run has one of the two; and each is drawn."""
+    seen = set()
+    for seed in range(200):
+        plan = Plan(seed=seed)
+        repaired = all(fault.name != NO_READ_REPAIR for fault in plan.schedule)
+        seen.add((repaired, plan.clients_do.readers > 0))
+    assert seen == {(True, True), (True, False), (False, False)}
 
 
 @pytest.mark.parametrize(("name", "value"), CASES, ids=[f"{name}-{number}" for number, (name, _) in enumerate(CASES)])
