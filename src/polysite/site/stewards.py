@@ -406,7 +406,7 @@ class Stewards:
         return True
 
     def _hand_on(self, state: KeyState, steward: Author, wishes: list[PendingWish]) -> None:
-        """Wishes of others that came too late, or were kept for too long: the new steward carries them, or their author does."""
+        """Wishes of others that came too late, or were kept for too long: the new steward carries them, or who does not hear him."""
         by_author: dict[str, list[AskedWish]] = {}
         for item in wishes:
             state.pending.remove(item)

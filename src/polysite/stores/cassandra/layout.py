@@ -33,6 +33,9 @@ PART_STAMP = f"{HIDDEN_PREFIX}part_stamp"
 BIGINT, BLOB, BOOLEAN, INT, TEXT = (parse_type(name) for name in ("bigint", "blob", "boolean", "int", "text"))
 HIDDEN_TYPES: dict[str, CqlType] = {ROW_STAMP: BLOB, ABSENT: BOOLEAN, MARKER: BOOLEAN}
 
+LOCKED = frozenset({"sections", "mixed"})
+"""The `writes` of tables whose rows are written under locks, and stamped by them."""
+
 YES = b"\x01"
 _ROW_STAMP = struct.Struct(">q8s")
 _TABLE_IDS = uuid.UUID("6b0f3a52-5d39-4c0e-9a64-0a6a3a1f9d11")
@@ -82,7 +85,7 @@ class CassandraTable:
         self.is_clustered = bool(spec.clustering_key)
         self.is_conditional = spec.writes == "conditional"
         self.is_transactional = spec.writes == "transactional"
-        self.has_part_stamp = self.is_clustered and spec.writes in {"sections", "mixed"}
+        self.has_part_stamp = self.is_clustered and spec.writes in LOCKED
         """Whether a part stamp may be there: only sections write one."""
         self.regular = spec.regular_names
         self.places = {name: place for place, name in enumerate(self.regular)}

@@ -14,7 +14,7 @@ from polysite.errors import AlreadyExists, BadRequest, OutcomeUnknown, Overloade
 from polysite.stores.cassandra import registry as deciding
 from polysite.stores.cassandra.catalogue import Catalogue, levels_of, replication_of
 from polysite.stores.cassandra.defining import Definer
-from polysite.stores.cassandra.layout import BIGINT, BLOB, TEXT, quoted
+from polysite.stores.cassandra.layout import BIGINT, BLOB, LOCKED, TEXT, quoted
 from polysite.stores.cassandra.registry import Decision, Registry, Step, TableEntry
 from polysite.values.tables import (
     RESERVED_KEYSPACE,
@@ -25,8 +25,6 @@ from polysite.values.tables import (
 
 FRESH_S = 1.0
 """How old what this process knows may be when it answers `table`."""
-LOCKED = ("sections", "mixed")
-"""Tables whose rows are written under locks."""
 TABLE = "store_schema"
 COLUMNS = {"name": "text", "generation": "bigint", "registry": "blob"}
 PAUSE_S = 0.1
