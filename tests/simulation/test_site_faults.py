@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from polysite.api import RowExpectation, RowGet, RowPut, Step
+from polysite.cells.contract import CONTENDED
 from polysite.core.lock_cell import recent_changes
 from polysite.errors import (
     AcquireTimeout,
@@ -16,6 +17,7 @@ from polysite.errors import (
     PolysiteError,
     Unavailable,
 )
+from polysite.site.combining import READ_AGAIN_S, READ_ATTEMPTS_MAX
 from polysite.testing.faults import FaultRates
 from polysite.testing.loop import seeded
 from tests.support.sites import Process, until, world_of
@@ -83,6 +85,41 @@ async def test_engine_down(seed: int) -> None:
         one.faults.down = False
         await asyncio.sleep(6.0)
         assert (await site.queue(row)).entries == []
+
+
+@seeded(seeds=5)
+async def test_a_cell_that_others_change_is_read_again(seed: int) -> None:
+    """Goal: whoever needs the cell as it is now is not told that others stood in his way for a moment; where they do so for long he is
+    told within some seconds, and the engine does not count as away: what others ask for is still carried.
+
+    Method: preempt a holder while the reads of the cell are superseded, less often than they are tried, and always; look at who would
+    still carry wishes; then once while the engine is away, which is told at once.
+    """
+    async with world_of(seed) as world:
+        one = world.processes[0]
+        site, row = one.coordinator, world.row("a")
+        for times, ends_well in ((READ_ATTEMPTS_MAX - 1, True), (READ_ATTEMPTS_MAX, False)):
+            await site.acquire([row], lease_ms=60_000)
+            before_s, reads = one.clock.monotonic_s(), one.faults.calls.get("read", 0)
+            for _ in range(times):
+                one.faults.contend_next("read")
+            if ends_well:
+                answer = await site.preempt(row)
+                assert answer.entries == []
+            else:
+                with pytest.raises(Unavailable) as told:
+                    await site.preempt(row)
+                assert told.value.reason == CONTENDED
+                assert one.faults.calls["read"] - reads == READ_ATTEMPTS_MAX
+            assert one.clock.monotonic_s() - before_s < READ_AGAIN_S + 1.0
+            assert not site._sessions.combiner.stewards.engine_is_away
+        reads = one.faults.calls["read"]
+        one.faults.down = True
+        with pytest.raises(Unavailable):
+            await site.preempt(row)
+        assert one.faults.calls["read"] - reads == 1
+        assert site._sessions.combiner.stewards.engine_is_away
+        one.faults.down = False
 
 
 @seeded(seeds=5)

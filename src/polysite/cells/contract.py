@@ -33,6 +33,9 @@ class CellView(NamedTuple):
 
 NEVER_WRITTEN = CellView(0, b"")
 
+CONTENDED = "contention"
+"""The `reason` of the `Unavailable` of a linearizable read that changes of others stood in the way of: the engine is there."""
+
 
 class CellAnswer(NamedTuple):
     """Whether a compare-and-set applied, and the cell after it: the new content if applied, else what stood against it."""
@@ -65,7 +68,10 @@ class Cells(ABC):
     @abstractmethod
     async def read(self, key: bytes) -> CellView:
         """The state of the cell at some moment during the call (linearizable); settles changes that were left unanswered
-        before the call began, so that none of them can apply later than what this returns, unless the version did not move."""
+        before the call began, so that none of them can apply later than what this returns, unless the version did not move.
+
+        `Unavailable` with the reason `CONTENDED`: others changed it at the same time. Ask again, not at once.
+        """
 
     @abstractmethod
     async def compare_and_set(self, key: bytes, expected_version: int, content: bytes) -> CellAnswer:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TypeAlias
 
-from polysite.cells.contract import CellAnswer
+from polysite.cells.contract import CONTENDED, CellAnswer, CellView
 from polysite.core import combine, lock_cell
 from polysite.core.combine import WISHES_MAX, AskedWish, Change, Happened, NotMade, SendAgain, Undecided
 from polysite.core.wishes import Cancel, Enqueue, Leave, Refusal, Result, Wish, unknown
@@ -28,6 +28,9 @@ RESOLVE_PAUSE_S_MAX = 2.0
 RESOLVE_S_MAX = 30.0
 AWAY_PAUSE_S = 0.25
 """While the engine cannot be asked, a change without an answer is sent again so often, for up to `RESOLVE_S_MAX`."""
+READ_ATTEMPTS_MAX = 5
+READ_AGAIN_S = 5.0
+"""A linearizable read that changes of others stood in the way of is made again so often, the last time so long after the first."""
 REFUSALS_BEFORE_JITTER = 4
 STALE_TRIPS = 10
 """After so many W a view is looked at again, at the nearest replica, before a change of this process stands on it."""
@@ -186,19 +189,33 @@ class Combiner:
         than what was known here, it was changed a moment ago."""
         try:
             if linearizable:
-                view = await self._cells.read(state.encoded)
-                cost = self._cells.costs.read
+                view, cost = await self._read(state)
             else:
                 view = await self._cells.read_local(state.encoded)
                 cost = self._cells.costs.read_local
-        except Unavailable:
-            self.stewards.engine_is_away = True
+        except Unavailable as error:
+            self.stewards.engine_is_away = not _is_contended(error)
             raise
         self.stewards.engine_is_away = False
         if view.version == state.version:
             state.confirmed_s = self._clock.monotonic_s()
         self.take(state, view.version, view.content, just_changed=just_changed)
         return cost
+
+    async def _read(self, state: KeyState) -> tuple[CellView, float]:
+        """The cell as it is now, and the round trips. Whoever waits for it is not told that others stood in its way for a moment: it is
+        read again, and not at once, for a read stands in the way of those who change the cell as much as they do in its."""
+        trips, attempt, until_s = self._cells.costs.read, 1, self._clock.monotonic_s() + READ_AGAIN_S
+        while True:
+            try:
+                return await self._cells.read(state.encoded), trips
+            except Unavailable as error:
+                pause_s = self._pause_s(attempt - 1)
+                over = attempt == READ_ATTEMPTS_MAX or self._clock.monotonic_s() + pause_s > until_s
+                if over or not _is_contended(error):
+                    raise
+            await self._clock.sleep_s(pause_s)
+            trips, attempt = trips + self._cells.costs.read, attempt + 1
 
     def take(self, state: KeyState, version: int, content: bytes, *, just_changed: bool = True) -> None:
         """Take in a cell that came from anywhere; older ones than the newest known are ignored. `just_changed` False: it was
@@ -523,6 +540,10 @@ class Combiner:
                 pending.future.set_exception(told)
                 # The author may be gone; that is no unretrieved error.
                 pending.future.exception()
+
+
+def _is_contended(error: Unavailable) -> bool:
+    return error.attributes.get("reason") == CONTENDED
 
 
 async def _disregarded(sent: "asyncio.Future[CellAnswer]") -> None:

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
-from polysite.cells.contract import CellAnswer, Cells, CellView
+from polysite.cells.contract import CONTENDED, CellAnswer, Cells, CellView
 from polysite.clock import Runtime
 from polysite.errors import OutcomeUnknown, PolysiteError, Unavailable
 from polysite.stores.contract import (
@@ -76,6 +76,10 @@ class Faults:
         """The next call of that operation is not sent."""
         self._next.append((operation, "refused"))
 
+    def contend_next(self, operation: Operation) -> None:
+        """Changes of others stand in the way of the next call of that operation."""
+        self._next.append((operation, "contended"))
+
     def refuse_after(self, operation: Operation, count: int) -> None:
         """The call of that operation that follows the next `count` ones is not sent."""
         self._next.extend([(operation, "done")] * count + [(operation, "refused")])
@@ -99,6 +103,8 @@ class Faults:
         fate = self._fate(operation)
         if fate == "refused":
             raise Unavailable("the engine is down")
+        if fate == "contended":
+            raise Unavailable("others changed the cell at the same time", reason=CONTENDED)
         await self._delay()
         if fate == "late":
             if late is not None:

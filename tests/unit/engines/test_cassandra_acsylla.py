@@ -11,6 +11,10 @@ from polysite.engines.cassandra.port import UNSET, Page, Statement
 from polysite.errors import BadRequest, OutcomeUnknown, PolysiteError, QuorumUnavailable, Unavailable, UnknownKey
 from polysite.values.types import parse_type
 
+SUPERSEDED = acsylla_errors.CassErrorServerWriteTimeout(
+    "Write timeout: Operation timed out - received only 0 responses."
+)
+"""As it was told of a read at SERIAL and of a change, by three sites that change one row."""
 NOBODY = acsylla_errors.CassErrorLibNoHostsAvailable("No hosts available: All hosts in current policy attempted")
 
 
@@ -18,6 +22,9 @@ NOBODY = acsylla_errors.CassErrorLibNoHostsAvailable("No hosts available: All ho
     ("error", "work", "expected", "reason"),
     [
         (acsylla_errors.CassErrorServerWriteTimeout("Write timeout: …"), "conditional", OutcomeUnknown, "write_timeout"),
+        (acsylla_errors.CassErrorServerWriteTimeout("Write timeout: … received only 1 responses."), "read", QuorumUnavailable, None),
+        (SUPERSEDED, "read", Unavailable, "contention"),
+        (SUPERSEDED, "conditional", OutcomeUnknown, "write_timeout"),
         (acsylla_errors.CassErrorServerServerError("Server error: … Unknown CF 8449"), "read", UnknownKey, None),
         (acsylla_errors.CassErrorServerServerError("Server error: …"), "read", Unavailable, None),
         (acsylla_errors.CassErrorServerWriteTimeout("Write timeout: …"), "write", OutcomeUnknown, "write_timeout"),

@@ -67,6 +67,8 @@ def no_host(*errors: BaseException) -> Any:
 
 
 READ_TIMEOUT = served(0x1200, "Operation timed out", counted(SERIAL, 1, 2), b"\0")
+SUPERSEDED_READ = served(0x1200, "Operation timed out", counted(SERIAL, 0, 2), b"\0")
+UNANSWERED_READ = served(0x1200, "Operation timed out", counted(LOCAL_QUORUM, 0, 2), b"\0")
 READ_FAILURE = served(0x1300, "Operation failed", counted(LOCAL_QUORUM, 1, 2), struct.pack(">i", 0), b"\0")
 DOWN = connection.ConnectionException("Host has been marked down or removed")
 SHUT_DOWN = connection.ConnectionException("Pool is shutdown")
@@ -96,6 +98,10 @@ CASES: list[tuple[str, BaseException, Work, type[PolysiteError] | None, str]] = 
     ("too few to commit", unavailable(LOCAL_QUORUM), "conditional", OutcomeUnknown, "commit_unavailable"),
     ("too few for a read", unavailable(LOCAL_QUORUM), "read", QuorumUnavailable, ""),
     ("read in time-out", READ_TIMEOUT, "read", QuorumUnavailable, ""),
+    ("superseded, read", write_timeout(SERIAL, "CAS", received=0), "read", Unavailable, "contention"),
+    ("superseded until the limit, read", SUPERSEDED_READ, "read", Unavailable, "contention"),
+    ("a proposal of a read in time-out", write_timeout(SERIAL, "CAS"), "read", QuorumUnavailable, ""),
+    ("nobody answered a read", UNANSWERED_READ, "read", QuorumUnavailable, ""),
     ("a condition's read in time-out", READ_TIMEOUT, "conditional", OutcomeUnknown, "read_timeout"),
     ("read failure", READ_FAILURE, "read", QuorumUnavailable, "read_failure"),
     ("a condition's read failure", READ_FAILURE, "conditional", OutcomeUnknown, "read_failure"),

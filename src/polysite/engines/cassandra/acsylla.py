@@ -6,6 +6,7 @@ cannot carry exactly (`acsylla_values`), and schema statements, go through cassa
 
 import asyncio
 import logging
+import re
 import socket
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -59,6 +60,9 @@ VERIFY_PEER, VERIFY_ADDRESS = 1, 2
 
 SHARDING = "Could not retrieve sharding info"
 """What it says at every connection to a Cassandra, as an error: that it is no Scylla."""
+
+ANSWERED = re.compile(r"received (?:only )?(\d+) ")
+"""How many replicas answered in time: acsylla tells it in the server's words only, and nothing of the level or of how many were needed."""
 
 INVALID = ("CassErrorServerInvalidQuery", "CassErrorServerSyntaxError", "CassErrorServerConfigError")
 
@@ -259,7 +263,8 @@ def failure_of(error: BaseException, *, was_down: bool = False) -> Failure:
         return Failure("not_open")
     if name == "CassErrorLibNoHostsAvailable":
         return Failure("not_sent" if was_down else "connection_lost")
-    return Failure(KINDS.get(name, "unclear"))
+    answered = ANSWERED.search(str(error)) if name == "CassErrorServerWriteTimeout" else None
+    return Failure(KINDS.get(name, "unclear"), received=None if answered is None else int(answered[1]))
 
 
 def _is_news(record: logging.LogRecord) -> bool:

@@ -31,7 +31,7 @@ Kind = Literal[
     "read_timeout",
     "read_failure",
     "write_timeout",  # a plain write, or a conditional one that was not agreed in time
-    "contention",  # a conditional write superseded by others: not slow, too many at once
+    "contention",  # a conditional write or a read at SERIAL, superseded by others: not slow, too many at once
     "commit_timeout",  # a conditional write was agreed, and its commit not acknowledged in time
     "commit_failure",  # a conditional write was agreed, and too few replicas were there to commit it
     "write_failure",
@@ -96,7 +96,7 @@ TABLE: dict[Kind, Judgement] = {
         QuorumUnavailable, OutcomeUnknown, OutcomeUnknown, OutcomeUnknown, "too few replicas acknowledged it in time"
     ),
     "contention": Judgement(
-        QuorumUnavailable,
+        Unavailable,
         OutcomeUnknown,
         OutcomeUnknown,
         OutcomeUnknown,
@@ -170,10 +170,14 @@ SERIAL_LEVELS = (Consistency.SERIAL, Consistency.LOCAL_SERIAL)
 
 
 def kind_for(failure: Failure, work: Work) -> Kind:
-    """The row of the table: for conditional work a time-out says by its level and counts which phase it befell."""
+    """The row of the table: for conditional work and reads at SERIAL a time-out says by its level and counts which phase it befell."""
+    serial = failure.consistency in SERIAL_LEVELS
+    if work == "read":
+        # Reads at SERIAL propose, too, and only they end as a write's time-out; who is superseded until the limit, as a read's.
+        ends_so = failure.kind == "write_timeout" or (failure.kind == "read_timeout" and serial)
+        return "contention" if ends_so and failure.received == 0 else failure.kind
     if work != "conditional" or failure.consistency is None:
         return failure.kind
-    serial = failure.consistency in SERIAL_LEVELS
     if failure.kind == "too_few_replicas" and not serial:
         return "commit_unavailable"
     # What Accord carries is sent at ANY: it has no commit of its own, so its time-out says nothing of an agreement.
@@ -188,8 +192,8 @@ def kind_for(failure: Failure, work: Work) -> Kind:
 def judged(failure: Failure, work: Work) -> PolysiteError | None:
     """The error to raise for a failure that befell `work`; None: it is done all the same.
 
-    OutcomeUnknown and the error of a failed read carry the row's name as `reason`; errors of replicas carry how many answered and
-    were needed.
+    OutcomeUnknown and the errors of a read that failed or was superseded carry the row's name as `reason`; errors of replicas carry how
+    many answered and were needed.
     """
     kind = kind_for(failure, work)
     judgement = TABLE[kind]
@@ -197,7 +201,7 @@ def judged(failure: Failure, work: Work) -> PolysiteError | None:
     if meaning == DONE:
         return None
     attributes: dict[str, object] = {}
-    if meaning is OutcomeUnknown or kind == "read_failure":
+    if meaning is OutcomeUnknown or kind in {"read_failure", "contention"}:
         attributes["reason"] = kind
     if failure.required is not None:
         attributes |= {"replicas_answered": failure.received, "replicas_needed": failure.required}

@@ -8,7 +8,7 @@ Each site's replica learns of a commit when it arrives, if it does; what it show
 import asyncio
 from dataclasses import dataclass, field
 
-from polysite.cells.contract import NEVER_WRITTEN, CellAnswer, CellCosts, Cells, CellView
+from polysite.cells.contract import CONTENDED, NEVER_WRITTEN, CellAnswer, CellCosts, Cells, CellView
 from polysite.clock import Randomness
 from polysite.errors import OutcomeUnknown, Unavailable
 from polysite.testing.world.network import Network
@@ -115,7 +115,7 @@ class WorldCells(Cells):
         until_s = self._all.now_s() + ANSWER_S
         register = self._all.register(key)
         while await self._promise(register, until_s) is None:
-            await self._pause(until_s, Unavailable("the cell could not be read for other changes"))
+            await self._pause(until_s, Unavailable("others changed the cell at the same time", reason=CONTENDED))
         register.learned[self._site] = register.view.version
         return register.view
 
