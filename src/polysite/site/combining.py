@@ -30,7 +30,7 @@ AWAY_PAUSE_S = 0.25
 """While the engine cannot be asked, a change without an answer is sent again so often, for up to `RESOLVE_S_MAX`."""
 READ_ATTEMPTS_MAX = 5
 READ_AGAIN_S = 5.0
-"""A linearizable read that changes of others stood in the way of is made again so often, the last time so long after the first."""
+"""A linearizable read that changes of others stood in the way of is made so often at most, the last time at most so long after the first."""
 REFUSALS_BEFORE_JITTER = 4
 STALE_TRIPS = 10
 """After so many W a view is looked at again, at the nearest replica, before a change of this process stands on it."""

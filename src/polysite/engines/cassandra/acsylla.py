@@ -33,7 +33,7 @@ PREPARED_MAX = 4_096
 HEARTBEAT_S = 5
 TICK_US = 5_000
 """How often its thread looks for requests while it has some (`coalesce_delay_us`). A request wakes the thread, which then sends 64 at most; what
-is queued beyond those waits for the next request or tick. A tick costs several system calls: at the default of 200 µs 64 busy tasks cost 1.7
+is queued beyond those waits for the next request or tick. A tick costs several system calls: at the default of 200 µs 64 busy tasks cost 1.8
 times as much processor time, at 100 ms they cost as much, too, and took two to three times as long."""
 
 KINDS: dict[str, Kind] = {
